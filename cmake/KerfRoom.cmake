@@ -1,0 +1,85 @@
+# kerf_room(NAME [PLUGINS kind:Type ...] [LINK library ...])
+#   One folder, one static library kerf_NAME made of its *.cc files.
+#   - A file ending in _avx2.cc or _avx512.cc is compiled for that instruction set, and only on x86-64.
+#   - PLUGINS kind:Type collects the files <kind>_<name>.cc, each of which defines
+#     `const Type& <kind>_<name>()`, into a generated table `std::span<const Type* const> all_<kind>s()`,
+#     declared in the header <room>/<kind>.h.
+set(KERF_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
+set(KERF_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
+
+string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" KERF_PROCESSOR)
+
+add_library(kerf_options INTERFACE)
+target_compile_features(kerf_options INTERFACE cxx_std_20)
+target_include_directories(kerf_options INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>)
+# -ffp-contract=off: the same sums on every machine, whether or not it has fused multiply-add.
+target_compile_options(kerf_options INTERFACE $<BUILD_INTERFACE:-ffp-contract=off>)
+target_link_libraries(kerf_options INTERFACE OpenMP::OpenMP_CXX Threads::Threads)
+
+add_library(kerf_warnings INTERFACE)
+target_compile_options(kerf_warnings INTERFACE -Wall -Wextra -Wconversion -Wno-restrict)
+if(KERF_WERROR)
+  target_compile_options(kerf_warnings INTERFACE -Werror)
+endif()
+if(KERF_SANITIZE)
+  add_compile_options(-fsanitize=${KERF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${KERF_SANITIZE})
+endif()
+
+function(kerf_isa_sources var)
+  set(kept)
+  foreach(file ${${var}})
+    if(file MATCHES "_(avx2|avx512)\\.cc$")
+      set(isa ${CMAKE_MATCH_1})
+      if(NOT KERF_PROCESSOR MATCHES "x86_64|amd64")
+        continue()
+      endif()
+      set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${KERF_FLAGS_${isa}}")
+    endif()
+    list(APPEND kept ${file})
+  endforeach()
+  set(${var} ${kept} PARENT_SCOPE)
+endfunction()
+
+function(kerf_room name)
+  cmake_parse_arguments(ROOM "" "" "PLUGINS;LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  kerf_isa_sources(sources)
+
+  foreach(plugin ${ROOM_PLUGINS})
+    string(REPLACE ":" ";" pair ${plugin})
+    list(GET pair 0 kind)
+    list(GET pair 1 type)
+    set(declarations)
+    set(entries)
+    foreach(file ${sources})
+      get_filename_component(function ${file} NAME_WE)
+      if(function MATCHES "^${kind}_")
+        string(APPEND declarations "const ${type}& ${function}();\n")
+        string(APPEND entries "      &${function}(),\n")
+      endif()
+    endforeach()
+    set(table ${CMAKE_CURRENT_BINARY_DIR}/${kind}_table.cc)
+    file(CONFIGURE OUTPUT ${table} @ONLY CONTENT
+"// Written by CMake from the files ${name}/${kind}_*.cc.
+#include \"${name}/${kind}.h\"
+namespace kerf {
+@declarations@
+std::span<const ${type}* const> all_${kind}s() {
+  static const ${type}* const table[] = {
+@entries@  };
+  return table;
+}
+}  // namespace kerf
+")
+    list(APPEND sources ${table})
+  endforeach()
+
+  add_library(kerf_${name} STATIC ${sources})
+  add_library(kerf::${name} ALIAS kerf_${name})
+  set_target_properties(kerf_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(kerf_${name} PUBLIC kerf_options ${ROOM_LINK})
+  target_link_libraries(kerf_${name} PRIVATE $<BUILD_INTERFACE:kerf_warnings>)
+  set_property(GLOBAL APPEND PROPERTY KERF_ROOMS kerf_${name})
+endfunction()

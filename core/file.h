@@ -1,0 +1,63 @@
+// Files: read-only mappings, and writing that leaves either the old file or the whole new one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kerf {
+
+/// A file mapped read-only. Empty files are allowed. Error io when it cannot be opened or is not a regular file.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::filesystem::path&);
+  ~MappedFile();
+  MappedFile(MappedFile&&) noexcept;
+  MappedFile& operator=(MappedFile&&) noexcept;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+  /// Tells the system that these bytes will not be read again soon, so that mapped pages do not pile up.
+  void release(std::span<const std::byte> part) const;
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Writes NAME.partial; commit() flushes it to disk and renames it to NAME. Destroyed without commit(), it removes the
+/// partial file and NAME is as it was. Every failed write is an Error io that names the file and the reason.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path name);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void append(std::span<const std::byte>);
+  /// Writes at an absolute position, from any thread; does not move the append position.
+  void write_at(uint64_t offset, std::span<const std::byte>);
+  uint64_t position() const { return position_; }
+  void seek(uint64_t position) { position_ = position; }
+  void commit();
+
+ private:
+  std::filesystem::path name_, partial_;
+  int fd_ = -1;
+  uint64_t position_ = 0;
+};
+
+/// The whole text of a file. Error io when it cannot be read, bad_input when it is longer than `limit` bytes.
+std::string read_text(const std::filesystem::path&, uint64_t limit = uint64_t{1} << 31);
+void write_text(const std::filesystem::path&, std::string_view text);
+
+inline std::span<const std::byte> as_bytes(std::string_view s) {
+  return {reinterpret_cast<const std::byte*>(s.data()), s.size()};
+}
+
+}  // namespace kerf
