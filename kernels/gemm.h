@@ -1,0 +1,55 @@
+// Products with packed weights in the arithmetic of the runtime that loads them.
+//
+// One file per format and instruction set, gemm_<format>_<isa>.cc; the one ending in _ref is the definition and is
+// never optimised, the others are tested against it (integer sums bitwise, float sums within a derived bound).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "core/cpu.h"
+#include "core/dtype.h"
+
+namespace kerf {
+
+/// A weight matrix [rows, cols] as its bytes lie in a file. Rows are independent.
+struct PackedMatrix {
+  int64_t rows = 0, cols = 0;
+  const std::byte* codes = nullptr;  // row r begins at codes + r * code_stride
+  int64_t code_stride = 0;           // bytes
+  // For formats that keep scales in a tensor of their own (compressed-tensors); unused by GGUF blocks.
+  const std::byte* scales = nullptr;  // [rows, cols / group]
+  int64_t scale_stride = 0;           // bytes
+  Dtype scale_dtype = Dtype::f32;     // F32, F16 or BF16
+  int bits = 0;                       // 4 or 8
+  int64_t group = 0;                  // weights per scale along a row; cols when there is one scale per row
+  Dtype compute = Dtype::f32;         // the model's dtype: weights and activations are rounded to it
+};
+
+struct PackedGemm {
+  std::string_view format;  // "Q8_0", "Q4_0", "ct-int4", "ct-int8"
+  Isa isa;
+  /// Bytes that one row of `cols` activations occupies after rounding.
+  int64_t (*activation_bytes)(const PackedMatrix&);
+  /// Rounds one row of activations x[cols] the way the runtime does before the product.
+  void (*round_activations)(const PackedMatrix&, const float* x, std::byte* out);
+  /// y[t * y_stride + (r - row_begin)] = sum over k of a[t, k] * w[r, k] for rows [row_begin, row_end);
+  /// `activations` holds `tokens` rounded rows back to back. One thread.
+  void (*multiply)(const PackedMatrix&, int64_t row_begin, int64_t row_end, const std::byte* activations,
+                   int64_t tokens, float* y, int64_t y_stride);
+  /// out[cols] = row r as the runtime dequantizes it (embedding look-up).
+  void (*dequantize)(const PackedMatrix&, int64_t row, float* out);
+};
+
+std::span<const PackedGemm* const> all_gemms();
+/// The fastest one for a format that isa() allows; Error unsupported, with the known formats, when there is none.
+const PackedGemm& find_gemm(std::string_view format);
+
+/// The whole product, rounding included, on kerf's threads: y is [tokens, row_end - row_begin] (y_stride floats apart),
+/// x is [tokens, cols].
+void packed_matmul(const PackedGemm&, const PackedMatrix&, int64_t row_begin, int64_t row_end, const float* x,
+                   int64_t tokens, float* y, int64_t y_stride);
+
+}  // namespace kerf
