@@ -22,8 +22,26 @@ namespace kerf {
 
 /// The element types of the safetensors specification; F4 and F6 occupy 4 and 6 bits each.
 enum class Dtype : uint8_t {
-  boolean, u8, i8, f4_e2m1, f6_e2m3, f6_e3m2, f8_e5m2, f8_e4m3, f8_e8m0,
-  i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
+  boolean,
+  u8,
+  i8,
+  f4_e2m1,
+  f6_e2m3,
+  f6_e3m2,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64,
 };
 
 /// Size of one element in bits.

@@ -6,8 +6,8 @@
 
 namespace kerf::test {
 
-/// The folder of large real inputs: $KERF_DATA, or ../shared beside the source; nullopt when it is not there. Tests that
-/// need it call GTEST_SKIP() then.
+/// The folder of large real inputs: $KERF_DATA, or ../shared beside the source; nullopt when it is not there. Tests
+/// that need it call GTEST_SKIP() then.
 std::optional<std::filesystem::path> data_dir();
 /// examples/tinytales, the model embedded in the repository.
 std::filesystem::path example_dir();

@@ -1,0 +1,155 @@
+// POSIX calls, each checked; a sentence names the file and what the system said.
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace kerf {
+namespace {
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { ::close(fd_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+uint64_t regular_size(int fd, const std::filesystem::path& path) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) fail(ErrorKind::io, "cannot look at {}: {}", path.string(), std::strerror(errno));
+  if (!S_ISREG(st.st_mode)) fail(ErrorKind::io, "{} is not a regular file", path.string());
+  return static_cast<uint64_t>(st.st_size);
+}
+
+int open_for_reading(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail(ErrorKind::io, "cannot open {}: {}", path.string(), std::strerror(errno));
+  return fd;
+}
+
+// A write past the file-size limit of the process must come back as an error, not as a signal.
+const bool sigxfsz_ignored = [] {
+  std::signal(SIGXFSZ, SIG_IGN);
+  return true;
+}();
+
+// A rename is on disk only when its directory is.
+void sync_directory(const std::filesystem::path& file) {
+  const std::filesystem::path dir = file.has_parent_path() ? file.parent_path() : ".";
+  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;  // some file systems do not allow it; the rename itself has succeeded
+  ::fsync(fd);
+  ::close(fd);
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  const Descriptor fd(open_for_reading(path));
+  size_ = regular_size(fd.get(), path);
+  if (size_ == 0) return;
+  void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (p == MAP_FAILED) fail(ErrorKind::io, "cannot map {}: {}", path.string(), std::strerror(errno));
+  data_ = static_cast<const std::byte*>(p);
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+void MappedFile::release(std::span<const std::byte> part) const {
+  const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+AtomicFile::AtomicFile(std::filesystem::path name) : name_(std::move(name)), partial_(name_) {
+  partial_ += ".partial";
+  fd_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail(ErrorKind::io, "cannot create {}: {}", partial_.string(), std::strerror(errno));
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(partial_.c_str());
+}
+
+void AtomicFile::append(std::span<const std::byte> bytes) {
+  write_at(position_, bytes);
+  position_ += bytes.size();
+}
+
+void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      fail(ErrorKind::io, "cannot write {} ({} bytes at {}): {}; nothing was replaced", partial_.string(), bytes.size(),
+           offset, n < 0 ? std::strerror(errno) : "nothing was written");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+}
+
+void AtomicFile::commit() {
+  const auto refuse = [&](const char* step) {
+    const int reason = errno;
+    fail(ErrorKind::io, "cannot {} {}: {}; nothing was replaced", step, partial_.string(), std::strerror(reason));
+  };
+  if (fd_ < 0) fail(ErrorKind::internal, "{} was committed twice", name_.string());
+  if (::fsync(fd_) != 0 && errno != EINVAL) refuse("flush");
+  if (::rename(partial_.c_str(), name_.c_str()) != 0) refuse("rename");
+  ::close(std::exchange(fd_, -1));
+  sync_directory(name_);
+}
+
+std::string read_text(const std::filesystem::path& path, uint64_t limit) {
+  const Descriptor fd(open_for_reading(path));
+  const uint64_t size = regular_size(fd.get(), path);
+  if (size > limit) fail(ErrorKind::bad_input, "{} has {} bytes; at most {} are read here", path.string(), size, limit);
+  std::string text(size, '\0');
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t n = ::read(fd.get(), text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(ErrorKind::io, "cannot read {}: {}", path.string(), std::strerror(errno));
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  text.resize(done);
+  return text;
+}
+
+void write_text(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.append(as_bytes(text));
+  file.commit();
+}
+
+}  // namespace kerf

@@ -1,0 +1,5 @@
+#include "core/version.h"
+
+namespace kerf {
+std::string_view version() { return KERF_VERSION; }
+}  // namespace kerf

@@ -1,0 +1,88 @@
+#include "core/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <functional>
+
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "tests/support/data.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+ErrorKind kind_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.kind();
+  }
+  return ErrorKind::internal;
+}
+
+TEST(AtomicFile, ReplacesOnlyOnCommit) {
+  test::TempDir dir;
+  write_text(dir / "a", "old");
+  {
+    AtomicFile f(dir / "a");
+    f.append(as_bytes("new"));
+    EXPECT_EQ(read_text(dir / "a"), "old");
+  }
+  EXPECT_EQ(read_text(dir / "a"), "old");
+  EXPECT_FALSE(fs::exists(dir / "a.partial"));
+  AtomicFile f(dir / "a");
+  f.append(as_bytes("new"));
+  f.write_at(0, as_bytes("N"));
+  f.commit();
+  EXPECT_EQ(read_text(dir / "a"), "New");
+  EXPECT_FALSE(fs::exists(dir / "a.partial"));
+}
+
+TEST(AtomicFile, AFileSizeLimitIsAnErrorAndLeavesTheOldFile) {
+  test::TempDir dir;
+  write_text(dir / "a", "old");
+  rlimit saved{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &saved), 0);
+  rlimit small = saved;
+  small.rlim_cur = 1000;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const ErrorKind kind = kind_of([&] {
+    AtomicFile f(dir / "a");
+    f.append(as_bytes(std::string(5000, 'x')));
+    f.commit();
+  });
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &saved), 0);
+  EXPECT_EQ(kind, ErrorKind::io);
+  EXPECT_EQ(read_text(dir / "a"), "old");
+  EXPECT_FALSE(fs::exists(dir / "a.partial"));
+}
+
+TEST(AtomicFile, RefusesAFolderThatDoesNotExist) {
+  EXPECT_EQ(kind_of([] { AtomicFile f("/nonexistent-folder/x"); }), ErrorKind::io);
+}
+
+TEST(MappedFile, SeesTheBytesAndAllowsEmptyFiles) {
+  test::TempDir dir;
+  write_text(dir / "a", "hello");
+  write_text(dir / "empty", "");
+  const MappedFile a(dir / "a");
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(a.bytes().data()), a.bytes().size()), "hello");
+  a.release(a.bytes());
+  EXPECT_EQ(std::to_integer<char>(a.bytes()[1]), 'e');
+  EXPECT_TRUE(MappedFile(dir / "empty").bytes().empty());
+  EXPECT_EQ(kind_of([&] { MappedFile m(dir / "missing"); }), ErrorKind::io);
+  EXPECT_EQ(kind_of([&] { MappedFile m(dir.path()); }), ErrorKind::io);
+}
+
+TEST(ReadText, RefusesMoreThanTheLimit) {
+  test::TempDir dir;
+  write_text(dir / "a", "hello");
+  EXPECT_EQ(kind_of([&] { read_text(dir / "a", 4); }), ErrorKind::bad_input);
+}
+
+}  // namespace
+}  // namespace kerf
