@@ -1,0 +1,13 @@
+// The integer fitter compiled for AVX2.
+namespace {
+constexpr int kLanes = 8;
+}
+
+#include "grids/fitter_int_body.h"
+
+namespace kerf {
+const Fitter& fitter_int_avx2() {
+  static constexpr Fitter fitter{Isa::avx2, search, encode};
+  return fitter;
+}
+}  // namespace kerf

@@ -1,0 +1,203 @@
+// Scale search and rounding for blocks of integers, several blocks side by side: lane l of every vector belongs to
+// block l, so that the sums of a block run in the same order whatever the width of the machine's registers, and no step
+// needs a reduction across lanes. Included once by each fitter_int_<isa>.cc, which defines kLanes, the floats in one of
+// its registers; everything here is local to that file.
+//
+// For integer codes q in [lo, hi] (lo = -zero) and scale s the error of a block is E(s, q) = sum v (w - s q)^2. Given
+// q, the best scale is s = sum(v w q) / sum(v q^2), and then E = sum(v w^2) - sum(v w q)^2 / sum(v q^2). The search
+// tries a few roundings q = round(w / s0), keeps the one with the largest gain sum(v w q)^2 / sum(v q^2), and takes its
+// best scale. That scale, rounded to its stored form, is then compared by its true error with the plain one (below), so
+// the result is never worse than rounding with the scale that the largest weight dictates.
+#pragma once
+
+#include "grids/fitter.h"
+
+namespace kerf {
+namespace {
+
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t Mask __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Vec splat(float x) { return Vec{} + x; }
+inline Vec select(Mask m, Vec a, Vec b) { return (Vec)((m & (Mask)a) | (~m & (Mask)b)); }
+inline Vec min_of(Vec a, Vec b) { return a < b ? a : b; }
+inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec abs_of(Vec a) { return (Vec)((Mask)a & 0x7fffffff); }
+
+// 1.5 * 2^23: adding and subtracting it rounds |x| < 2^22 to the nearest integer, ties to even.
+constexpr float kRound = 12582912.0f;
+inline Vec round_clamped(Vec x, Vec lo, Vec hi) { return (min_of(max_of(x, lo), hi) + kRound) - kRound; }
+
+// Where the largest weight of a block may land, in units of the scale: -(half + delta), half = 2^(bits-1). Deltas above
+// 0.5 clip it. Found by the error reached on real checkpoints against the time it costs (bench/RESULTS.md).
+constexpr float kNegative[] = {-0.75f, -0.45f, -0.2f, 0.2f, 0.45f, 0.8f, 1.3f};
+// ... and on the positive side, whose last code is half - 1: half - 1 + delta.
+constexpr float kPositive[] = {0.3f, 0.8f};
+// Asymmetric blocks: the part of the range that is kept.
+constexpr float kShrink[] = {1.0f, 0.97f, 0.94f, 0.91f, 0.87f, 0.82f};
+
+struct Lanes {
+  const Vec* w;
+  const Vec* v;  // importance; read only when weighted
+  int64_t size;
+};
+
+struct Gain {
+  Vec wq, qq;
+};
+
+template <bool kWeighted>
+inline Gain gain(const Lanes& b, Vec inverse, Vec lo, Vec hi) {
+  Gain g{};
+  for (int64_t j = 0; j < b.size; ++j) {
+    const Vec q = round_clamped(b.w[j] * inverse, lo, hi);
+    const Vec vq = kWeighted ? b.v[j] * q : q;
+    g.wq += b.w[j] * vq;
+    g.qq += q * vq;
+  }
+  return g;
+}
+
+template <bool kWeighted>
+inline Vec error(const Lanes& b, Vec scale, Vec lo, Vec hi) {
+  const Vec inverse = select(scale != 0.0f, 1.0f / scale, Vec{});
+  Vec e{};
+  for (int64_t j = 0; j < b.size; ++j) {
+    const Vec d = b.w[j] - scale * round_clamped(b.w[j] * inverse, lo, hi);
+    e += kWeighted ? b.v[j] * d * d : d * d;
+  }
+  return e;
+}
+
+// Below this a reciprocal overflows; such a scale is stored as zero.
+constexpr float kTiny = 1.1754944e-38f;
+inline Vec stored(Vec scale, float (*store)(float)) {
+  Vec out;
+  for (int l = 0; l < kLanes; ++l) {
+    const float s = store(scale[l]);
+    out[l] = s > -kTiny && s < kTiny ? 0.0f : s;
+  }
+  return out;
+}
+
+template <bool kWeighted>
+inline void search_symmetric(const Lanes& b, int bits, float (*store)(float), Vec* scale) {
+  const float half = static_cast<float>(1 << (bits - 1));
+  const Vec lo = splat(-half), hi = splat(half - 1);
+  Vec biggest{};  // the weight of largest magnitude, with its sign
+  for (int64_t j = 0; j < b.size; ++j) biggest = select(abs_of(b.w[j]) > abs_of(biggest), b.w[j], biggest);
+  const Vec unit = select(biggest != 0.0f, 1.0f / biggest, Vec{});
+
+  // Plain scales: llama.cpp's for 4 bits (largest weight to the code of largest magnitude), absmax / (half - 1) for 8.
+  const Vec plain = stored(bits < 8 ? biggest / -half : biggest / (half - 1), store);
+
+  Vec best_scale = plain, best_gain = splat(-1.0f);
+  const auto consider = [&](float position) {
+    const Gain g = gain<kWeighted>(b, unit * position, lo, hi);
+    const Vec s = select(g.qq > 0.0f, g.wq / g.qq, Vec{});
+    const Vec reached = s * g.wq;
+    const Mask better = reached > best_gain;
+    best_gain = select(better, reached, best_gain);
+    best_scale = select(better, s, best_scale);
+  };
+  consider(-half);
+  consider(half - 1);
+  for (float delta : kNegative) consider(-(half + delta));
+  for (float delta : kPositive) consider(half - 1 + delta);
+
+  const Vec refined = stored(best_scale, store);
+  const Mask keep = error<kWeighted>(b, refined, lo, hi) < error<kWeighted>(b, plain, lo, hi);
+  *scale = select(keep, refined, plain);
+}
+
+template <bool kWeighted>
+inline void search_asymmetric(const Lanes& b, int bits, float (*store)(float), Vec* scale, Vec* zero) {
+  const float top = static_cast<float>((1 << bits) - 1);
+  Vec low{}, high{};  // the range is widened to hold zero, which every layout can express exactly
+  for (int64_t j = 0; j < b.size; ++j) {
+    low = min_of(low, b.w[j]);
+    high = max_of(high, b.w[j]);
+  }
+  const Vec range = high - low;
+  Vec best_scale{}, best_zero{}, best_error = splat(__builtin_inff());
+  for (float shrink : kShrink) {
+    const Vec s0 = stored(range * (shrink / top), store);
+    const Vec inverse = select(s0 != 0.0f, 1.0f / s0, Vec{});
+    const Vec z = round_clamped(-low * shrink * inverse, Vec{}, splat(top));
+    const Gain g = gain<kWeighted>(b, inverse, -z, top - z);
+    for (const Vec s : {s0, stored(select(g.qq > 0.0f, g.wq / g.qq, Vec{}), store)}) {
+      const Vec e = error<kWeighted>(b, s, -z, top - z);
+      const Mask better = e < best_error;
+      best_error = select(better, e, best_error);
+      best_scale = select(better, s, best_scale);
+      best_zero = select(better, z, best_zero);
+    }
+  }
+  *scale = best_scale;
+  *zero = best_zero;
+}
+
+// Lane l of `to` receives the block that begins at from(l); lanes without a block are zero.
+template <class From>
+inline void gather(int64_t lanes, int64_t size, From from, Vec* to) {
+  float* out = reinterpret_cast<float*>(to);
+  for (int64_t l = 0; l < kLanes; ++l) {
+    const float* block = l < lanes ? from(l) : nullptr;
+    for (int64_t j = 0; j < size; ++j) out[j * kLanes + l] = block ? block[j] : 0.0f;
+  }
+}
+
+void search(const IntFitProblem& p, float* scales, float* zeros) {
+  Vec* w = reinterpret_cast<Vec*>(p.scratch);
+  Vec* v = w + p.size;
+  for (int64_t first = 0; first < p.blocks; first += kLanes) {
+    const int64_t here = p.blocks - first < kLanes ? p.blocks - first : kLanes;
+    gather(
+        here, p.size, [&](int64_t l) { return p.w + (first + l) * p.size; }, w);
+    if (p.importance)
+      gather(
+          here, p.size, [&](int64_t l) { return p.importance + (first + l) % p.importance_blocks * p.size; }, v);
+    const Lanes b{w, v, p.size};
+    Vec scale{}, zero = splat(static_cast<float>(1 << (p.bits - 1)));
+    if (p.symmetric && p.importance) search_symmetric<true>(b, p.bits, p.store, &scale);
+    if (p.symmetric && !p.importance) search_symmetric<false>(b, p.bits, p.store, &scale);
+    if (!p.symmetric && p.importance) search_asymmetric<true>(b, p.bits, p.store, &scale, &zero);
+    if (!p.symmetric && !p.importance) search_asymmetric<false>(b, p.bits, p.store, &scale, &zero);
+    for (int64_t l = 0; l < here; ++l) {
+      scales[first + l] = scale[l];
+      zeros[first + l] = zero[l];
+    }
+  }
+}
+
+typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+
+inline Bytes codes_of(Vec w, Vec inverse, Vec lo, Vec hi, Vec zero) {
+  const Vec code = round_clamped(w * inverse, lo, hi) + zero;
+  return __builtin_convertvector(__builtin_convertvector(code, Mask), Bytes);
+}
+
+void encode(const IntFitProblem& p, const float* scales, const float* zeros, uint8_t* codes) {
+  const float top = static_cast<float>((1 << p.bits) - 1);
+  for (int64_t block = 0; block < p.blocks; ++block) {
+    const float* w = p.w + block * p.size;
+    uint8_t* out = codes + block * p.size;
+    const Vec inverse = splat(scales[block] != 0.0f ? 1.0f / scales[block] : 0.0f);
+    const Vec zero = splat(zeros[block]), lo = -zero, hi = top - zero;
+    int64_t j = 0;
+    for (; j + kLanes <= p.size; j += kLanes) {
+      Vec x;
+      __builtin_memcpy(&x, w + j, sizeof x);
+      const Bytes q = codes_of(x, inverse, lo, hi, zero);
+      __builtin_memcpy(out + j, &q, kLanes);
+    }
+    if (j == p.size) continue;
+    Vec x{};
+    __builtin_memcpy(&x, w + j, static_cast<size_t>(p.size - j) * sizeof(float));
+    const Bytes q = codes_of(x, inverse, lo, hi, zero);
+    __builtin_memcpy(out + j, &q, static_cast<size_t>(p.size - j));
+  }
+}
+
+}  // namespace
+}  // namespace kerf

@@ -1,0 +1,54 @@
+// A grid says which numbers exist: how stored parameters and a code become a value, and the nearest way back.
+//
+// One file per grid, grid_<name>.cc. Every quantizer works on any grid through this interface.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "grids/quantized_matrix.h"
+
+namespace kerf {
+
+/// What the stored parameters of a block amount to: value = scale * (code - offset).
+struct Effective {
+  float scale = 0, offset = 0;
+};
+
+class Grid {
+ public:
+  virtual ~Grid() = default;
+  virtual std::string_view name() const = 0;
+  /// Error unsupported, with what is allowed, when the scheme is not one of this grid.
+  virtual void check(const Scheme&) const = 0;
+
+  /// Chooses q.params for w [q.rows, q.cols] so that the squared error sum_c importance[c] (w - value)^2 of the nearest
+  /// codes is small, block by block; parameters are rounded to their stored form before codes are compared.
+  /// `importance` has one entry per column, or is empty for all ones. The result does not depend on the instruction
+  /// set.
+  virtual void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const = 0;
+  /// q.codes: the nearest code for every weight under q.params (ties to even multiples of the scale).
+  virtual void encode(std::span<const float> w, QuantizedMatrix& q) const = 0;
+  /// w [q.rows, q.cols] = the values.
+  virtual void decode(const QuantizedMatrix& q, std::span<float> w) const = 0;
+
+  /// What the parameters say at one weight.
+  virtual Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const = 0;
+  /// The nearest stored parameters to a wanted scale and offset, as they will read back.
+  virtual Effective project(const Scheme&, Effective wanted) const = 0;
+  /// The code nearest to x, and the value of a code.
+  virtual uint32_t nearest(const Scheme&, Effective, float x) const = 0;
+  virtual float value(const Scheme&, Effective, uint32_t code) const = 0;
+  /// The codes of the next smaller and next larger number on the grid (the code itself at an end).
+  struct Neighbours {
+    uint32_t below, above;
+  };
+  virtual Neighbours neighbours(const Scheme&, Effective, uint32_t code) const = 0;
+};
+
+std::span<const Grid* const> all_grids();
+/// Error usage, with the known names, when there is none.
+const Grid& find_grid(std::string_view name);
+
+}  // namespace kerf

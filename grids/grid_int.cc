@@ -1,0 +1,166 @@
+// Uniform integers with a scale, and for asymmetric schemes an integer zero point, per group or row. Covers GGUF Q4_0
+// and Q8_0 and the integer schemes of GPTQ, AWQ and compressed-tensors; they differ only in layout.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <new>
+
+#include "core/error.h"
+#include "grids/fitter.h"
+#include "grids/grid.h"
+
+namespace kerf {
+namespace {
+
+bool symmetric(const Scheme& s) { return s.levels.size() == 1; }
+float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); }
+float symmetric_zero(const Scheme& s) { return static_cast<float>(1 << (s.bits - 1)); }
+
+using Store = float (*)(float);
+Store store_of(Dtype t) {
+  switch (t) {
+    case Dtype::f16:
+      return [](float x) { return round_to(Dtype::f16, x); };
+    case Dtype::bf16:
+      return [](float x) { return round_to(Dtype::bf16, x); };
+    default:
+      return [](float x) { return x; };
+  }
+}
+
+const Fitter& best_fitter() {
+  const Fitter* best = nullptr;
+  for (const Fitter* f : all_fitters())
+    if (f->isa <= isa() && (!best || f->isa > best->isa)) best = f;
+  return *best;
+}
+
+struct FreeAligned {
+  void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+};
+using AlignedFloats = std::unique_ptr<float[], FreeAligned>;
+AlignedFloats aligned_floats(int64_t n) {
+  return AlignedFloats(
+      static_cast<float*>(::operator new[](static_cast<size_t>(n) * sizeof(float), std::align_val_t{64})));
+}
+
+// Scales (and zero points) as floats, one per block, in the order of the weights.
+struct BlockParams {
+  std::vector<float> scales, zeros;
+};
+
+BlockParams read_params(const QuantizedMatrix& q) {
+  const ParamArray& scale = q.params[0];
+  const size_t n = static_cast<size_t>(scale.rows * scale.cols);
+  BlockParams p{std::vector<float>(n), std::vector<float>(n, symmetric_zero(q.scheme))};
+  to_f32(scale.stored, scale.bytes, p.scales);
+  if (!symmetric(q.scheme)) to_f32(Dtype::u8, q.params[1].bytes, p.zeros);
+  return p;
+}
+
+class IntGrid final : public Grid {
+ public:
+  std::string_view name() const override { return "int"; }
+
+  void check(const Scheme& s) const override {
+    const auto refuse = [&](const char* rule) {
+      fail(ErrorKind::unsupported, "'{}' is not an integer scheme: {}", describe(s), rule);
+    };
+    if (s.grid != "int" || s.codeword != 1) refuse("one code per weight on the grid 'int'");
+    if (s.bits < 2 || s.bits > 8) refuse("2 to 8 bits");
+    if (s.levels.empty() || s.levels.size() > 2) refuse("one level of scales, and one of zero points when asymmetric");
+    const Level& scale = s.levels[0];
+    if (scale.offset || scale.block.rows != 1 || scale.block.cols < 0) refuse("each scale covers a part of one row");
+    if (scale.stored != Dtype::f16 && scale.stored != Dtype::bf16 && scale.stored != Dtype::f32)
+      refuse("scales are stored as F16, BF16 or F32");
+    if (s.levels.size() == 2) {
+      const Level& zero = s.levels[1];
+      if (!zero.offset || zero.stored != Dtype::u8 || zero.block != scale.block)
+        refuse("zero points are integers that cover what the scales cover");
+    }
+  }
+
+  void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override {
+    const ParamArray& shape = q.params[0];
+    const size_t n = static_cast<size_t>(shape.rows * shape.cols);
+    BlockParams found{std::vector<float>(n), std::vector<float>(n)};
+    const int64_t size = q.cols / shape.cols;
+    const AlignedFloats scratch = aligned_floats(2 * 16 * size);
+    IntFitProblem p = problem(w, q);
+    p.importance = importance.empty() ? nullptr : importance.data();
+    p.scratch = scratch.get();
+    best_fitter().search(p, found.scales.data(), found.zeros.data());
+    for (size_t i = 0; i < n; ++i)
+      if (!std::isfinite(found.scales[i]))
+        fail(ErrorKind::numerical,
+             "row {}: a group scale of these weights is too large for {}; store scales as BF16 or F32",
+             static_cast<int64_t>(i) / shape.cols, name_of(q.params[0].stored));
+    from_f32(q.params[0].stored, found.scales, q.params[0].bytes);
+    if (symmetric(q.scheme)) return;
+    for (size_t i = 0; i < n; ++i) q.params[1].bytes[i] = static_cast<std::byte>(static_cast<int>(found.zeros[i]));
+  }
+
+  void encode(std::span<const float> w, QuantizedMatrix& q) const override {
+    const BlockParams p = read_params(q);
+    best_fitter().encode(problem(w, q), p.scales.data(), p.zeros.data(), q.codes.data());
+  }
+
+  void decode(const QuantizedMatrix& q, std::span<float> w) const override {
+    const BlockParams p = read_params(q);
+    const size_t size = static_cast<size_t>(q.cols / q.params[0].cols);
+    for (size_t block = 0; block < p.scales.size(); ++block) {
+      const float scale = p.scales[block], zero = p.zeros[block];
+      for (size_t j = block * size; j < (block + 1) * size; ++j) w[j] = scale * (static_cast<float>(q.codes[j]) - zero);
+    }
+  }
+
+  Effective effective(const QuantizedMatrix& q, int64_t row, int64_t col) const override {
+    const int64_t block = col / (q.cols / q.params[0].cols);
+    return {q.params[0].get(row, block), symmetric(q.scheme) ? symmetric_zero(q.scheme) : q.params[1].get(row, block)};
+  }
+
+  Effective project(const Scheme& s, Effective wanted) const override {
+    const float scale = store_of(s.levels[0].stored)(wanted.scale);
+    if (symmetric(s)) return {scale, symmetric_zero(s)};
+    return {scale, std::clamp(std::nearbyint(wanted.offset), 0.0f, top_code(s))};
+  }
+
+  uint32_t nearest(const Scheme& s, Effective e, float x) const override {
+    const float q =
+        e.scale != 0.0f ? std::nearbyint(std::clamp(x * (1.0f / e.scale), -e.offset, top_code(s) - e.offset)) : 0.0f;
+    return static_cast<uint32_t>(q + e.offset);
+  }
+
+  float value(const Scheme&, Effective e, uint32_t code) const override {
+    return e.scale * (static_cast<float>(code) - e.offset);
+  }
+
+  Neighbours neighbours(const Scheme& s, Effective e, uint32_t code) const override {
+    const uint32_t down = code == 0 ? 0 : code - 1;
+    const uint32_t up = std::min(code + 1, static_cast<uint32_t>(top_code(s)));
+    return e.scale < 0 ? Neighbours{up, down} : Neighbours{down, up};
+  }
+
+ private:
+  static IntFitProblem problem(std::span<const float> w, const QuantizedMatrix& q) {
+    const ParamArray& scale = q.params[0];
+    return {.w = w.data(),
+            .blocks = scale.rows * scale.cols,
+            .size = q.cols / scale.cols,
+            .importance = nullptr,
+            .importance_blocks = scale.cols,
+            .bits = q.scheme.bits,
+            .symmetric = symmetric(q.scheme),
+            .store = store_of(scale.stored),
+            .scratch = nullptr};
+  }
+};
+
+}  // namespace
+
+const Grid& grid_int() {
+  static const IntGrid grid;
+  return grid;
+}
+
+}  // namespace kerf

@@ -1,0 +1,46 @@
+// A compressed matrix in the form that every quantizer yields and every layout takes.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "grids/scheme.h"
+
+namespace kerf {
+
+/// One array of a scheme's parameters, row-major, in the very bytes that the file stores.
+struct ParamArray {
+  Dtype stored = Dtype::f16;
+  int64_t rows = 0, cols = 0;
+  std::vector<std::byte> bytes;
+
+  float get(int64_t r, int64_t c) const;
+  /// Rounds x to the stored type. For U8 x must be an integer in 0 ... 255.
+  void set(int64_t r, int64_t c, float x);
+  bool operator==(const ParamArray&) const = default;
+};
+
+struct QuantizedMatrix {
+  Scheme scheme;
+  int64_t rows = 0, cols = 0;
+  std::vector<uint8_t> codes;      // [rows, cols / codeword], each 0 ... 2^bits - 1
+  std::vector<ParamArray> params;  // one per level
+  bool operator==(const QuantizedMatrix&) const = default;
+
+  std::span<uint8_t> code_row(int64_t r) {
+    const size_t n = static_cast<size_t>(cols / scheme.codeword);
+    return std::span(codes).subspan(static_cast<size_t>(r) * n, n);
+  }
+  std::span<const uint8_t> code_row(int64_t r) const {
+    const size_t n = static_cast<size_t>(cols / scheme.codeword);
+    return std::span(codes).subspan(static_cast<size_t>(r) * n, n);
+  }
+};
+
+/// All codes and parameters zero. Error unsupported when a block does not divide the shape (choices named).
+QuantizedMatrix allocate(const Scheme&, int64_t rows, int64_t cols);
+
+}  // namespace kerf

@@ -1,0 +1,83 @@
+#include "grids/scheme.h"
+
+#include "core/checked.h"
+#include "grids/quantized_matrix.h"
+
+namespace kerf {
+namespace {
+
+int64_t extent(int64_t block, int64_t whole) { return block == 0 ? whole : block; }
+
+int64_t count(const Level& level, int64_t rows, int64_t cols) {
+  return ceil_div(rows, extent(level.block.rows, rows)) * ceil_div(cols, extent(level.block.cols, cols));
+}
+
+}  // namespace
+
+Scheme symmetric_int(int bits, int64_t group, Dtype scale) {
+  return {.grid = "int", .bits = bits, .levels = {{.block = {1, group}, .stored = scale}}};
+}
+
+Scheme asymmetric_int(int bits, int64_t group, Dtype scale) {
+  Scheme s = symmetric_int(bits, group, scale);
+  s.levels.push_back({.block = {1, group}, .stored = Dtype::u8, .offset = true});
+  return s;
+}
+
+std::string describe(const Scheme& s) {
+  std::string text = fmt::format("{}{}", s.grid, s.bits);
+  for (const Level& level : s.levels) {
+    if (level.offset) {
+      text += " asymmetric";
+      continue;
+    }
+    text += level.block.cols == 0 ? std::string(" channel") : fmt::format(" g{}", level.block.cols);
+    text += fmt::format(" {}", name_of(level.stored));
+  }
+  return text;
+}
+
+double bits_per_weight(const Scheme& s, int64_t rows, int64_t cols) {
+  double bits = static_cast<double>(s.bits) / s.codeword * static_cast<double>(rows * cols);
+  for (const Level& level : s.levels) {
+    // A zero point is stored with as many bits as a code.
+    const int each = level.offset && level.stored == Dtype::u8 ? s.bits : bits_of(level.stored);
+    bits += static_cast<double>(count(level, rows, cols) * each);
+  }
+  return bits / static_cast<double>(rows * cols);
+}
+
+QuantizedMatrix allocate(const Scheme& s, int64_t rows, int64_t cols) {
+  QuantizedMatrix q{.scheme = s, .rows = rows, .cols = cols};
+  if (cols % s.codeword != 0)
+    fail(ErrorKind::unsupported, "{} columns cannot be cut into codes of {} weights", cols, s.codeword);
+  q.codes.resize(static_cast<size_t>(rows * (cols / s.codeword)));
+  for (const Level& level : s.levels) {
+    const int64_t br = extent(level.block.rows, rows), bc = extent(level.block.cols, cols);
+    if (cols % bc != 0)
+      fail(ErrorKind::unsupported, "groups of {} do not divide a row of {} weights; choose a divisor of {}", bc, cols,
+           cols);
+    ParamArray p{.stored = level.stored, .rows = ceil_div(rows, br), .cols = cols / bc};
+    p.bytes.resize(static_cast<size_t>(bytes_of(p.stored, p.rows * p.cols)));
+    q.params.push_back(std::move(p));
+  }
+  return q;
+}
+
+float ParamArray::get(int64_t r, int64_t c) const {
+  const size_t size = static_cast<size_t>(bits_of(stored) / 8);
+  float x;
+  to_f32(stored, std::span(bytes).subspan(static_cast<size_t>(r * cols + c) * size, size), {&x, 1});
+  return x;
+}
+
+void ParamArray::set(int64_t r, int64_t c, float x) {
+  const size_t size = static_cast<size_t>(bits_of(stored) / 8);
+  const auto at = std::span(bytes).subspan(static_cast<size_t>(r * cols + c) * size, size);
+  if (stored == Dtype::u8)
+    at[0] = static_cast<std::byte>(static_cast<int>(x));
+  else
+    from_f32(stored, {&x, 1}, at);
+}
+
+}  // namespace kerf

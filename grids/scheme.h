@@ -1,0 +1,47 @@
+// How the numbers of a compressed matrix are written down: which grid, how many bits, and what each scale covers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace kerf {
+
+/// The part of a matrix that one parameter covers. 0 means the whole extent: {1, 0} is one row, {0, 0} the whole
+/// matrix.
+struct Block {
+  int64_t rows = 1, cols = 32;
+  bool operator==(const Block&) const = default;
+};
+
+/// One array of parameters: scales, or (offset = true) what is subtracted from the code or added to the value.
+struct Level {
+  Block block;
+  Dtype stored = Dtype::f16;
+  bool offset = false;
+  bool operator==(const Level&) const = default;
+};
+
+/// Levels go from coarse to fine; at each extent a scale level comes before its offset level.
+struct Scheme {
+  std::string grid = "int";
+  int bits = 4;
+  int codeword = 1;  // weights per code
+  std::vector<Level> levels;
+  bool operator==(const Scheme&) const = default;
+};
+
+/// Symmetric integers: value = scale * (code - 2^(bits-1)), one scale per `group` weights of a row (0: one per row).
+Scheme symmetric_int(int bits, int64_t group, Dtype scale);
+/// Asymmetric integers: value = scale * (code - zero), with zero in 0 ... 2^bits-1 stored as U8 beside each scale.
+Scheme asymmetric_int(int bits, int64_t group, Dtype scale);
+
+/// "int4 g32 F16", "int4 asymmetric channel BF16": for people.
+std::string describe(const Scheme&);
+
+/// Bits per weight of a [rows, cols] matrix: codes and parameters.
+double bits_per_weight(const Scheme&, int64_t rows, int64_t cols);
+
+}  // namespace kerf
