@@ -13,5 +13,5 @@ install(EXPORT kerfTargets NAMESPACE kerf:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/kerfConfig.cmake.in ${CMAKE_BINARY_DIR}/kerfConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kerf)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/kerfConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/kerfConfig.cmake ${CMAKE_BINARY_DIR}/kerfConfigVersion.cmake
+install(FILES ${CMAKE_SOURCE_DIR}/cmake/Finddnnl.cmake ${CMAKE_BINARY_DIR}/kerfConfig.cmake ${CMAKE_BINARY_DIR}/kerfConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kerf)

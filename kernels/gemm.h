@@ -31,7 +31,8 @@ struct PackedMatrix {
 struct PackedGemm {
   std::string_view format;  // "Q8_0", "Q4_0", "ct-int4", "ct-int8"
   Isa isa;
-  /// Bytes that one row of `cols` activations occupies after rounding.
+  /// Bytes that one row of `cols` activations occupies after rounding, a multiple of 4 (rows lie at 4-byte boundaries).
+  /// Error unsupported when the format cannot hold a matrix of this shape or group.
   int64_t (*activation_bytes)(const PackedMatrix&);
   /// Rounds one row of activations x[cols] the way the runtime does before the product.
   void (*round_activations)(const PackedMatrix&, const float* x, std::byte* out);
@@ -41,6 +42,9 @@ struct PackedGemm {
                    int64_t tokens, float* y, int64_t y_stride);
   /// out[cols] = row r as the runtime dequantizes it (embedding look-up).
   void (*dequantize)(const PackedMatrix&, int64_t row, float* out);
+  /// out[cols] = the values that one rounded row stands for: multiply() is the product of dequantize() and these, up to
+  /// the rounding of float32 sums.
+  void (*activation_values)(const PackedMatrix&, const std::byte* activations, float* out);
 };
 
 std::span<const PackedGemm* const> all_gemms();

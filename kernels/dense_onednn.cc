@@ -1,0 +1,102 @@
+// oneDNN's sgemm, one call per panel. oneDNN cuts a product differently for different numbers of threads, so every call
+// runs on one thread and the parallelism lies between panels, whose sizes depend on the shape only.
+#include <dnnl.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "core/checked.h"
+#include "core/cpu.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "kernels/dense.h"
+#include "kernels/dense_panel.h"
+
+namespace kerf {
+namespace {
+
+// Panels of one call. Each call packs both operands anew, at about one cycle per 4 elements: with 256 x 256 outputs
+// that is ~1/100 of the 16 multiply-adds per cycle it feeds, and both operands at in = 2048 stay near the second-level
+// cache.
+constexpr int64_t kTokenPanel = 256, kOutPanel = 256;
+// With fewer tokens than this the weights are read once at memory speed; narrower panels share them among the threads.
+constexpr int64_t kFewTokens = 32, kFewTokensOutPanel = 64;
+
+// KERF_ISA holds for oneDNN too. It must be told before its first product.
+void cap_onednn_isa() {
+  static const bool done = [] {
+    const auto cap = [](dnnl_cpu_isa_t level) {
+      if (dnnl_set_max_cpu_isa(level) != dnnl_success && isa() != cpu_isa())
+        fail(ErrorKind::internal, "oneDNN was used before KERF_ISA={} could be passed on to it", name_of(isa()));
+    };
+    if (isa() == Isa::ref) cap(dnnl_cpu_isa_sse41);
+    if (isa() == Isa::avx2) cap(dnnl_cpu_isa_avx2);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+// OpenMP's thread count is a setting of the calling task, so changing it here touches no other thread.
+class OneOpenMpThread {
+ public:
+  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneOpenMpThread() { omp_set_num_threads(before_); }
+  OneOpenMpThread(const OneOpenMpThread&) = delete;
+  OneOpenMpThread& operator=(const OneOpenMpThread&) = delete;
+
+ private:
+  int before_;
+};
+
+struct AlignedFree {
+  void operator()(float* p) const { std::free(p); }
+};
+
+}  // namespace
+
+float* thread_scratch(int64_t n) {
+  thread_local std::unique_ptr<float, AlignedFree> buffer;
+  thread_local int64_t size = 0;
+  if (n > size) {
+    const int64_t bytes = round_up<int64_t>(checked_mul<int64_t>(n, sizeof(float), "scratch"), 64);
+    size = 0;
+    buffer.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(bytes))));
+    if (!buffer) throw std::bad_alloc();
+    size = n;
+  }
+  return buffer.get();
+}
+
+void matmul_nt_on_this_thread(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const float* w,
+                              int64_t w_stride, float* y, int64_t y_stride, bool accumulate) {
+  if (tokens <= 0 || out <= 0) return;
+  if (in <= 0) {
+    if (accumulate) return;
+    for (int64_t t = 0; t < tokens; ++t) std::fill_n(y + t * y_stride, out, 0.0f);
+    return;
+  }
+  cap_onednn_isa();
+  const OneOpenMpThread one;
+  const dnnl_status_t status = dnnl_sgemm('N', 'T', tokens, out, in, 1.0f, x, std::max(x_stride, in), w,
+                                          std::max(w_stride, in), accumulate ? 1.0f : 0.0f, y, std::max(y_stride, out));
+  if (status != dnnl_success)
+    fail(ErrorKind::internal, "oneDNN refused a product of {} x {} x {} (status {})", tokens, out, in,
+         static_cast<int>(status));
+}
+
+void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const float* w,
+               int64_t w_stride, float* y, int64_t y_stride) {
+  if (tokens <= 0 || out <= 0) return;
+  const int64_t out_panel = tokens < kFewTokens ? kFewTokensOutPanel : kOutPanel;
+  const int64_t out_panels = ceil_div(out, out_panel), token_panels = ceil_div(tokens, kTokenPanel);
+  parallel_for(out_panels * token_panels, [&](int64_t i) {
+    const int64_t t = i / out_panels * kTokenPanel, r = i % out_panels * out_panel;
+    matmul_nt_on_this_thread(std::min(kTokenPanel, tokens - t), std::min(out_panel, out - r), in, x + t * x_stride,
+                             x_stride, w + r * w_stride, w_stride, y + t * y_stride + r, y_stride, false);
+  });
+}
+
+}  // namespace kerf
