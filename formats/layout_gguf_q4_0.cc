@@ -1,0 +1,31 @@
+// GGUF Q4_0: 32 weights in 18 bytes, a half scale and nibbles with the halves split: byte j holds weight j in its low
+// and weight j + 16 in its high nibble; value = d * (q - 8).
+#include "formats/gguf_blocks.h"
+
+namespace kerf {
+namespace {
+
+struct Q4_0 {
+  static constexpr int64_t kWeights = 32, kBytes = 18;
+  static void pack(const uint8_t* codes, const std::byte* scale, std::byte* out) {
+    std::memcpy(out, scale, 2);
+    for (int64_t j = 0; j < 16; ++j) out[2 + j] = static_cast<std::byte>(codes[j] | (codes[j + 16] << 4));
+  }
+  static void unpack(const std::byte* in, uint8_t* codes, std::byte* scale) {
+    std::memcpy(scale, in, 2);
+    for (int64_t j = 0; j < 16; ++j) {
+      const uint8_t b = std::to_integer<uint8_t>(in[2 + j]);
+      codes[j] = b & 15;
+      codes[j + 16] = static_cast<uint8_t>(b >> 4);
+    }
+  }
+};
+
+}  // namespace
+
+const Layout& layout_gguf_q4_0() {
+  static const GgufBlockLayout<Q4_0> layout("gguf-q4_0", "Q4_0", symmetric_int(4, 32, Dtype::f16));
+  return layout;
+}
+
+}  // namespace kerf

@@ -1,0 +1,120 @@
+// Every layout in the table, on every scheme that it lists. A new layout joins by existing.
+#include "formats/layout.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "core/error.h"
+#include "grids/grid.h"
+
+namespace kerf {
+namespace {
+
+// Random codes and random parameter bytes: what comes back must be these bits, whatever they mean.
+QuantizedMatrix random_matrix(const Scheme& s, int64_t rows, int64_t cols, uint32_t seed) {
+  std::mt19937 rng(seed);
+  QuantizedMatrix q = allocate(s, rows, cols);
+  for (uint8_t& c : q.codes) c = static_cast<uint8_t>(rng() & ((1u << s.bits) - 1));
+  for (size_t i = 0; i < q.params.size(); ++i)
+    for (std::byte& b : q.params[i].bytes)
+      b = static_cast<std::byte>(s.levels[i].offset ? rng() & ((1u << s.bits) - 1) : rng() & 0xffu);
+  return q;
+}
+
+std::vector<std::vector<std::byte>> whole(const Layout& layout, const QuantizedMatrix& q) {
+  auto packed = layout.pack(q);
+  const auto plan = layout.plan(q.scheme, q.rows, q.cols);
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (plan[i].row_bytes == 0) packed[i] = plan[i].constant;
+  return packed;
+}
+
+class EveryLayout : public testing::TestWithParam<const Layout*> {};
+
+TEST_P(EveryLayout, UnpackInvertsPackBitForBit) {
+  const Layout& layout = *GetParam();
+  int checked = 0;
+  for (const Scheme& s : layout.examples())
+    for (int64_t rows : {1, 3, 17, 64})
+      for (int64_t cols : {1, 4, 7, 12, 32, 36, 96, 288, 1024}) {
+        if (layout.refuses(s, rows, cols)) continue;
+        const QuantizedMatrix q = random_matrix(s, rows, cols, static_cast<uint32_t>(rows * 1000 + cols));
+        const auto bytes = whole(layout, q);
+        const auto plan = layout.plan(s, rows, cols);
+        ASSERT_EQ(bytes.size(), plan.size());
+        std::vector<std::span<const std::byte>> views;
+        for (size_t i = 0; i < plan.size(); ++i) {
+          EXPECT_EQ(bytes[i].size(), plan[i].bytes) << describe(s) << " " << plan[i].suffix;
+          views.emplace_back(bytes[i]);
+        }
+        EXPECT_EQ(layout.unpack(s, rows, cols, views), q) << describe(s) << " [" << rows << ", " << cols << "]";
+        ++checked;
+      }
+  EXPECT_GT(checked, 0);
+}
+
+TEST_P(EveryLayout, PackingRowsApartGivesTheSameBytes) {
+  const Layout& layout = *GetParam();
+  for (const Scheme& s : layout.examples()) {
+    const int64_t rows = 5, cols = 96;
+    if (layout.refuses(s, rows, cols)) continue;
+    const QuantizedMatrix q = random_matrix(s, rows, cols, 7);
+    const auto at_once = layout.pack(q);
+    const auto plan = layout.plan(s, rows, cols);
+    std::vector<std::vector<std::byte>> apart(plan.size());
+    for (int64_t r = 0; r < rows; ++r) {
+      QuantizedMatrix row = allocate(s, 1, cols);
+      std::copy_n(q.code_row(r).begin(), row.codes.size(), row.codes.begin());
+      for (size_t i = 0; i < row.params.size(); ++i) {
+        const auto n = static_cast<std::ptrdiff_t>(row.params[i].bytes.size());
+        std::copy_n(q.params[i].bytes.begin() + r * n, n, row.params[i].bytes.begin());
+      }
+      const auto piece = layout.pack(row);
+      for (size_t i = 0; i < plan.size(); ++i) {
+        EXPECT_EQ(piece[i].size(), plan[i].row_bytes);
+        apart[i].insert(apart[i].end(), piece[i].begin(), piece[i].end());
+      }
+    }
+    EXPECT_EQ(apart, at_once) << describe(s);
+  }
+}
+
+TEST_P(EveryLayout, RefusesBytesOfTheWrongLength) {
+  const Layout& layout = *GetParam();
+  const Scheme s = layout.examples().front();
+  const QuantizedMatrix q = random_matrix(s, 2, 96, 1);
+  auto bytes = whole(layout, q);
+  bytes[0].pop_back();
+  std::vector<std::span<const std::byte>> views(bytes.begin(), bytes.end());
+  EXPECT_THROW(layout.unpack(s, 2, 96, views), Error);
+  EXPECT_THROW(layout.unpack(s, 2, 96, {}), Error);
+}
+
+TEST_P(EveryLayout, RefusesASchemeItCannotHold) {
+  Scheme odd = symmetric_int(5, 48, Dtype::f32);
+  odd.grid = "no such grid";
+  EXPECT_TRUE(GetParam()->refuses(odd, 64, 96));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryLayout, testing::ValuesIn(all_layouts().begin(), all_layouts().end()),
+                         [](const auto& info) {
+                           std::string name(info.param->name());
+                           for (char& c : name)
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           return name;
+                         });
+
+TEST(GgufLayouts, RefuseARowThatDoesNotDivideIntoBlocks) {
+  EXPECT_TRUE(find_layout("gguf-q4_0").refuses(symmetric_int(4, 32, Dtype::f16), 10, 172));
+  EXPECT_FALSE(find_layout("gguf-q4_0").refuses(symmetric_int(4, 32, Dtype::f16), 10, 192));
+}
+
+TEST(CtPack, RefusesAGroupThatDoesNotDivide) {
+  const auto rule = find_layout("ct-pack").refuses(symmetric_int(4, 128, Dtype::f16), 10, 288);
+  ASSERT_TRUE(rule);
+  EXPECT_NE(rule->find("128"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace kerf

@@ -1,0 +1,223 @@
+// Every grid on schemes of its own, and what the integer search promises.
+#include "grids/grid.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "core/error.h"
+#include "grids/fitter.h"
+
+namespace kerf {
+namespace {
+
+std::vector<float> normal(int64_t n, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> d(0, 0.03f);
+  std::vector<float> w(static_cast<size_t>(n));
+  for (float& x : w) x = d(rng);
+  return w;
+}
+
+std::vector<Scheme> int_schemes() {
+  std::vector<Scheme> all;
+  for (int bits = 2; bits <= 8; ++bits)
+    for (int64_t group : {int64_t{0}, int64_t{24}, int64_t{32}})
+      for (Dtype scale : {Dtype::f16, Dtype::bf16, Dtype::f32}) {
+        all.push_back(symmetric_int(bits, group, scale));
+        all.push_back(asymmetric_int(bits, group, scale));
+      }
+  return all;
+}
+
+double squared_error(std::span<const float> w, const QuantizedMatrix& q, std::span<const float> importance = {}) {
+  std::vector<float> back(w.size());
+  find_grid(q.scheme.grid).decode(q, back);
+  double e = 0;
+  for (size_t i = 0; i < w.size(); ++i) {
+    const double d = static_cast<double>(w[i]) - static_cast<double>(back[i]);
+    e += d * d * (importance.empty() ? 1.0 : static_cast<double>(importance[i % static_cast<size_t>(q.cols)]));
+  }
+  return e;
+}
+
+QuantizedMatrix quantized(const Scheme& s, std::span<const float> w, int64_t rows, int64_t cols,
+                          std::span<const float> importance = {}) {
+  QuantizedMatrix q = allocate(s, rows, cols);
+  const Grid& grid = find_grid(s.grid);
+  grid.fit(w, importance, q);
+  grid.encode(w, q);
+  return q;
+}
+
+TEST(IntGrid, EncodingChoosesTheNearestCodeOfAll) {
+  const auto w = normal(4 * 96, 1);
+  for (const Scheme& s : int_schemes()) {
+    const QuantizedMatrix q = quantized(s, w, 4, 96);
+    const Grid& grid = find_grid("int");
+    for (int64_t r = 0; r < 4; ++r)
+      for (int64_t c = 0; c < 96; ++c) {
+        const Effective e = grid.effective(q, r, c);
+        const float x = w[static_cast<size_t>(r * 96 + c)];
+        const uint32_t code = q.code_row(r)[static_cast<size_t>(c)];
+        EXPECT_EQ(grid.nearest(s, e, x), code);
+        const float distance = std::abs(grid.value(s, e, code) - x);
+        for (uint32_t other = 0; other < (1u << s.bits); ++other)
+          // One step of float32 rounding may decide a tie either way: 2^-20 of a value below 2^3 steps.
+          EXPECT_LE(distance, std::abs(grid.value(s, e, other) - x) + std::abs(e.scale) * 0x1p-14f) << describe(s);
+      }
+  }
+}
+
+TEST(IntGrid, ParametersAreWhatProjectCallsStored) {
+  const auto w = normal(4 * 96, 2);
+  for (const Scheme& s : int_schemes()) {
+    const QuantizedMatrix q = quantized(s, w, 4, 96);
+    for (int64_t c = 0; c < 96; c += 24) {
+      const Effective e = find_grid("int").effective(q, 1, c);
+      const Effective p = find_grid("int").project(s, e);
+      EXPECT_EQ(e.scale, p.scale);
+      EXPECT_EQ(e.offset, p.offset);
+    }
+  }
+}
+
+TEST(IntGrid, NeighboursAreTheNextNumbersDownAndUp) {
+  const Grid& grid = find_grid("int");
+  const Scheme s = symmetric_int(4, 32, Dtype::f16);
+  for (float scale : {0.5f, -0.5f}) {
+    const Effective e{scale, 8};
+    for (uint32_t c = 0; c < 16; ++c) {
+      const auto [below, above] = grid.neighbours(s, e, c);
+      EXPECT_LE(grid.value(s, e, below), grid.value(s, e, c));
+      EXPECT_GE(grid.value(s, e, above), grid.value(s, e, c));
+    }
+  }
+}
+
+// The plain scales of llama-quantize's Q4_0 and Q8_0: the search may never do worse, block by block.
+TEST(IntGrid, SearchedScalesAreNeverWorseThanThePlainOnes) {
+  for (uint32_t seed = 0; seed < 200; ++seed) {
+    const auto w = normal(32, seed);
+    for (int bits : {4, 8}) {
+      const Scheme s = symmetric_int(bits, 32, Dtype::f16);
+      const float half = static_cast<float>(1 << (bits - 1));
+      float biggest = 0;
+      for (float x : w)
+        if (std::abs(x) > std::abs(biggest)) biggest = x;
+      QuantizedMatrix plain = allocate(s, 1, 32);
+      plain.params[0].set(0, 0, bits == 4 ? biggest / -half : biggest / (half - 1));
+      find_grid("int").encode(w, plain);
+      // The search compares in float32: sums of 32 terms differ by at most 32 * 2^-24 relative.
+      EXPECT_LE(squared_error(w, quantized(s, w, 1, 32)), squared_error(w, plain) * (1 + 0x1p-18));
+    }
+  }
+}
+
+TEST(IntGrid, SearchingLowersTheErrorOfGaussianWeightsWell) {
+  const auto w = normal(256 * 128, 3);
+  const Scheme s = symmetric_int(4, 32, Dtype::f16);
+  QuantizedMatrix plain = allocate(s, 256, 128);
+  for (int64_t r = 0; r < 256; ++r)
+    for (int64_t g = 0; g < 4; ++g) {
+      float biggest = 0;
+      for (int64_t j = 0; j < 32; ++j) {
+        const float x = w[static_cast<size_t>(r * 128 + g * 32 + j)];
+        if (std::abs(x) > std::abs(biggest)) biggest = x;
+      }
+      plain.params[0].set(r, g, biggest / -8);
+    }
+  find_grid("int").encode(w, plain);
+  EXPECT_LT(squared_error(w, quantized(s, w, 256, 128)), 0.92 * squared_error(w, plain));
+}
+
+TEST(IntGrid, ImportanceMovesTheErrorToUnimportantColumns) {
+  const auto w = normal(64 * 96, 4);
+  std::vector<float> importance(96, 0.01f);
+  for (size_t i = 0; i < 96; i += 4) importance[i] = 10;
+  for (const Scheme& s : {symmetric_int(3, 32, Dtype::f16), asymmetric_int(3, 32, Dtype::f16)})
+    EXPECT_LT(squared_error(w, quantized(s, w, 64, 96, importance), importance),
+              0.8 * squared_error(w, quantized(s, w, 64, 96), importance));
+}
+
+TEST(IntGrid, ZeroTinyAndConstantBlocksAreExactOrZero) {
+  for (const Scheme& s : int_schemes()) {
+    for (float value : {0.0f, 1.0f, -1.0f, 1e-30f, 0x1p-149f}) {
+      if (value < 0 && s.levels.size() == 1 && s.bits == 2) continue;
+      const std::vector<float> w(96, value);
+      const QuantizedMatrix q = quantized(s, w, 1, 96);
+      std::vector<float> back(96);
+      find_grid("int").decode(q, back);
+      for (float x : back) {
+        ASSERT_TRUE(std::isfinite(x)) << describe(s) << " " << value;
+        EXPECT_NEAR(x, value, std::abs(value) * 0.01 + 0x1p-20) << describe(s);
+      }
+    }
+  }
+}
+
+TEST(IntGrid, AScalePastItsStoredTypeIsANumericalError) {
+  const std::vector<float> w(32, 1e9f);
+  QuantizedMatrix q = allocate(symmetric_int(4, 32, Dtype::f16), 1, 32);
+  try {
+    find_grid("int").fit(w, {}, q);
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::numerical);
+  }
+}
+
+TEST(IntGrid, ChecksItsSchemes) {
+  const Grid& grid = find_grid("int");
+  for (const Scheme& s : int_schemes()) EXPECT_NO_THROW(grid.check(s));
+  EXPECT_THROW(grid.check(symmetric_int(9, 32, Dtype::f16)), Error);
+  EXPECT_THROW(grid.check(symmetric_int(4, 32, Dtype::i32)), Error);
+  EXPECT_THROW(allocate(symmetric_int(4, 128, Dtype::f16), 4, 288), Error);
+  EXPECT_THROW(find_grid("octonion"), Error);
+}
+
+// The promise "the same bytes everywhere": one text, three instruction sets, equal bits.
+TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
+  const Fitter* reference = nullptr;
+  for (const Fitter* f : all_fitters())
+    if (f->isa == Isa::ref) reference = f;
+  ASSERT_TRUE(reference);
+  const auto store = [](float x) { return round_to(Dtype::f16, x); };
+  for (int64_t size : {5, 24, 32, 128})
+    for (int64_t blocks : {1, 7, 33})
+      for (int bits : {2, 4, 8})
+        for (bool symmetric : {true, false})
+          for (bool weighted : {true, false}) {
+            const auto w = normal(blocks * size, static_cast<uint32_t>(size));
+            std::vector<float> importance = normal(blocks * size, 9);
+            for (float& x : importance) x = x * x + 1e-4f;
+            std::vector<float> scratch(static_cast<size_t>(32 * size + 16));
+            const auto address = reinterpret_cast<uintptr_t>(scratch.data());
+            IntFitProblem p{.w = w.data(),
+                            .blocks = blocks,
+                            .size = size,
+                            .importance = weighted ? importance.data() : nullptr,
+                            .importance_blocks = blocks,
+                            .bits = bits,
+                            .symmetric = symmetric,
+                            .store = store,
+                            .scratch = scratch.data() + (64 - address % 64) % 64 / 4};
+            const size_t n = static_cast<size_t>(blocks);
+            std::vector<float> scales(n), zeros(n), other_scales(n), other_zeros(n);
+            std::vector<uint8_t> codes(w.size()), other_codes(w.size());
+            reference->search(p, scales.data(), zeros.data());
+            reference->encode(p, scales.data(), zeros.data(), codes.data());
+            for (const Fitter* f : all_fitters()) {
+              if (f->isa > cpu_isa()) continue;
+              f->search(p, other_scales.data(), other_zeros.data());
+              f->encode(p, other_scales.data(), other_zeros.data(), other_codes.data());
+              EXPECT_EQ(scales, other_scales) << name_of(f->isa);
+              EXPECT_EQ(zeros, other_zeros) << name_of(f->isa);
+              EXPECT_EQ(codes, other_codes) << name_of(f->isa);
+            }
+          }
+}
+
+}  // namespace
+}  // namespace kerf
