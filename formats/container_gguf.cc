@@ -1,0 +1,33 @@
+// GGUF: what llama.cpp and what is built on it read.
+#include <cstring>
+#include <fstream>
+
+#include "formats/container.h"
+#include "formats/gguf.h"
+
+namespace kerf {
+namespace {
+
+bool recognises(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  if (path.extension() == ".gguf") return true;
+  std::ifstream in(path, std::ios::binary);
+  char magic[4];
+  return in.read(magic, sizeof magic) && std::memcmp(magic, "GGUF", sizeof magic) == 0;
+}
+
+}  // namespace
+
+const Container& container_gguf() {
+  static const Container container = {
+      .name = "gguf",
+      .describe = "a GGUF file",
+      .recognises = recognises,
+      .open = open_gguf,
+      .create = create_gguf,
+  };
+  return container;
+}
+
+}  // namespace kerf

@@ -1,0 +1,41 @@
+// The GGUF container of llama.cpp, little-endian.
+//
+//   "GGUF", u32 version, u64 tensors, u64 keys
+//   keys:    string name, u32 type, value          (types: the indices of MetaValue; string = u64 length, UTF-8 bytes;
+//                                                   array = u32 element type, u64 count, elements)
+//   tensors: string name, u32 dimensions (at most 4), u64 each (fastest first), u32 type, u64 offset
+//   padding to general.alignment (32 unless that key says otherwise), then the data; offsets count from here, are
+//   multiples of the alignment, and every tensor is followed by zeros up to the next multiple.
+// Sources: docs/gguf.md of ggml; gguf.cpp of llama.cpp.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "formats/container.h"
+
+namespace kerf {
+
+constexpr uint32_t kGgufVersion = 3;
+constexpr uint32_t kGgufDefaultAlignment = 32;
+constexpr uint32_t kGgufMaxDimensions = 4;
+constexpr size_t kGgufMaxTensorName = 63;  // GGML_MAX_NAME counts the closing zero
+constexpr std::string_view kGgufAlignmentKey = "general.alignment";
+
+/// Reads versions 2 and 3. A tensor's type is its ggml name ("Q4_K"); its shape is turned round, slowest first.
+/// Error unsupported for version 1, big-endian files, nested arrays, and tensor types that kerf does not know or GGUF
+/// has withdrawn (named); bad_input for anything else that breaks the rules, io as the system says.
+std::unique_ptr<Reader> open_gguf(const std::filesystem::path&);
+
+/// Writes version 3 to a file of this name, tensors and keys in the order of the plan. A shape without dimensions is
+/// written as one dimension of 1. Metadata may set general.alignment (u32). Error unsupported for a tensor name longer
+/// than kGgufMaxTensorName, more than four dimensions, or shards, which no reader would take.
+std::unique_ptr<Writer> create_gguf(const std::filesystem::path&, const FilePlan&);
+
+/// Error bad_input unless this is a power of two from 8 to 2^20.
+void check_gguf_alignment(uint32_t alignment, std::string_view what);
+
+}  // namespace kerf
