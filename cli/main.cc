@@ -1,0 +1,66 @@
+// The program: parse, call, print. The only place that catches.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+
+#include "cli/command.h"
+#include "core/cpu.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "core/version.h"
+
+namespace {
+
+constexpr const char* kExamples = R"(
+Examples:
+  kerf compress SmolLM2-135M-Instruct --target llama.cpp-cpu:Q4_0 --text heldout.txt -o out
+  kerf verify out --against SmolLM2-135M-Instruct --text heldout.txt --gate 'kl<0.05,top1>0.9'
+  kerf inspect out
+
+Exit codes: 0 success, 1 a gate was missed, 2 usage, 3 bad input, 4 unsupported, 5 numerical trouble, 6 input/output,
+70 a mistake in kerf.)";
+
+int run(int argc, char** argv) {
+  int exit_code = 0;
+  CLI::App program("kerf compresses language models and measures what the compression cost.", "kerf");
+  program.footer(kExamples);
+  program.require_subcommand(1);
+  program.fallthrough();
+  program.option_defaults()->group("Everywhere");
+  program.set_version_flag("--version",
+                           [] { return fmt::format("kerf {}\n{}\nkernels: {}", kerf::version(), kerf::cpu_description(),
+                                                   kerf::name_of(kerf::isa())); });
+  program.add_option_function<int>("-j,--threads", kerf::set_threads, "Threads; 0 means all the process may use")
+      ->type_name("N");
+  program.add_flag_callback("-q,--quiet", [] { kerf::set_quiet(true); }, "No notes and no progress on stderr");
+  program.option_defaults()->group("Options");
+  for (const kerf::Command* command : kerf::all_commands()) command->add(program, &exit_code);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const bool asked = e.get_exit_code() == 0;  // --help, --version
+    program.exit(e);
+    return asked ? 0 : static_cast<int>(kerf::ErrorKind::usage);
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const kerf::Error& e) {
+    fmt::print(stderr, "kerf: {}\n", e.what());
+    return e.exit_code();
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "kerf: out of memory\n");
+    return static_cast<int>(kerf::ErrorKind::io);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "kerf: a mistake in kerf, please report it: {}\n", e.what());
+    return static_cast<int>(kerf::ErrorKind::internal);
+  }
+}
