@@ -1,0 +1,77 @@
+// A target is a runtime that will load the files: which container and layouts it reads, which schemes and shapes its
+// kernels take, and what it does to numbers. One file per target, target_<name>.cc.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/layout.h"
+#include "grids/scheme.h"
+#include "kernels/arithmetic.h"
+
+namespace kerf {
+
+/// What a target needs to know of one matrix.
+struct SiteShape {
+  std::string role;  // "attn_q", ..., "token_embd", "output" (model/architecture.h)
+  std::string name;  // the checkpoint's tensor, for sentences
+  int64_t out = 0, in = 0;
+};
+
+/// How one matrix is stored: packed by a layout, or as plain numbers of one type.
+struct Storage {
+  const Layout* layout = nullptr;
+  Scheme scheme;             // when packed
+  Dtype dense = Dtype::f32;  // when not
+  /// Why this differs from what the scheme's name says, or what the runtime will do badly with it; "" when all is well.
+  std::string remark;
+};
+
+struct SchemeHelp {
+  std::string_view name, text;
+};
+
+/// How far the verification arithmetic is known to be the runtime's.
+enum class Provenance { measured, from_source };
+std::string_view name_of(Provenance);
+
+class Target {
+ public:
+  virtual ~Target() = default;
+  virtual std::string_view name() const = 0;
+  /// One line: what runs the files.
+  virtual std::string_view runtime() const = 0;
+  virtual std::string_view container() const = 0;  // formats/container.h
+  virtual std::vector<SchemeHelp> schemes() const = 0;
+  /// Rules of the loader and the kernels, one per line, for `kerf targets`.
+  virtual std::vector<std::string_view> rules() const = 0;
+  /// The scheme's canonical name ("" gives the default one). Error usage with the choices.
+  virtual std::string canonical(std::string_view scheme) const = 0;
+  /// How the matrix is stored under a canonical scheme, given the model's dtype. Error unsupported, with the rule and
+  /// the choices, when the runtime cannot take it.
+  virtual Storage storage(std::string_view scheme, const SiteShape&, Dtype model) const = 0;
+  /// How norms and biases are stored.
+  virtual Dtype vector_dtype(Dtype model) const = 0;
+  /// What the runtime does between the products, for a model of this dtype.
+  virtual Arithmetic arithmetic(Dtype model) const = 0;
+  virtual Provenance provenance() const = 0;
+};
+
+std::span<const Target* const> all_targets();
+/// Error usage with the known names.
+const Target& find_target(std::string_view name);
+
+/// "NAME[:SCHEME]" as given on the command line, parsed and checked.
+struct TargetChoice {
+  const Target* target = nullptr;
+  std::string scheme;  // canonical
+  /// "llama.cpp-cpu:Q4_0"
+  std::string text() const;
+};
+TargetChoice parse_target(std::string_view text);
+
+}  // namespace kerf
