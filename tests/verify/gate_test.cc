@@ -1,0 +1,53 @@
+#include "verify/gate.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "core/error.h"
+
+namespace kerf {
+namespace {
+
+TEST(Gate, ParsesLimitsUnitsAndShortNames) {
+  const Gate g = parse_gate("kl<0.05, ppl<=1.03,top1>90%,bytes<90MB,bpw<4.5");
+  ASSERT_EQ(g.limits.size(), 5u);
+  EXPECT_EQ(g.limits[0].metric, "kl_mean");
+  EXPECT_EQ(g.limits[1].metric, "ppl_ratio");
+  EXPECT_FALSE(g.limits[1].strict);
+  EXPECT_DOUBLE_EQ(g.limits[2].value, 0.9);
+  EXPECT_FALSE(g.limits[2].below);
+  EXPECT_DOUBLE_EQ(g.limits[3].value, 90e6);
+  EXPECT_TRUE(parse_gate("").limits.empty());
+}
+
+TEST(Gate, RefusesWhatItDoesNotKnow) {
+  for (const char* bad : {"kl", "<3", "speed<3", "kl<", "kl<abc", "bytes<9XB", "kl<0.1;ppl<2"})
+    EXPECT_THROW(parse_gate(bad), Error) << bad;
+}
+
+TEST(Gate, SaysWhichLimitWasMissedAndByWhat) {
+  const GateResult r = check_gate(parse_gate("kl<0.05,top1>0.9"), {{"kl_mean", 0.07}, {"top1", 0.95}});
+  EXPECT_FALSE(r.passed);
+  ASSERT_EQ(r.missed.size(), 1u);
+  EXPECT_EQ(r.missed[0], "kl<0.05: measured 0.07");
+  EXPECT_TRUE(check_gate(parse_gate("kl<0.05"), {{"kl_mean", 0.01}}).passed);
+}
+
+TEST(Gate, TheLimitItselfPassesOnlyWhenItIsIncluded) {
+  EXPECT_FALSE(check_gate(parse_gate("kl<0.5"), {{"kl_mean", 0.5}}).passed);
+  EXPECT_TRUE(check_gate(parse_gate("kl<=0.5"), {{"kl_mean", 0.5}}).passed);
+}
+
+TEST(Gate, NanMissesEveryLimit) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_FALSE(check_gate(parse_gate("kl<0.5"), {{"kl_mean", nan}}).passed);
+  EXPECT_FALSE(check_gate(parse_gate("top1>0.5"), {{"top1", nan}}).passed);
+}
+
+TEST(Gate, AnUnmeasuredMetricIsAnErrorNotAPass) {
+  EXPECT_THROW(check_gate(parse_gate("kl<0.5"), {{"bytes", 1}}), Error);
+}
+
+}  // namespace
+}  // namespace kerf

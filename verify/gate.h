@@ -1,0 +1,35 @@
+// Gates: limits on measured figures, such as "kl<0.05,ppl<1.03,top1>0.9,bytes<90MB".
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kerf {
+
+struct Limit {
+  std::string metric;  // canonical: "kl_mean", "ppl_ratio", "top1", "bytes", ...
+  bool below = true;   // "<" or "<=": the figure may be at most `value`; else at least
+  bool strict = true;  // "<" and ">" exclude the value itself
+  double value = 0;
+  std::string text;  // as it was given
+};
+
+struct Gate {
+  std::vector<Limit> limits;
+};
+
+/// Limits separated by commas: METRIC (<|<=|>|>=) NUMBER[KB|MB|GB|KiB|MiB|GiB]. Short names: kl = kl_mean, ppl =
+/// ppl_ratio, bpw = bpw_all. Error usage, with the known metrics, for anything else.
+Gate parse_gate(std::string_view text);
+
+struct GateResult {
+  bool passed = true;
+  std::vector<std::string> missed;  // "kl<0.05: measured 0.0712"
+};
+
+/// `figures` by canonical metric name. Error usage when a limited metric was not measured. A NaN misses every limit.
+GateResult check_gate(const Gate&, const std::map<std::string, double>& figures);
+
+}  // namespace kerf
