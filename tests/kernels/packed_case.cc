@@ -1,0 +1,139 @@
+#include "tests/kernels/packed_case.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <random>
+#include <stdexcept>
+
+namespace kerf::test {
+namespace {
+
+using Bits = std::mt19937;
+
+uint32_t below(Bits& bits, uint32_t n) { return std::uniform_int_distribution<uint32_t>(0, n - 1)(bits); }
+
+// Of either sign; one in eight is subnormal in F16, one in sixteen zero.
+uint16_t random_half(Bits& bits) {
+  const uint32_t sign = below(bits, 2) << 15;
+  if (below(bits, 16) == 0) return static_cast<uint16_t>(sign);
+  if (below(bits, 8) == 0) return static_cast<uint16_t>(sign | below(bits, 0x400));
+  return static_cast<uint16_t>(sign | (0x1000u + below(bits, 0x3000)));  // 2^-11 to 2
+}
+
+template <class T>
+void put(std::vector<std::byte>& out, size_t at, T value) {
+  std::memcpy(out.data() + at, &value, sizeof(T));
+}
+
+void fill_random(std::vector<std::byte>& bytes, Bits& bits) {
+  // Extremes are likely: a quarter of the bytes has all sign bits, or only those, set.
+  for (std::byte& b : bytes)
+    b = static_cast<std::byte>(below(bits, 4) ? below(bits, 256) : below(bits, 2) ? 0x80 : 0xff);
+}
+
+PackedCase gguf_case(int64_t block_bytes, int64_t rows, int64_t cols) {
+  Bits bits(static_cast<uint32_t>(rows * 10007 + cols));
+  PackedCase c{.name = fmt::format("{} x {}", rows, cols)};
+  const int64_t blocks = rows * (cols / 32);
+  c.codes.resize(static_cast<size_t>(blocks * block_bytes));
+  fill_random(c.codes, bits);
+  for (int64_t b = 0; b < blocks; ++b) put(c.codes, static_cast<size_t>(b * block_bytes), random_half(bits));
+  c.matrix = {.rows = rows, .cols = cols, .codes = c.codes.data(), .code_stride = cols / 32 * block_bytes};
+  c.roundings = cols / 32 + 8;
+  return c;
+}
+
+PackedCase ct_case(int bits_per_code, int64_t rows, int64_t cols, int64_t group, Dtype scale_dtype, Dtype compute) {
+  Bits bits(static_cast<uint32_t>(rows * 10007 + cols * 31 + group));
+  PackedCase c{.name = fmt::format("{} x {} in groups of {}, scales {}, computed in {}", rows, cols, group,
+                                   name_of(scale_dtype), name_of(compute))};
+  const int64_t stride = (cols * bits_per_code + 31) / 32 * 4, groups = cols / group;
+  c.codes.resize(static_cast<size_t>(rows * stride));
+  fill_random(c.codes, bits);
+  std::vector<float> scales(static_cast<size_t>(rows * groups));
+  for (float& s : scales) s = f16_to_f32(random_half(bits)) * (1.0f + 0x1p-12f * static_cast<float>(below(bits, 16)));
+  const int64_t scale_bytes = bits_of(scale_dtype) / 8;
+  c.scales.resize(scales.size() * static_cast<size_t>(scale_bytes));
+  from_f32(scale_dtype, scales, c.scales);
+  c.matrix = {.rows = rows,
+              .cols = cols,
+              .codes = c.codes.data(),
+              .code_stride = stride,
+              .scales = c.scales.data(),
+              .scale_stride = groups * scale_bytes,
+              .scale_dtype = scale_dtype,
+              .bits = bits_per_code,
+              .group = group,
+              .compute = compute};
+  c.roundings = cols + 8;
+  return c;
+}
+
+int64_t gguf_block_bytes(std::string_view format) { return format == "Q8_0" ? 34 : format == "Q4_0" ? 18 : 0; }
+int ct_bits(std::string_view format) { return format == "ct-int4" ? 4 : format == "ct-int8" ? 8 : 0; }
+
+}  // namespace
+
+std::vector<float> PackedCase::random_rows(int64_t tokens, uint32_t seed) const {
+  Bits bits(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<size_t>(tokens * matrix.cols));
+  for (float& v : x) v = below(bits, 64) == 0 ? 30.0f * normal(bits) : normal(bits);
+  for (int64_t t = 0; t < tokens; ++t) {  // One stretch of 32 of zeros, one of values whose reciprocal overflows
+    float* row = x.data() + t * matrix.cols;
+    const int64_t blocks = matrix.cols / 32;
+    if (blocks > 1) std::fill_n(row + below(bits, static_cast<uint32_t>(blocks)) * 32, 32, 0.0f);
+    if (blocks > 2)
+      for (int k = 0; k < 32; ++k) row[32 + k] = 1e-39f * static_cast<float>(k - 16);
+  }
+  return x;
+}
+
+std::vector<PackedCase> packed_cases(std::string_view format) {
+  std::vector<PackedCase> cases;
+  const int bits = ct_bits(format);
+  const int64_t block_bytes = gguf_block_bytes(format);
+  if (!bits && !block_bytes) throw std::runtime_error(fmt::format("no random matrices for {} yet: add them", format));
+  for (int64_t rows : {1, 3, 17, 64}) {
+    if (block_bytes) {
+      for (int64_t cols : {32, 96, 288, 768, 2048}) cases.push_back(gguf_case(block_bytes, rows, cols));
+      continue;
+    }
+    constexpr Dtype f32 = Dtype::f32, f16 = Dtype::f16, bf16 = Dtype::bf16;
+    cases.push_back(ct_case(bits, rows, 40, 8, bf16, bf16));
+    cases.push_back(ct_case(bits, rows, 100, 20, f16, f16));
+    cases.push_back(ct_case(bits, rows, 36, 36, f32, f32));
+    cases.push_back(ct_case(bits, rows, 35, 5, bf16, f32));
+    cases.push_back(ct_case(bits, rows, 7, 1, f16, bf16));
+    cases.push_back(ct_case(bits, rows, 288, 32, bf16, bf16));
+    cases.push_back(ct_case(bits, rows, 288, 288, f16, f16));
+    cases.push_back(ct_case(bits, rows, 768, 128, f32, bf16));
+    cases.push_back(ct_case(bits, rows, 2048, 64, bf16, f32));
+    cases.push_back(ct_case(bits, rows, 2064, 16, f16, bf16));
+    cases.push_back(ct_case(bits, rows, 2400, 48, f32, f16));
+  }
+  return cases;
+}
+
+PackedCase extreme_case(std::string_view format, int64_t cols) {
+  const int64_t block_bytes = gguf_block_bytes(format);
+  PackedCase c =
+      block_bytes ? gguf_case(block_bytes, 17, cols) : ct_case(ct_bits(format), 17, cols, 32, Dtype::f32, Dtype::f32);
+  std::byte* codes = c.codes.data();
+  // Row r: all lowest, all highest, or the two in turn.
+  for (int64_t r = 0; r < c.matrix.rows; ++r) {
+    for (int64_t i = 0; i < c.matrix.code_stride; ++i) {
+      const bool lowest = r % 3 == 0 || (r % 3 == 2 && i % 2 == 0);
+      const uint8_t stored_signed = lowest ? 0x80 : 0x7f, stored_offset = lowest ? 0x00 : 0xff;
+      codes[r * c.matrix.code_stride + i] = static_cast<std::byte>(format == "Q8_0" ? stored_signed : stored_offset);
+    }
+  }
+  const uint16_t one_half = f32_to_f16(1.0f);
+  for (size_t at = 0; block_bytes && at < c.codes.size(); at += static_cast<size_t>(block_bytes))
+    put(c.codes, at, one_half);
+  for (size_t at = 0; at < c.scales.size(); at += 4) put(c.scales, at, 1.0f);
+  return c;
+}
+
+}  // namespace kerf::test
