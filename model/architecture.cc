@@ -62,11 +62,16 @@ void check_tensor(const Architecture& a, const TensorSource& source, const Expec
 
 int64_t Architecture::axis(Axis which) const {
   switch (which) {
-    case Axis::hidden: return hidden;
-    case Axis::ffn: return ffn;
-    case Axis::head: return heads * head_dim;
-    case Axis::kv: return kv_heads * head_dim;
-    case Axis::vocab: return vocab;
+    case Axis::hidden:
+      return hidden;
+    case Axis::ffn:
+      return ffn;
+    case Axis::head:
+      return heads * head_dim;
+    case Axis::kv:
+      return kv_heads * head_dim;
+    case Axis::vocab:
+      return vocab;
   }
   fail(ErrorKind::internal, "unknown axis");
 }
@@ -79,7 +84,11 @@ std::vector<Site> Architecture::block_sites(int64_t layer) const {
 }
 
 Site Architecture::embedding() const {
-  return {.role = embedding_role, .name = checkpoint_name(embedding_role), .bias = "", .out = vocab, .in = hidden,
+  return {.role = embedding_role,
+          .name = checkpoint_name(embedding_role),
+          .bias = "",
+          .out = vocab,
+          .in = hidden,
           .fused = ""};
 }
 
@@ -131,8 +140,8 @@ std::vector<float> Architecture::rope_divisors() const {
 }
 
 std::vector<float> Architecture::rope_frequencies() const {
-  // In float32, step by step: an angle is position x frequency, so at position 2,000 a frequency that is off by one part
-  // in 2^24 turns a pair by 1e-4, as much as the tolerance of the logits.
+  // In float32, step by step: an angle is position x frequency, so at position 2,000 a frequency that is off by one
+  // part in 2^24 turns a pair by 1e-4, as much as the tolerance of the logits.
   const auto pairs = static_cast<size_t>(head_dim / 2);
   std::vector<float> frequencies(pairs);
   const auto theta = static_cast<float>(rope.theta);
@@ -206,9 +215,10 @@ void check_tensors(const Architecture& a, const TensorSource& source) {
     if (++unused <= 3) examples += (unused > 1 ? ", " : "") + t.name;
   }
   if (unused)
-    warn(fmt::format("{} tensor(s) of the checkpoint are not part of {} as config.json describes it and are left out: "
-                     "{}{}",
-                     unused, a.family, examples, unused > 3 ? ", ..." : ""));
+    warn(
+        fmt::format("{} tensor(s) of the checkpoint are not part of {} as config.json describes it and are left out: "
+                    "{}{}",
+                    unused, a.family, examples, unused > 3 ? ", ..." : ""));
 }
 
 }  // namespace kerf

@@ -44,7 +44,7 @@ struct Op {
 
 /// One matrix of the model, in one place.
 struct Site {
-  std::string role;   // "attn_q" "attn_k" "attn_v" "attn_output" "ffn_gate" "ffn_up" "ffn_down" "token_embd" "output"
+  std::string role;    // "attn_q" "attn_k" "attn_v" "attn_output" "ffn_gate" "ffn_up" "ffn_down" "token_embd" "output"
   int64_t layer = -1;  // -1 for the embedding and the head
   std::string name;    // the checkpoint's tensor, "model.layers.0.self_attn.q_proj.weight"
   std::string bias;    // the checkpoint's bias tensor, or ""
@@ -81,13 +81,13 @@ struct Architecture {
   double norm_eps = 1e-6;
   double attention_scale = 0;  // 1 / sqrt(head_dim)
   Rope rope;
-  bool tied = false;          // the head is the embedding matrix
-  Dtype dtype = Dtype::f32;   // the type that the model computes in, by its config
+  bool tied = false;         // the head is the embedding matrix
+  Dtype dtype = Dtype::f32;  // the type that the model computes in, by its config
   std::optional<int32_t> bos;
   std::vector<int32_t> eos;
   bool permute_qk_for_gguf = false;  // GGUF wants the pairs of a head side by side (2i, 2i + 1) in attn_q and attn_k
 
-  std::vector<Op> block;        // the same for every layer
+  std::vector<Op> block;  // the same for every layer
   std::string embedding_role = "token_embd", head_role = "output", final_norm_role = "output_norm";
   std::vector<RoleName> names;  // of every role above
 
@@ -118,8 +118,8 @@ struct ArchitectureFamily {
 
 std::span<const ArchitectureFamily* const> all_architectures();
 
-/// From a parsed config.json. Error unsupported for an unknown architecture (the known are listed) or a feature that the
-/// family has and kerf does not; Error bad_input for missing or wrong keys, each named.
+/// From a parsed config.json. Error unsupported for an unknown architecture (the known are listed) or a feature that
+/// the family has and kerf does not; Error bad_input for missing or wrong keys, each named.
 Architecture describe_architecture(const nlohmann::json& config);
 
 /// Error bad_input, naming the tensor, when one is missing or has the wrong shape; a warning for tensors that the

@@ -101,8 +101,8 @@ void read_dimensions(const ConfigReader& c, Architecture& a) {
 
 Rope read_rope(const ConfigReader& c, double default_theta, int64_t context) {
   Rope rope;
-  // transformers 5 keeps everything in rope_parameters; earlier versions had rope_theta beside rope_scaling, with "type"
-  // before it was "rope_type". Where several are present transformers lets rope_scaling win.
+  // transformers 5 keeps everything in rope_parameters; earlier versions had rope_theta beside rope_scaling, with
+  // "type" before it was "rope_type". Where several are present transformers lets rope_scaling win.
   const char* key = c.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
   rope.theta = c.number_or("rope_theta", default_theta);
   double rotated = c.number_or("partial_rotary_factor", 1);

@@ -1,0 +1,56 @@
+// A model run: the activations of all windows travel through the model block by block.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/arithmetic.h"
+#include "model/architecture.h"
+#include "model/weights.h"
+#include "model/windows.h"
+
+namespace kerf {
+
+/// Holds the hidden state of every token, [tokens, hidden] float32, and the blocks' scratch for one batch of whole
+/// windows of together about 1,024 tokens. The weights of one block are loaded while it runs. Rounding follows
+/// `Arithmetic`: with `stream` at the model's dtype each step is rounded where Hugging Face's code does it in that
+/// dtype:
+///   norm        in float32, rounded, times the weight, rounded
+///   linear      float32 sum and bias, rounded once
+///   rope        sines and cosines, both products and their sum rounded
+///   attention   its sums and softmax in float32 (probabilities rounded by `attention` only), its result rounded
+///   gate        silu in float32, rounded, times the other, rounded
+///   add         rounded
+/// Results do not depend on the number of threads. Error numerical, naming the layer, when a hidden state overflows.
+class Stream {
+ public:
+  /// Called after each linear of a block for each batch: its site, inputs [tokens, site.in] and outputs
+  /// [tokens, site.out] with bias and rounding. Batches come in the order of the windows.
+  using Observer = std::function<void(const Site&, const float* x, int64_t tokens, const float* y)>;
+
+  /// Embeds the windows. The weights must outlive the stream; the architecture is copied.
+  Stream(const Architecture&, Weights&, Arithmetic, const Windows&);
+  ~Stream();
+  Stream(Stream&&) noexcept;
+
+  /// Blocks run in order: layer 0, 1, ... Error internal otherwise.
+  void run_block(int64_t layer, const Observer& = {});
+  /// The final norm, after the last block.
+  void finish();
+  /// Everything that is left. `after_block` is called after each layer (progress).
+  void run(const std::function<void(int64_t layer)>& after_block = {});
+
+  /// [tokens, hidden]: what enters the next block, or the head once finish() was called.
+  std::span<const float> hidden() const;
+  bool finished() const;
+  const Arithmetic& arithmetic() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace kerf

@@ -1,0 +1,29 @@
+// The token sequences that a model is evaluated or calibrated on.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace kerf {
+
+/// `count` sequences of `length` token ids; a token attends only within its own.
+struct Windows {
+  int64_t count = 0, length = 0;
+  std::vector<int32_t> ids;  // [count, length]
+
+  int64_t tokens() const { return count * length; }
+  std::span<const int32_t> window(int64_t w) const {
+    return std::span(ids).subspan(static_cast<size_t>(w * length), static_cast<size_t>(length));
+  }
+};
+
+/// Cuts the ids of a text (made without special tokens) into consecutive windows of `context` tokens: `bos` and the
+/// next context - 1 ids, or `context` ids for models without one. The first begins after `skip` ids; a rest that fills
+/// no window is left out. At most `most` windows; 0 means as many as there are. Error usage for a context below 2,
+/// bad_input when not even one window can be filled.
+Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most,
+                    int64_t skip);
+
+}  // namespace kerf
