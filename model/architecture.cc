@@ -123,6 +123,7 @@ std::vector<ExpectedTensor> Architecture::expected_tensors(int64_t layer) const 
 }
 
 std::vector<float> Architecture::rope_divisors() const {
+  if (!rope.divisors.empty()) return rope.divisors;
   const auto pairs = static_cast<size_t>(head_dim / 2);
   std::vector<float> divisors(pairs, 1.0F);
   if (rope.scaling == RopeScaling::linear) std::fill(divisors.begin(), divisors.end(), static_cast<float>(rope.factor));
@@ -148,7 +149,7 @@ std::vector<float> Architecture::rope_frequencies() const {
   const auto factor = static_cast<float>(rope.factor);
   for (size_t i = 0; i < pairs; ++i) {
     const float unscaled = 1.0F / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(head_dim));
-    frequencies[i] = unscaled;
+    frequencies[i] = rope.divisors.empty() ? unscaled : unscaled / rope.divisors[i];
     if (rope.scaling == RopeScaling::linear) frequencies[i] = unscaled / factor;
     if (rope.scaling != RopeScaling::llama3) continue;
     const auto original = static_cast<float>(rope.original_context);

@@ -66,6 +66,7 @@ struct Rope {
   double factor = 1;                                 // linear, llama3: divides (low) frequencies
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3: wavelengths above original/low are divided by factor,
   int64_t original_context = 8192;                   // below original/high are kept, between are blended
+  std::vector<float> divisors = {};                  // when not empty: what divides the frequency of each pair, instead
 };
 
 struct ExpectedTensor {
