@@ -126,8 +126,8 @@ struct PlannedTensor {
   uint64_t bytes = 0;          // what type and shape need; anything else is an Error internal
 };
 struct FilePlan {
-  std::vector<PlannedTensor> tensors;
-  Metadata metadata;
+  std::vector<PlannedTensor> tensors = {};
+  Metadata metadata = {};
   uint64_t shard_bytes = 0;  // most tensor bytes of one file (a larger tensor gets a file of its own); 0: one file
 };
 

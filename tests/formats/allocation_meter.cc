@@ -1,0 +1,34 @@
+// Replaces the global operators for this test binary; malloc still does the work, so sanitizers see everything.
+#include "tests/formats/allocation_meter.h"
+
+#include <cstdlib>
+#include <new>
+
+namespace {
+thread_local bool counting = false;
+thread_local size_t requested = 0;
+
+void* allocate(size_t n) {
+  if (counting) requested += n;
+  if (void* p = std::malloc(n == 0 ? 1 : n)) return p;
+  throw std::bad_alloc();
+}
+}  // namespace
+
+void* operator new(size_t n) { return allocate(n); }
+void* operator new[](size_t n) { return allocate(n); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete[](void* p, size_t) noexcept { std::free(p); }
+
+namespace kerf::test {
+
+AllocationMeter::AllocationMeter() {
+  requested = 0;
+  counting = true;
+}
+AllocationMeter::~AllocationMeter() { counting = false; }
+size_t AllocationMeter::total() const { return requested; }
+
+}  // namespace kerf::test
