@@ -1,0 +1,142 @@
+// Reading compressed-tensors codes with AVX2, and the product of many tokens; the AVX-512 kernels use these too. For
+// files compiled per instruction set only: everything here has internal linkage, so that no other file can end up with
+// this code.
+#pragma once
+
+#include "kernels/ct_activations.h"
+#include "kernels/dense_panel.h"
+#include "kernels/gemm.h"
+#include "kernels/intrinsics.h"
+
+namespace kerf {
+namespace {
+
+inline float scale_at(const PackedMatrix& w, int64_t row, int64_t group) {
+  const std::byte* p = w.scales + row * w.scale_stride;
+  float scale;
+  if (w.scale_dtype == Dtype::f32) {
+    __builtin_memcpy(&scale, p + group * 4, 4);
+    return scale;
+  }
+  uint16_t half;
+  __builtin_memcpy(&half, p + group * 2, 2);
+  if (w.scale_dtype == Dtype::f16) return _cvtsh_ss(half);
+  const uint32_t bits = static_cast<uint32_t>(half) << 16;
+  __builtin_memcpy(&scale, &bits, 4);
+  return scale;
+}
+
+/// round_to(kCompute, v), bit for bit.
+template <Dtype kCompute>
+__m256 rounded(__m256 v) {
+  if constexpr (kCompute == Dtype::f16) {
+    return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  } else if constexpr (kCompute == Dtype::bf16) {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i nearest = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256 chosen =
+        _mm256_blendv_ps(_mm256_castsi256_ps(nearest), _mm256_castsi256_ps(quiet), _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    return _mm256_and_ps(chosen, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+  } else {
+    return v;
+  }
+}
+
+template <Dtype kCompute>
+float rounded_one(float v) {
+  return _mm256_cvtss_f32(rounded<kCompute>(_mm256_set1_ps(v)));
+}
+
+template <int kBits>
+constexpr int kZeroPoint = 1 << (kBits - 1);
+
+/// Code q of weight k of a row.
+template <int kBits>
+int code_at(const std::byte* row, int64_t k) {
+  const int byte = static_cast<int>(row[k * kBits / 8]);
+  return ((byte >> (k * kBits % 8)) & ((1 << kBits) - 1)) - kZeroPoint<kBits>;
+}
+
+/// Codes q of the 8 weights that begin at this byte.
+template <int kBits>
+__m256i eight_codes(const std::byte* p) {
+  if constexpr (kBits == 4) {
+    int32_t word;
+    __builtin_memcpy(&word, p, 4);
+    const __m256i shifted = _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    return _mm256_sub_epi32(_mm256_and_si256(shifted, _mm256_set1_epi32(15)), _mm256_set1_epi32(8));
+  } else {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_set1_epi32(128));
+  }
+}
+
+template <Dtype kCompute>
+void round_activations(const PackedMatrix& w, const float* x, std::byte* out) {
+  auto* a = reinterpret_cast<float*>(out);
+  int64_t k = 0;
+  for (; k + 8 <= w.cols; k += 8) _mm256_storeu_ps(a + k, rounded<kCompute>(_mm256_loadu_ps(x + k)));
+  for (; k < w.cols; ++k) a[k] = rounded_one<kCompute>(x[k]);
+}
+
+/// The instruction set of a kernel: dequantizes kWidth weights at p with one scale.
+template <int kBits, Dtype kCompute>
+struct CtAvx2 {
+  static constexpr int kWidth = 8;
+  static void store(const std::byte* p, float scale, float* out) {
+    const __m256 q = _mm256_cvtepi32_ps(eight_codes<kBits>(p));
+    _mm256_storeu_ps(out, rounded<kCompute>(_mm256_mul_ps(q, _mm256_set1_ps(scale))));
+  }
+};
+
+/// out[0 .. end - begin) = weights begin .. end of a row; begin is even.
+template <template <int, Dtype> class Ops, int kBits, Dtype kCompute>
+void dequantize_part(const PackedMatrix& w, int64_t row, int64_t begin, int64_t end, float* out) {
+  constexpr int kWidth = Ops<kBits, kCompute>::kWidth;
+  const std::byte* codes = w.codes + row * w.code_stride;
+  for (int64_t k = begin; k < end;) {
+    const int64_t group = k / w.group, group_end = (group + 1) * w.group;
+    const int64_t stop = group_end < end ? group_end : end;
+    const float scale = scale_at(w, row, group);
+    if (k * kBits % 8 == 0)
+      for (; k + kWidth <= stop; k += kWidth)
+        Ops<kBits, kCompute>::store(codes + k * kBits / 8, scale, out + (k - begin));
+    for (; k < stop; ++k) out[k - begin] = rounded_one<kCompute>(static_cast<float>(code_at<kBits>(codes, k)) * scale);
+  }
+}
+
+template <template <int, Dtype> class Ops, int kBits, Dtype kCompute>
+void dequantize(const PackedMatrix& w, int64_t row, float* out) {
+  dequantize_part<Ops, kBits, kCompute>(w, row, 0, w.cols, out);
+}
+
+/// A panel of weights is dequantized once and multiplied as float32: 128 rows of 1024 columns are 512 KiB, which the
+/// second-level cache holds.
+template <template <int, Dtype> class Ops, int kBits, Dtype kCompute>
+void multiply_many_tokens(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const float* a, int64_t tokens,
+                          float* y, int64_t y_stride) {
+  constexpr int64_t kRows = 128, kCols = 1024;
+  const int64_t most_rows = row_end - row_begin < kRows ? row_end - row_begin : kRows;
+  float* panel = thread_scratch(most_rows * (w.cols < kCols ? w.cols : kCols));
+  for (int64_t r = row_begin; r < row_end; r += kRows) {
+    const int64_t rows = row_end - r < kRows ? row_end - r : kRows;
+    for (int64_t k = 0; k < w.cols; k += kCols) {
+      const int64_t cols = w.cols - k < kCols ? w.cols - k : kCols;
+      for (int64_t i = 0; i < rows; ++i) dequantize_part<Ops, kBits, kCompute>(w, r + i, k, k + cols, panel + i * cols);
+      matmul_nt_on_this_thread(tokens, rows, cols, a + k, w.cols, panel, cols, y + (r - row_begin), y_stride, k > 0);
+    }
+  }
+}
+
+/// Calls body.template operator()<compute>() for the matrix's compute dtype.
+template <class Body>
+void with_compute(const PackedMatrix& w, const Body& body) {
+  if (w.compute == Dtype::bf16) return body.template operator()<Dtype::bf16>();
+  if (w.compute == Dtype::f16) return body.template operator()<Dtype::f16>();
+  return body.template operator()<Dtype::f32>();
+}
+
+}  // namespace
+}  // namespace kerf
