@@ -1,0 +1,95 @@
+// Any model that kerf can read, as the runtime that it is made for computes it: checkpoints in full precision, packed
+// folders and GGUF files. The bytes are those on disk, multiplied where they lie; nothing here is shared with the code
+// that packs.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/tensor.h"
+#include "formats/container.h"
+#include "kernels/arithmetic.h"
+#include "kernels/gemm.h"
+#include "model/architecture.h"
+#include "model/tokenizer.h"
+#include "model/weights.h"
+
+namespace kerf {
+
+/// One tensor of a model: plain numbers, or a matrix packed for a kernel.
+struct StoredWeight {
+  TensorInfo info;                   // under the checkpoint's name; of a packed matrix the shape [out, in], and F32
+  std::string type;                  // for people: "Q4_0", "BF16", "int4 g32 BF16"
+  std::span<const std::byte> bytes;  // of plain numbers
+  const PackedGemm* gemm = nullptr;  // of a packed matrix
+  PackedMatrix packed;
+  std::vector<int64_t> file_row;  // row r of the checkpoint is row file_row[r] of the file; empty: the same
+  uint64_t stored_bytes = 0;      // of everything that belongs to it
+};
+
+/// Decoded weights by their checkpoint names.
+class StoredWeights final : public TensorSource {
+ public:
+  /// Names must differ. `reader` holds what the bytes point into.
+  StoredWeights(std::unique_ptr<Reader> reader, std::vector<StoredWeight> weights);
+  std::span<const TensorInfo> tensors() const override { return infos_; }
+  const TensorInfo* find(std::string_view name) const override;
+  void read(const TensorInfo&, int64_t row_begin, std::span<float> out) const override;
+
+  const StoredWeight* weight(std::string_view name) const;
+  std::span<const StoredWeight> weights() const { return weights_; }
+  const Reader& reader() const { return *reader_; }
+
+ private:
+  std::unique_ptr<Reader> reader_;
+  std::vector<StoredWeight> weights_;
+  std::vector<TensorInfo> infos_;
+  std::unordered_map<std::string_view, size_t> index_;
+};
+
+/// Bits per weight: all (every byte of the weight files, over all parameters), the matrices of the blocks, and the
+/// embedding with the head.
+struct BitsPerWeight {
+  double all = 0, body = 0, embedding = 0;
+};
+
+struct Artifact {
+  std::filesystem::path path;
+  std::string format;  // "checkpoint", "compressed-tensors", "GGUF"
+  Architecture architecture;
+  Arithmetic arithmetic;       // of the runtime that the format is made for; float32 for checkpoints
+  bool gguf_rounding = false;  // activations meet F16 and BF16 weights in the weight's type
+  std::unique_ptr<StoredWeights> weights;
+  TokenizerSpec tokenizer;
+  std::vector<std::filesystem::path> files;  // that hold weights
+  uint64_t bytes = 0;                        // of those files
+
+  BitsPerWeight bits_per_weight() const;
+  int64_t parameters() const;
+};
+
+/// Opens a folder with config.json and safetensors (plain or compressed-tensors), a .safetensors file beside a
+/// config.json, a .gguf file, or a folder that holds exactly one. Everything that the architecture needs is checked to
+/// be there with the right shape. Errors: io, bad_input and unsupported as the readers say.
+Artifact open_artifact(const std::filesystem::path&);
+
+enum class Numerics {
+  runtime,  // the arithmetic of the runtime
+  float32,  // decoded weights, everything in float32
+};
+
+/// The artifact's weights for a model run. It must outlive the result.
+std::unique_ptr<Weights> weights_of(const Artifact&, Numerics);
+inline Arithmetic arithmetic_of(const Artifact& a, Numerics n) {
+  return n == Numerics::runtime ? a.arithmetic : Arithmetic{};
+}
+
+// The two families of formats; open_artifact chooses.
+Artifact open_gguf_artifact(const std::filesystem::path& file);
+Artifact open_huggingface_artifact(const std::filesystem::path& folder_or_file);
+
+}  // namespace kerf

@@ -1,0 +1,170 @@
+// GGUF files of llama.cpp, made by anybody: keys become the config that the architecture plug-ins read, tensors get
+// their checkpoint names back.
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "formats/ggml_type.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+namespace {
+
+int64_t need_integer(const Reader& r, const std::string& key) {
+  const auto v = r.get_integer(key);
+  if (!v) fail(ErrorKind::bad_input, "{} has no key {}", r.path().string(), key);
+  return *v;
+}
+
+bool has(const Reader& r, std::string_view tensor) { return r.find(tensor) != nullptr; }
+
+// What config.json would say. Biases and tying are what the tensors say.
+nlohmann::json config_of(const Reader& r) {
+  const std::string* arch = r.get<std::string>("general.architecture");
+  if (!arch) fail(ErrorKind::bad_input, "{} has no key general.architecture", r.path().string());
+  const auto key = [&](const char* name) { return *arch + "." + name; };
+  nlohmann::json c;
+  c["model_type"] = *arch;
+  c["hidden_size"] = need_integer(r, key("embedding_length"));
+  c["intermediate_size"] = need_integer(r, key("feed_forward_length"));
+  c["num_hidden_layers"] = need_integer(r, key("block_count"));
+  c["num_attention_heads"] = need_integer(r, key("attention.head_count"));
+  if (const auto kv = r.get_integer(key("attention.head_count_kv"))) c["num_key_value_heads"] = *kv;
+  if (const auto length = r.get_integer(key("attention.key_length"))) c["head_dim"] = *length;
+  c["max_position_embeddings"] = need_integer(r, key("context_length"));
+  if (const auto eps = r.get_number(key("attention.layer_norm_rms_epsilon"))) c["rms_norm_eps"] = *eps;
+  c["rope_theta"] = r.get_number(key("rope.freq_base")).value_or(10000.0);
+  if (const auto* scaling = r.get<std::string>(key("rope.scaling.type")); scaling && *scaling != "none")
+    c["rope_scaling"] = {{"rope_type", *scaling}, {"factor", r.get_number(key("rope.scaling.factor")).value_or(1.0)}};
+  const StoredTensor* embedding = r.find("token_embd.weight");
+  if (!embedding || embedding->shape.size() != 2)
+    fail(ErrorKind::bad_input, "{} has no matrix token_embd.weight", r.path().string());
+  c["vocab_size"] = embedding->shape[0];
+  c["tie_word_embeddings"] = !has(r, "output.weight");
+  c["attention_bias"] = has(r, "blk.0.attn_q.bias");
+  c["mlp_bias"] = has(r, "blk.0.ffn_up.bias");
+  if (const auto id = r.get_integer("tokenizer.ggml.bos_token_id")) c["bos_token_id"] = *id;
+  if (const auto id = r.get_integer("tokenizer.ggml.eos_token_id")) c["eos_token_id"] = *id;
+  return c;
+}
+
+// Row (head, half h, pair j) of the checkpoint lies at (head, pair j, half h) of the file.
+std::vector<int64_t> interleaved_rows(int64_t rows, int64_t head_dim) {
+  std::vector<int64_t> file_row(static_cast<size_t>(rows));
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t head = r / head_dim, in_head = r % head_dim, half = in_head / (head_dim / 2);
+    file_row[static_cast<size_t>(r)] = head * head_dim + 2 * (in_head % (head_dim / 2)) + half;
+  }
+  return file_row;
+}
+
+StoredWeight stored(const StoredTensor& t, std::string checkpoint_name, std::string_view file) {
+  StoredWeight w{
+      .info = {.name = std::move(checkpoint_name), .shape = t.shape}, .type = t.type, .stored_bytes = t.bytes.size()};
+  if (const auto plain = dtype_from_name(t.type)) {
+    w.info.dtype = *plain;
+    w.bytes = t.bytes;
+    return w;
+  }
+  for (const PackedGemm* gemm : all_gemms())
+    if (gemm->format == t.type) w.gemm = &find_gemm(t.type);
+  if (!w.gemm || t.shape.size() != 2) {
+    std::string known = "F32, F16, BF16";
+    for (const PackedGemm* gemm : all_gemms())
+      if (gemm->isa == Isa::ref && find_ggml_type(gemm->format)) known += fmt::format(", {}", gemm->format);
+    fail(ErrorKind::unsupported, "{}: tensor {} is stored as {}, which kerf does not compute yet; it knows {}", file,
+         t.name, t.type, known);
+  }
+  const int64_t row_bytes = t.shape[0] ? static_cast<int64_t>(t.bytes.size()) / t.shape[0] : 0;
+  w.packed = {.rows = t.shape[0], .cols = t.shape[1], .codes = t.bytes.data(), .code_stride = row_bytes};
+  return w;
+}
+
+std::vector<StoredWeight> weights_of_file(const Reader& r, const Architecture& a) {
+  std::vector<StoredWeight> weights;
+  const auto add = [&](const std::string& gguf_name, const std::string& checkpoint_name) {
+    if (const StoredTensor* t = r.find(gguf_name)) weights.push_back(stored(*t, checkpoint_name, r.path().string()));
+    return !weights.empty();
+  };
+  for (const RoleName& role : a.names)
+    for (const char* suffix : {".weight", ".bias"}) {
+      const bool per_layer = role.gguf.find("{}") != std::string::npos;
+      for (int64_t layer = per_layer ? 0 : -1; layer < (per_layer ? a.layers : 0); ++layer) {
+        const size_t before = weights.size();
+        add(a.gguf_tensor_name(role.role, layer, suffix), a.checkpoint_name(role.role, layer, suffix));
+        if (weights.size() > before && a.permute_qk_for_gguf && (role.role == "attn_q" || role.role == "attn_k"))
+          weights.back().file_row = interleaved_rows(weights.back().info.rows(), a.head_dim);
+      }
+    }
+  return weights;
+}
+
+TokenizerSpec tokenizer_of(const Reader& r) {
+  const std::string path = r.path().string();
+  TokenizerSpec t;
+  const std::string model = r.get_or<std::string>("tokenizer.ggml.model", "");
+  if (model == "gpt2")
+    t.kind = TokenizerSpec::Kind::byte_level_bpe;
+  else if (model == "llama")
+    t.kind = TokenizerSpec::Kind::spm_bpe;
+  else
+    fail(ErrorKind::unsupported, "{}: the tokenizer model '{}' is not supported; kerf knows gpt2 and llama", path,
+         model);
+  if (t.kind == TokenizerSpec::Kind::byte_level_bpe) t.pre = r.get_or<std::string>("tokenizer.ggml.pre", "default");
+  const auto* tokens = r.get_array<std::string>("tokenizer.ggml.tokens");
+  if (!tokens) fail(ErrorKind::bad_input, "{} has no key tokenizer.ggml.tokens", path);
+  t.tokens = *tokens;
+  t.types.assign(tokens->size(), TokenType::normal);
+  if (const auto* types = r.get_array<int32_t>("tokenizer.ggml.token_type")) {
+    if (types->size() != tokens->size())
+      fail(ErrorKind::bad_input, "{}: {} token types for {} tokens", path, types->size(), tokens->size());
+    for (size_t i = 0; i < types->size(); ++i) {
+      if ((*types)[i] < 0 || (*types)[i] > 6)
+        fail(ErrorKind::bad_input, "{}: token {} has the type {}; types are 1 to 6", path, i, (*types)[i]);
+      t.types[i] = static_cast<TokenType>((*types)[i]);
+    }
+  }
+  if (const auto* scores = r.get_array<float>("tokenizer.ggml.scores")) t.scores = *scores;
+  if (const auto* merges = r.get_array<std::string>("tokenizer.ggml.merges")) t.merges = *merges;
+  const auto id = [&](const char* key) -> std::optional<int32_t> {
+    const auto v = r.get_integer(key);
+    if (!v) return std::nullopt;
+    if (*v < 0 || *v >= static_cast<int64_t>(t.tokens.size()))
+      fail(ErrorKind::bad_input, "{}: {} is {}, outside of the {} tokens", path, key, *v, t.tokens.size());
+    return static_cast<int32_t>(*v);
+  };
+  t.bos = id("tokenizer.ggml.bos_token_id");
+  t.eos = id("tokenizer.ggml.eos_token_id");
+  t.unk = id("tokenizer.ggml.unknown_token_id");
+  t.pad = id("tokenizer.ggml.padding_token_id");
+  const bool spm = t.kind == TokenizerSpec::Kind::spm_bpe;
+  t.add_bos = r.get_or("tokenizer.ggml.add_bos_token", spm);
+  t.add_eos = r.get_or("tokenizer.ggml.add_eos_token", false);
+  t.add_space_prefix = r.get_or("tokenizer.ggml.add_space_prefix", spm);
+  t.chat_template = r.get_or<std::string>("tokenizer.chat_template", "");
+  return t;
+}
+
+}  // namespace
+
+Artifact open_gguf_artifact(const std::filesystem::path& file) {
+  std::unique_ptr<Reader> reader = find_container("gguf").open(file);
+  Artifact a{.path = file, .format = "GGUF", .architecture = describe_architecture(config_of(*reader))};
+  if (const StoredTensor* t = reader->find("rope_freqs.weight")) {
+    a.architecture.rope.divisors.resize(t->bytes.size() / sizeof(float));
+    to_f32(Dtype::f32, t->bytes, a.architecture.rope.divisors);
+    if (t->type != "F32" || static_cast<int64_t>(a.architecture.rope.divisors.size()) != a.architecture.head_dim / 2)
+      fail(ErrorKind::bad_input, "{}: rope_freqs.weight does not hold {} F32 values", file.string(),
+           a.architecture.head_dim / 2);
+  }
+  a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16};
+  a.gguf_rounding = true;
+  a.tokenizer = tokenizer_of(*reader);
+  a.files = reader->files();
+  for (const auto& f : a.files) a.bytes += std::filesystem::file_size(f);
+  std::vector<StoredWeight> weights = weights_of_file(*reader, a.architecture);
+  a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
+  check_tensors(a.architecture, *a.weights);
+  return a;
+}
+
+}  // namespace kerf

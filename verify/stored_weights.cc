@@ -1,0 +1,120 @@
+// Decoded weights, and products with the bytes where they lie.
+#include <algorithm>
+
+#include "core/checked.h"
+#include "core/parallel.h"
+#include "kernels/dense.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+namespace {
+
+// One row, decoded.
+void read_row(const StoredWeight& w, int64_t row, std::span<float> out) {
+  const int64_t file_row = w.file_row.empty() ? row : w.file_row[static_cast<size_t>(row)];
+  if (w.gemm) {
+    w.gemm->dequantize(w.packed, file_row, out.data());
+    return;
+  }
+  const auto row_bytes = static_cast<size_t>(bytes_of(w.info.dtype, w.info.cols()));
+  to_f32(w.info.dtype, w.bytes.subspan(static_cast<size_t>(file_row) * row_bytes, row_bytes), out);
+}
+
+// A packed matrix in its runtime's arithmetic. Rows that the file keeps in another order are put back in the output.
+class PackedLinear final : public Linear {
+ public:
+  explicit PackedLinear(const StoredWeight& w) : Linear(w.packed.rows, w.packed.cols), w_(w) {}
+  void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
+             int64_t y_stride) const override {
+    if (w_.file_row.empty()) {
+      packed_matmul(*w_.gemm, w_.packed, row_begin, row_end, x, tokens, y, y_stride);
+      return;
+    }
+    std::vector<float> all(static_cast<size_t>(tokens * out));
+    packed_matmul(*w_.gemm, w_.packed, 0, out, x, tokens, all.data(), out);
+    for (int64_t t = 0; t < tokens; ++t)
+      for (int64_t r = row_begin; r < row_end; ++r)
+        y[t * y_stride + (r - row_begin)] = all[static_cast<size_t>(t * out + w_.file_row[static_cast<size_t>(r)])];
+  }
+
+ private:
+  const StoredWeight& w_;
+};
+
+// F16 or BF16 weights as llama.cpp multiplies them: each activation is first rounded to the weight's type.
+class RoundedLinear final : public Linear {
+ public:
+  RoundedLinear(std::unique_ptr<Linear> dense, Dtype type)
+      : Linear(dense->out, dense->in), dense_(std::move(dense)), type_(type) {}
+  void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
+             int64_t y_stride) const override {
+    std::vector<float> rounded(x, x + tokens * in);
+    round_to(type_, rounded);
+    dense_->apply(rounded.data(), tokens, row_begin, row_end, y, y_stride);
+  }
+
+ private:
+  std::unique_ptr<Linear> dense_;
+  Dtype type_;
+};
+
+class RuntimeWeights final : public Weights {
+ public:
+  explicit RuntimeWeights(const Artifact& a) : artifact_(a), decoded_(dense_weights(a.architecture, *a.weights)) {}
+
+  std::unique_ptr<Linear> linear(const Site& site) override {
+    const StoredWeight* w = artifact_.weights->weight(site.name);
+    if (w && w->gemm) return std::make_unique<PackedLinear>(*w);
+    auto dense = decoded_->linear(site);
+    if (w && artifact_.gguf_rounding && w->info.dtype != Dtype::f32)
+      return std::make_unique<RoundedLinear>(std::move(dense), w->info.dtype);
+    return dense;
+  }
+  std::vector<float> vector(const std::string& name) override { return decoded_->vector(name); }
+  void embed(std::span<const int32_t> ids, float* out) override { decoded_->embed(ids, out); }
+
+ private:
+  const Artifact& artifact_;
+  std::unique_ptr<Weights> decoded_;
+};
+
+}  // namespace
+
+StoredWeights::StoredWeights(std::unique_ptr<Reader> reader, std::vector<StoredWeight> weights)
+    : reader_(std::move(reader)), weights_(std::move(weights)) {
+  infos_.reserve(weights_.size());
+  for (const StoredWeight& w : weights_) infos_.push_back(w.info);
+  for (size_t i = 0; i < weights_.size(); ++i)
+    if (!index_.emplace(infos_[i].name, i).second)
+      fail(ErrorKind::bad_input, "{} is stored twice in {}", infos_[i].name, reader_->path().string());
+}
+
+const TensorInfo* StoredWeights::find(std::string_view name) const {
+  const auto at = index_.find(name);
+  return at == index_.end() ? nullptr : &infos_[at->second];
+}
+
+const StoredWeight* StoredWeights::weight(std::string_view name) const {
+  const auto at = index_.find(name);
+  return at == index_.end() ? nullptr : &weights_[at->second];
+}
+
+void StoredWeights::read(const TensorInfo& info, int64_t row_begin, std::span<float> out) const {
+  const StoredWeight* w = weight(info.name);
+  const auto cols = static_cast<size_t>(info.cols());
+  if (!w) fail(ErrorKind::internal, "no tensor {} here", info.name);
+  if (cols == 0) return;
+  for (size_t done = 0; done < out.size(); done += cols, ++row_begin) read_row(*w, row_begin, out.subspan(done, cols));
+  if (!w->gemm && w->file_row.empty() && info.shape.size() > 1) {
+    const auto row_bytes = static_cast<size_t>(bytes_of(info.dtype, info.cols()));
+    const size_t rows = out.size() / cols;
+    reader_->release(w->bytes.subspan((static_cast<size_t>(row_begin) - rows) * row_bytes, rows * row_bytes));
+  }
+}
+
+std::unique_ptr<Weights> weights_of(const Artifact& a, Numerics n) {
+  if (n == Numerics::float32) return dense_weights(a.architecture, *a.weights);
+  return std::make_unique<RuntimeWeights>(a);
+}
+
+}  // namespace kerf
