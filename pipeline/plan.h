@@ -1,0 +1,55 @@
+// What a run will write for one target, decided before the first weight is read: how every tensor is stored, under
+// which name, in which order. Packing only executes it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "formats/container.h"
+#include "model/architecture.h"
+#include "targets/target.h"
+
+namespace kerf {
+
+struct PlannedMatrix {
+  Site site;
+  Storage storage;
+  std::vector<LayoutTensor> parts;   // one for plain numbers
+  std::vector<size_t> file_tensors;  // of each part, in TargetPlan::file
+  std::vector<int64_t> source_row;   // row r of the file is row source_row[r] of the checkpoint; empty: the same
+};
+
+/// A norm or a bias.
+struct PlannedVector {
+  std::string name;  // the checkpoint's tensor
+  int64_t size = 0;
+  Dtype dtype = Dtype::f32;
+  size_t file_tensor = 0;
+  std::vector<int64_t> source_row;  // as above, of a bias
+};
+
+/// A tensor that follows from the architecture alone.
+struct PlannedConstant {
+  size_t file_tensor = 0;
+  std::vector<std::byte> bytes;
+};
+
+struct TargetPlan {
+  TargetChoice choice;
+  std::string file_name;  // of a single file; "" where the container names its files
+  FilePlan file;
+  std::vector<PlannedMatrix> matrices;  // embedding and head (layer -1) first, then the blocks in order
+  std::vector<PlannedVector> vectors;
+  std::vector<PlannedConstant> constants;
+  std::vector<std::string> remarks;
+
+  uint64_t bytes() const;  // of all tensors
+  /// A hash of every decision above: equal plans write equal bytes from equal weights.
+  std::string hash() const;
+};
+
+/// Error unsupported, with the rule and the choices, when the target cannot take a matrix; with `strict`, also when it
+/// can only be stored in another way than the scheme's name says. `name` is the model's, for the file name.
+TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict);
+
+}  // namespace kerf
