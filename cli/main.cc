@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "core/cpu.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/version.h"
@@ -51,6 +52,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  kerf::remove_partial_files_on_signals();
   try {
     return run(argc, argv);
   } catch (const kerf::Error& e) {

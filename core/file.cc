@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -56,7 +58,29 @@ void sync_directory(const std::filesystem::path& file) {
   ::close(fd);
 }
 
+// Names of the partial files that exist now, where a signal handler can find them: nothing there may allocate or lock.
+constexpr size_t kMaxPartials = 4096;
+std::array<std::atomic<const char*>, kMaxPartials> partials;
+
+void remember_partial(const char* name) {
+  for (auto& slot : partials)
+    if (const char* free = nullptr; slot.compare_exchange_strong(free, name)) return;
+}
+void forget_partial(const char* name) {
+  for (auto& slot : partials)
+    if (const char* mine = name; slot.compare_exchange_strong(mine, nullptr)) return;
+}
+extern "C" void remove_partials_and_end(int signal) {
+  for (auto& slot : partials)
+    if (const char* name = slot.load()) ::unlink(name);
+  ::_exit(128 + signal);
+}
+
 }  // namespace
+
+void remove_partial_files_on_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, remove_partials_and_end);
+}
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const Descriptor fd(open_for_reading(path));
@@ -92,12 +116,15 @@ AtomicFile::AtomicFile(std::filesystem::path name) : name_(std::move(name)), par
   partial_ += ".partial";
   fd_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd_ < 0) fail(ErrorKind::io, "cannot create {}: {}", partial_.string(), std::strerror(errno));
+  remember_partial(partial_.c_str());
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  ::unlink(partial_.c_str());
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(partial_.c_str());
+  }
+  forget_partial(partial_.c_str());
 }
 
 void AtomicFile::append(std::span<const std::byte> bytes) {
