@@ -14,6 +14,9 @@ struct Arithmetic {
   /// Queries, cached keys and values, and softmax probabilities are rounded to this before the attention products
   /// (llama.cpp's CPU code without flash attention: F16). Sums are float32.
   Dtype attention = Dtype::f32;
+  /// Probabilities are rounded before they are divided by their sum, and the result of the product is divided instead:
+  /// fused kernels, such as PyTorch's scaled_dot_product_attention and FlashAttention.
+  bool fused_attention = false;
 };
 
 }  // namespace kerf

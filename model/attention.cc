@@ -77,9 +77,13 @@ void causal_attention(const AttentionShape& s, const float* q, const float* k, c
         block_stride = d;
       }
       matmul_nt_on_this_thread(end - begin, end, d, block, block_stride, kh, key_stride, scores, end, false);
-      for (int64_t t = begin; t < end; ++t) ops.softmax(scores + (t - begin) * end, t + 1, end, s.scale, s.rounding);
+      float factors[kQueries];
+      for (int64_t t = begin; t < end; ++t)
+        factors[t - begin] = ops.softmax(scores + (t - begin) * end, t + 1, end, s.scale, s.fused, s.rounding);
       matmul_nt_on_this_thread(end - begin, d, end, scores, end, values, length, oh + begin * q_stride, q_stride,
                                false);
+      for (int64_t t = begin; s.fused && t < end; ++t)
+        for (int64_t i = 0; i < d; ++i) oh[t * q_stride + i] *= factors[t - begin];
     }
   });
 }

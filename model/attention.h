@@ -10,6 +10,7 @@ namespace kerf {
 struct AttentionShape {
   int64_t windows = 0, length = 0, heads = 0, kv_heads = 0, head_dim = 0;  // heads a multiple of kv_heads
   float scale = 1;                                                         // of the scores
+  bool fused = false;                  // probabilities are divided by their sum after the product, not before
   Rounding rounding = Rounding::none;  // of queries, keys, values and probabilities; sums are float32
 };
 

@@ -38,9 +38,10 @@ const nlohmann::json& ConfigReader::at(const char* key) const {
 
 int64_t ConfigReader::size(const char* key, int64_t limit) const {
   const nlohmann::json& v = at(key);
-  if (v.is_number_unsigned()) {
-    const auto n = v.get<uint64_t>();
-    if (n >= 1 && n <= static_cast<uint64_t>(limit)) return static_cast<int64_t>(n);
+  if (v.is_number_integer()) {
+    // Past 2^63 the parser keeps a number as unsigned.
+    const bool huge = v.is_number_unsigned() && v.get<uint64_t>() > static_cast<uint64_t>(limit);
+    if (!huge && v.get<int64_t>() >= 1 && v.get<int64_t>() <= limit) return v.get<int64_t>();
   }
   fail(ErrorKind::bad_input, "{}: \"{}\" must be a whole number from 1 to {}, not {}", name_, key, limit, shown(v));
 }

@@ -23,8 +23,9 @@ struct Elementwise {
   /// Rotates `heads` heads of 2 * half values: x[h] = x[h] cos[h] - x[h + half] sin[h] and
   /// x[h + half] = x[h + half] cos[h] + x[h] sin[h]; both products and the sum are rounded.
   void (*rotate)(float* x, int64_t heads, int64_t half, const float* cosines, const float* sines, Rounding);
-  /// row[i] = e^(scale (row[i] - max)) / sum for i < valid, rounded; 0 for valid <= i < n. valid >= 1.
-  void (*softmax)(float* row, int64_t valid, int64_t n, float scale, Rounding);
+  /// row[i] = e^(scale (row[i] - max)) / sum for i < valid, rounded; 0 for valid <= i < n. valid >= 1. With `fused` the
+  /// exponentials are rounded and left undivided. Returns what remains to multiply with: 1 / sum then, otherwise 1.
+  float (*softmax)(float* row, int64_t valid, int64_t n, float scale, bool fused, Rounding);
   /// The largest element; NaN when there is one. n >= 1.
   float (*max)(const float* x, int64_t n);
   /// sum of e^(x[i] - max). Elements are float, summed in double after every 256.

@@ -14,6 +14,8 @@ typedef float V __attribute__((vector_size(64)));
 typedef int32_t I __attribute__((vector_size(64)));
 typedef double D __attribute__((vector_size(64)));
 
+/// The body of a for_row: i is the offset, m the number of elements.
+#define KERF_EACH [&](int64_t i, int64_t m) __attribute__((always_inline))
 #define KERF_INLINE static inline __attribute__((always_inline))
 
 KERF_INLINE V all(float x) { return V{} + x; }
@@ -114,15 +116,14 @@ KERF_INLINE void put(float* p, V v, int64_t n) {
 template <Rounding R>
 void round_row(float* x, int64_t n) {
   for_row(
-      n, [&](int64_t i, int64_t m) __attribute__((always_inline)) { put(x + i, rounded<R>(get(x + i, m)), m); });
+      n, KERF_EACH { put(x + i, rounded<R>(get(x + i, m)), m); });
 }
 void round_any(float* x, int64_t n, Rounding r) { KERF_DISPATCH(round_row, r, x, n) }
 
 template <Rounding R>
 void add_row(float* x, const float* y, int64_t n) {
   for_row(
-      n, [&](int64_t i, int64_t m)
-             __attribute__((always_inline)) { put(x + i, rounded<R>(get(x + i, m) + get(y + i, m)), m); });
+      n, KERF_EACH { put(x + i, rounded<R>(get(x + i, m) + get(y + i, m)), m); });
 }
 void add_any(float* x, const float* y, int64_t n, Rounding r) { KERF_DISPATCH(add_row, r, x, y, n) }
 
@@ -131,7 +132,7 @@ void rms_norm_row(const float* x, const float* weight, float* out, int64_t n, fl
   D low = {}, high = {};
   typedef float Half __attribute__((vector_size(32)));
   for_row(
-      n, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
+      n, KERF_EACH {
         const V v = get(x + i, m);
         const V square = v * v;
         Half a, b;
@@ -146,9 +147,7 @@ void rms_norm_row(const float* x, const float* weight, float* out, int64_t n, fl
   const float mean = static_cast<float>(sum / static_cast<double>(n));
   const float scale = 1.0F / __builtin_sqrtf(mean + eps);
   for_row(
-      n, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
-        put(out + i, rounded<R>(rounded<R>(get(x + i, m) * scale) * get(weight + i, m)), m);
-      });
+      n, KERF_EACH { put(out + i, rounded<R>(rounded<R>(get(x + i, m) * scale) * get(weight + i, m)), m); });
 }
 void rms_norm_any(const float* x, const float* weight, float* out, int64_t n, float eps, Rounding r) {
   KERF_DISPATCH(rms_norm_row, r, x, weight, out, n, eps)
@@ -157,7 +156,7 @@ void rms_norm_any(const float* x, const float* weight, float* out, int64_t n, fl
 template <Rounding R>
 void silu_gate_row(const float* gate, const float* up, float* out, int64_t n) {
   for_row(
-      n, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
+      n, KERF_EACH {
         const V g = get(gate + i, m);
         const V silu = rounded<R>(g / (exp_of(-g) + 1.0F));
         put(out + i, rounded<R>(silu * get(up + i, m)), m);
@@ -173,7 +172,7 @@ void rotate_heads(float* x, int64_t heads, int64_t half, const float* cosines, c
     float* first = x + head * 2 * half;
     float* second = first + half;
     for_row(
-        half, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
+        half, KERF_EACH {
           const V a = get(first + i, m), b = get(second + i, m), c = get(cosines + i, m), s = get(sines + i, m);
           put(first + i, rounded<R>(rounded<R>(a * c) - rounded<R>(b * s)), m);
           put(second + i, rounded<R>(rounded<R>(b * c) + rounded<R>(a * s)), m);
@@ -189,7 +188,7 @@ float max_of(const float* x, int64_t n) {
   V most = all(lowest);
   I nan = {};
   for_row(
-      n, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
+      n, KERF_EACH {
         const V v = get(x + i, m, lowest);
         most = larger(v, most);
         nan |= v != v;
@@ -204,24 +203,26 @@ float max_of(const float* x, int64_t n) {
 }
 
 template <Rounding R>
-void softmax_row(float* row, int64_t valid, int64_t n, float scale) {
+float softmax_row(float* row, int64_t valid, int64_t n, float scale, bool fused) {
   const float most = max_of(row, valid);
   V sums = {};
   for_row(
-      valid, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
+      valid, KERF_EACH {
         const V e = exp_of((get(row + i, m, -__builtin_inff()) - most) * scale);
-        put(row + i, e, m);
+        put(row + i, fused ? rounded<R>(e) : e, m);
         sums += e;
       });
+  for_row(
+      n - valid, KERF_EACH { put(row + valid + i, V{}, m); });
   const float factor = static_cast<float>(1.0 / total(sums));
+  if (fused) return factor;
   for_row(
-      valid, [&](int64_t i, int64_t m)
-                 __attribute__((always_inline)) { put(row + i, rounded<R>(get(row + i, m) * factor), m); });
-  for_row(
-      n - valid, [&](int64_t i, int64_t m) __attribute__((always_inline)) { put(row + valid + i, V{}, m); });
+      valid, KERF_EACH { put(row + i, rounded<R>(get(row + i, m) * factor), m); });
+  return 1;
 }
-void softmax_any(float* row, int64_t valid, int64_t n, float scale, Rounding r) {
-  KERF_DISPATCH(softmax_row, r, row, valid, n, scale)
+float softmax_any(float* row, int64_t valid, int64_t n, float scale, bool fused, Rounding r) {
+  KERF_DISPATCH(softmax_row, r, row, valid, n, scale, fused)
+  return 1;
 }
 
 constexpr int64_t kSumBlock = 256;  // 16 floats per lane: a float sum of 16 adds at most 4 of its own ulp
@@ -232,9 +233,8 @@ double sum_exp_of(const float* x, int64_t n, float max) {
     V sums = {};
     const float* block = x + begin;
     for_row(
-        n - begin < kSumBlock ? n - begin : kSumBlock, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
-          sums += exp_of(get(block + i, m, -__builtin_inff()) - max);
-        });
+        n - begin < kSumBlock ? n - begin : kSumBlock,
+        KERF_EACH { sums += exp_of(get(block + i, m, -__builtin_inff()) - max); });
     sum += total(sums);
   }
   return sum;
@@ -246,7 +246,7 @@ double sum_exp_difference_of(const float* a, const float* b, int64_t n, float ma
     V sums = {};
     const float *pa = a + begin, *pb = b + begin;
     for_row(
-        n - begin < kSumBlock ? n - begin : kSumBlock, [&](int64_t i, int64_t m) __attribute__((always_inline)) {
+        n - begin < kSumBlock ? n - begin : kSumBlock, KERF_EACH {
           const V va = get(pa + i, m), vb = get(pb + i, m);  // missing lanes: difference 0
           sums += exp_of(va - max) * (va - vb);
         });
@@ -257,7 +257,7 @@ double sum_exp_difference_of(const float* a, const float* b, int64_t n, float ma
 
 void exp_row(const float* x, float* out, int64_t n) {
   for_row(
-      n, [&](int64_t i, int64_t m) __attribute__((always_inline)) { put(out + i, exp_of(get(x + i, m)), m); });
+      n, KERF_EACH { put(out + i, exp_of(get(x + i, m)), m); });
 }
 
 }  // namespace

@@ -232,6 +232,7 @@ void Stream::State::run_batch(const Block& block, int64_t first_window, int64_t 
                           .kv_heads = arch.kv_heads,
                           .head_dim = arch.head_dim,
                           .scale = static_cast<float>(arch.attention_scale),
+                          .fused = arithmetic.fused_attention,
                           .rounding = attention_rounding},
                          x, buffer(step.inputs[1], first_window), buffer(step.inputs[2], first_window), y);
         if (rounding != Rounding::none)

@@ -99,7 +99,9 @@ class Vllm final : public Target {
   }
 
   Dtype vector_dtype(Dtype model) const override { return model; }
-  Arithmetic arithmetic(Dtype model) const override { return {.stream = model, .attention = model}; }
+  Arithmetic arithmetic(Dtype model) const override {
+    return {.stream = model, .attention = model, .fused_attention = true};
+  }
   Provenance provenance() const override { return Provenance::from_source; }
 };
 

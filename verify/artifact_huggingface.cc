@@ -105,7 +105,7 @@ Artifact open_huggingface_artifact(const fs::path& path) {
   if (quantization != config.end() && !quantization->is_null()) {
     check_quantization(*quantization, config_file.string());
     a.format = "compressed-tensors";
-    a.arithmetic = {.stream = a.architecture.dtype, .attention = a.architecture.dtype};
+    a.arithmetic = {.stream = a.architecture.dtype, .attention = a.architecture.dtype, .fused_attention = true};
   }
   for (const StoredTensor& t : reader->tensors()) {
     if (a.format == "checkpoint") {

@@ -1,0 +1,363 @@
+// The forward pass against transformers: goldens/forward/<variant>.json, made by make.py there.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "model/evaluate.h"
+#include "model/logits.h"
+#include "model/stream.h"
+#include "tests/model/random_checkpoint.h"
+#include "tests/support/data.h"
+
+namespace kerf {
+namespace {
+
+using test::RandomCheckpoint;
+
+constexpr const char* kVariants[] = {"mha",         "gqa_tied",        "mqa",         "theta_and_eps",
+                                     "rope_linear", "rope_linear_old", "rope_llama3", "rope_llama3_old",
+                                     "mlp_bias",    "attention_bias",  "head_dim",    "all"};
+// Tolerance of float32 sums against float32 sums in another order, as a share of the largest logit.
+constexpr float kTolerance = 1e-4F;
+
+struct Golden {
+  nlohmann::json json;
+  explicit Golden(const std::string& variant)
+      : json(nlohmann::json::parse(
+            std::ifstream(test::source_dir() / "tests/model/goldens/forward" / (variant + ".json")))) {}
+  nlohmann::json config() const { return json["config"]; }
+  Windows windows() const {
+    return test::random_windows(json["windows"], json["length"], json["config"]["vocab_size"]);
+  }
+  std::vector<float> logits(const char* key = "logits") const { return json[key].get<std::vector<float>>(); }
+};
+
+/// Logits at the golden's positions of every window.
+std::vector<float> logits_of(const Architecture& a, const TensorSource& source, const Golden& golden,
+                             Arithmetic arithmetic = {}) {
+  const Windows windows = golden.windows();
+  const std::unique_ptr<Weights> weights = dense_weights(a, source);
+  Stream stream(a, *weights, arithmetic, windows);
+  stream.run();
+  const Logits logits(a, *weights, stream);
+  std::vector<float> out;
+  for (int64_t w = 0; w < windows.count; ++w)
+    for (int64_t position : golden.json["positions"]) {
+      std::vector<float> row(static_cast<size_t>(a.vocab));
+      logits.panel(w * windows.length + position, 1, 0, a.vocab, row.data(), a.vocab);
+      out.insert(out.end(), row.begin(), row.end());
+    }
+  return out;
+}
+
+float largest(const std::vector<float>& v) {
+  float m = 0;
+  for (float x : v) m = std::max(m, std::fabs(x));
+  return m;
+}
+float largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  float m = 0;
+  for (size_t i = 0; i < a.size(); ++i) m = std::isnan(a[i]) ? INFINITY : std::max(m, std::fabs(a[i] - b[i]));
+  return m;
+}
+
+class Forward : public testing::TestWithParam<const char*> {};
+
+TEST_P(Forward, EqualsTransformersInFloat32) {
+  const Golden golden(GetParam());
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  check_tensors(a, checkpoint);
+  const std::vector<float> expected = golden.logits(), got = logits_of(a, checkpoint, golden);
+  EXPECT_LE(largest_difference(got, expected), kTolerance * largest(expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Forward, testing::ValuesIn(kVariants),
+                         [](const auto& info) { return std::string(info.param); });
+
+/// Mean KL(softmax(p) || softmax(q)) of rows of `vocab`.
+double mean_kl(const std::vector<float>& p, const std::vector<float>& q, size_t vocab) {
+  double total = 0;
+  for (size_t row = 0; row < p.size(); row += vocab) {
+    double sum_p = 0, sum_q = 0, kl = 0;
+    for (size_t i = row; i < row + vocab; ++i) {
+      sum_p += std::exp(static_cast<double>(p[i]));
+      sum_q += std::exp(static_cast<double>(q[i]));
+    }
+    for (size_t i = row; i < row + vocab; ++i) {
+      const double log_p = static_cast<double>(p[i]) - std::log(sum_p),
+                   log_q = static_cast<double>(q[i]) - std::log(sum_q);
+      kl += std::exp(log_p) * (log_p - log_q);
+    }
+    total += kl;
+  }
+  return total / static_cast<double>(p.size() / vocab);
+}
+
+TEST(Forward, RoundsWhereTransformersRoundsInBf16) {
+  for (const char* variant : {"gqa_tied", "all"}) {
+    const Golden golden(variant);
+    const Architecture a = describe_architecture(golden.config());
+    const RandomCheckpoint checkpoint(a, Dtype::bf16);
+    const std::vector<float> expected = golden.logits("logits_bf16");
+    const auto vocab = static_cast<size_t>(a.vocab);
+    const double without = mean_kl(expected, logits_of(a, checkpoint, golden), vocab);
+    const double with = mean_kl(
+        expected,
+        logits_of(a, checkpoint, golden, {.stream = Dtype::bf16, .attention = Dtype::bf16, .fused_attention = true}),
+        vocab);
+    RecordProperty(variant, std::to_string(with / without));
+    // What remains are sums near the middle of two bf16 numbers, and the library's own rounding inside attention.
+    EXPECT_LT(with, without / 3) << variant << ": KL " << with << " with rounding, " << without << " without";
+  }
+}
+
+/// A change to the config or the weights that a forward pass which ignores the feature would not notice.
+struct Change {
+  const char* variant;
+  const char* name;
+  std::function<void(nlohmann::json&)> config;
+  std::function<void(RandomCheckpoint&)> weights;
+};
+
+void set_all(RandomCheckpoint& c, const std::string& suffix, float value) {
+  for (const TensorInfo& t : c.tensors())
+    if (t.name.ends_with(suffix)) std::fill(c.values(t.name).begin(), c.values(t.name).end(), value);
+}
+
+std::vector<Change> changes() {
+  const auto rope = [](const char* key, nlohmann::json value) {
+    return [=](nlohmann::json& c) { c["rope_parameters"][key] = value; };
+  };
+  const auto key = [](const char* name, nlohmann::json value) { return [=](nlohmann::json& c) { c[name] = value; }; };
+  const auto clear = [](const char* suffix, float value) {
+    return [=](RandomCheckpoint& c) { set_all(c, suffix, value); };
+  };
+  const auto halved_heads = [](nlohmann::json& c) {
+    c["num_attention_heads"] = c["num_attention_heads"].get<int>() * 2;
+    c["num_key_value_heads"] = c["num_key_value_heads"].get<int>() * 2;
+    if (c.contains("head_dim")) c["head_dim"] = c["head_dim"].get<int>() / 2;
+  };
+  // Exchanges the rows of the first two key and value heads: with several query heads for each, no order of theirs
+  // undoes it.
+  const auto swapped_heads = [](RandomCheckpoint& c) {
+    for (const TensorInfo& t : c.tensors())
+      if (t.name.ends_with("k_proj.weight") || t.name.ends_with("v_proj.weight")) {
+        std::vector<float>& v = c.values(t.name);
+        std::rotate(v.begin(), v.begin() + static_cast<int64_t>(v.size() / 2), v.end());
+      }
+  };
+  return {
+      {"rope_linear", "scaling", rope("rope_type", "default"), {}},
+      {"rope_linear", "factor", rope("factor", 2), {}},
+      {"rope_llama3", "scaling", rope("rope_type", "default"), {}},
+      {"rope_llama3", "low_instead_of_all", rope("rope_type", "linear"), {}},
+      {"rope_llama3", "factor", rope("factor", 2), {}},
+      {"rope_llama3", "low_freq_factor", rope("low_freq_factor", 3), {}},
+      {"rope_llama3", "high_freq_factor", rope("high_freq_factor", 16), {}},
+      {"rope_llama3", "original_context", rope("original_max_position_embeddings", 64), {}},
+      {"theta_and_eps", "rope_theta", rope("rope_theta", 10000), {}},
+      {"theta_and_eps", "rms_norm_eps", key("rms_norm_eps", 1e-5), {}},
+      {"attention_bias", "attention_bias", key("attention_bias", false), {}},
+      {"attention_bias", "q_bias", {}, clear("q_proj.bias", 0)},
+      {"attention_bias", "k_bias", {}, clear("k_proj.bias", 0)},
+      {"attention_bias", "v_bias", {}, clear("v_proj.bias", 0)},
+      {"attention_bias", "o_bias", {}, clear("o_proj.bias", 0)},
+      {"mlp_bias", "mlp_bias", key("mlp_bias", false), {}},
+      {"mlp_bias", "gate_bias", {}, clear("gate_proj.bias", 0)},
+      {"mlp_bias", "up_bias", {}, clear("up_proj.bias", 0)},
+      {"mlp_bias", "down_bias", {}, clear("down_proj.bias", 0)},
+      {"mha", "heads", halved_heads, {}},
+      {"head_dim", "head_dim", halved_heads, {}},
+      {"gqa_tied", "groups", {}, swapped_heads},
+      {"gqa_tied", "tied", key("tie_word_embeddings", false),
+       [](RandomCheckpoint& c) {
+         c.add("lm_head.weight", {96, 64});
+       }},
+      {"mha", "input_norm", {}, clear("input_layernorm.weight", 1)},
+      {"mha", "post_attention_norm", {}, clear("post_attention_layernorm.weight", 1)},
+      {"mha", "final_norm", {}, clear("model.norm.weight", 1)},
+  };
+}
+
+TEST(Forward, EveryFeatureMovesTheLogitsByHundredTolerances) {
+  for (const Change& change : changes()) {
+    const Golden golden(change.variant);
+    const Architecture original = describe_architecture(golden.config());
+    RandomCheckpoint checkpoint(original);
+    if (change.weights) change.weights(checkpoint);
+    nlohmann::json config = golden.config();
+    if (change.config) change.config(config);
+    const std::vector<float> expected = golden.logits();
+    const float moved =
+        largest_difference(logits_of(describe_architecture(config), checkpoint, golden), expected) / largest(expected);
+    EXPECT_GE(moved, 100 * kTolerance) << change.variant << ": " << change.name;
+  }
+}
+
+TEST(Forward, ATokenDependsOnEarlierOnesOfItsWindowOnly) {
+  const Golden golden("gqa_tied");
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  // Longer than a block of queries (128), so that several are in play.
+  Windows windows = test::random_windows(3, 300, a.vocab);
+  Stream before(a, *weights, {}, windows);
+  before.run();
+  const int64_t changed = 300 + 200;  // window 1, position 200
+  windows.ids[static_cast<size_t>(changed)] = (windows.ids[static_cast<size_t>(changed)] + 1) % 96;
+  Stream after(a, *weights, {}, windows);
+  after.run();
+  for (int64_t t = 0; t < windows.tokens(); ++t) {
+    const auto begin = static_cast<size_t>(t * a.hidden), n = static_cast<size_t>(a.hidden);
+    const bool same = std::ranges::equal(before.hidden().subspan(begin, n), after.hidden().subspan(begin, n));
+    EXPECT_EQ(same, t < changed || t >= 600) << "token " << t;
+  }
+}
+
+TEST(Forward, IsTheSameForEveryNumberOfThreads) {
+  const Golden golden("all");
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const Windows windows = test::random_windows(13, 200, a.vocab);  // three batches, the last one smaller
+  std::vector<std::vector<float>> results;
+  for (int threads : {1, 2, 5}) {
+    set_threads(threads);
+    Stream stream(a, *weights, {}, windows);
+    stream.run();
+    results.emplace_back(stream.hidden().begin(), stream.hidden().end());
+  }
+  set_threads(0);
+  EXPECT_EQ(results[0], results[1]);
+  EXPECT_EQ(results[0], results[2]);
+}
+
+TEST(Forward, WindowsOfABatchDoNotMeet) {
+  const Golden golden("all");
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const Windows windows = test::random_windows(9, 130, a.vocab);
+  Stream together(a, *weights, {}, windows);
+  together.run();
+  for (int64_t w = 0; w < windows.count; ++w) {
+    const std::span<const int32_t> ids = windows.window(w);
+    Stream alone(a, *weights, {}, {.count = 1, .length = 130, .ids = {ids.begin(), ids.end()}});
+    alone.run();
+    for (size_t i = 0; i < alone.hidden().size(); ++i)
+      EXPECT_NEAR(alone.hidden()[i], together.hidden()[static_cast<size_t>(w * 130 * a.hidden) + i], 1e-4);
+  }
+}
+
+TEST(Forward, ShowsEverySiteItsInputsAndOutputs) {
+  const Golden golden("attention_bias");
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const Windows windows = test::random_windows(13, 100, a.vocab);
+  Stream stream(a, *weights, {}, windows);
+  std::vector<std::string> seen;
+  int64_t tokens_of_q = 0;
+  stream.run_block(0);
+  stream.run_block(1, [&](const Site& site, const float* x, int64_t tokens, const float* y) {
+    if (site.role == "attn_q") tokens_of_q += tokens;
+    if (std::count(seen.begin(), seen.end(), site.name)) return;
+    seen.push_back(site.name);
+    std::vector<float> w(static_cast<size_t>(site.out * site.in));
+    checkpoint.read(*checkpoint.find(site.name), 0, w);
+    for (int64_t t : {int64_t{0}, tokens - 1})
+      for (int64_t r : {int64_t{0}, site.out - 1}) {
+        double sum = site.bias.empty() ? 0 : static_cast<double>(weights->vector(site.bias)[static_cast<size_t>(r)]);
+        for (int64_t k = 0; k < site.in; ++k)
+          sum += static_cast<double>(w[static_cast<size_t>(r * site.in + k)]) * static_cast<double>(x[t * site.in + k]);
+        EXPECT_NEAR(sum, static_cast<double>(y[t * site.out + r]), 1e-4) << site.name;
+      }
+  });
+  EXPECT_EQ(tokens_of_q, windows.tokens());
+  std::vector<std::string> expected;
+  for (const Site& site : a.block_sites(1)) expected.push_back(site.name);
+  EXPECT_EQ(seen, expected);
+}
+
+TEST(Forward, NamesTensorAndIndexOfANan) {
+  const Golden golden("mha");
+  const Architecture a = describe_architecture(golden.config());
+  const Windows windows = golden.windows();
+  for (const char* name : {"model.layers.1.mlp.down_proj.weight", "model.embed_tokens.weight", "lm_head.weight",
+                           "model.layers.0.input_layernorm.weight"}) {
+    RandomCheckpoint checkpoint(a);
+    const bool matrix = checkpoint.find(name)->shape.size() == 2;
+    const int64_t cols = checkpoint.find(name)->cols();
+    const int64_t row = name == std::string("model.embed_tokens.weight") ? windows.ids[0] : 5;
+    checkpoint.values(name)[static_cast<size_t>(row * cols + (matrix ? 7 : 0))] = NAN;
+    try {
+      logits_of(a, checkpoint, golden);
+      ADD_FAILURE() << name;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::numerical);
+      EXPECT_NE(std::string(e.what()).find(name), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find(fmt::format("[{}, {}]", row, matrix ? 7 : 0)), std::string::npos)
+          << e.what();
+    }
+  }
+}
+
+TEST(Forward, NamesTheLayerWhereAHiddenStateOverflows) {
+  const Golden golden("mha");
+  const Architecture a = describe_architecture(golden.config());
+  RandomCheckpoint checkpoint(a);
+  for (float& x : checkpoint.values("model.layers.1.mlp.down_proj.weight")) x *= 1e6F;
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  Stream stream(a, *weights, {.stream = Dtype::f16, .attention = Dtype::f16}, golden.windows());
+  try {
+    stream.run();
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::numerical);
+    EXPECT_NE(std::string(e.what()).find("layer 1"), std::string::npos) << e.what();
+  }
+}
+
+TEST(Forward, RefusesIdsOutsideOfTheVocabulary) {
+  const Golden golden("mha");
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  for (int32_t id : {-1, 96}) {
+    try {
+      Stream stream(a, *weights, {}, {.count = 1, .length = 2, .ids = {0, id}});
+      ADD_FAILURE();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::bad_input);
+    }
+  }
+}
+
+TEST(Forward, ReadsTheHeadInPanels) {
+  nlohmann::json config = Golden("mha").config();
+  config["vocab_size"] = 5000;
+  const Architecture a = describe_architecture(config);
+  RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const Windows windows = test::random_windows(2, 20, a.vocab);
+  Stream stream(a, *weights, {}, windows);
+  stream.run();
+  const Logits logits(a, *weights, stream);
+  evaluate(logits, windows);
+  EXPECT_LE(checkpoint.largest_read, 1024 * a.hidden);
+  // Any cut of the rows gives the same logits.
+  std::vector<float> whole(static_cast<size_t>(a.vocab)), part(700);
+  logits.panel(7, 1, 0, a.vocab, whole.data(), a.vocab);
+  logits.panel(7, 1, 900, 1600, part.data(), 700);
+  for (size_t i = 0; i < part.size(); ++i) EXPECT_NEAR(part[i], whole[900 + i], 1e-4);
+}
+
+}  // namespace
+}  // namespace kerf
