@@ -8,15 +8,20 @@ namespace {
 thread_local bool counting = false;
 thread_local size_t requested = 0;
 
-void* allocate(size_t n) {
+void* try_to_allocate(size_t n) noexcept {
   if (counting) requested += n;
-  if (void* p = std::malloc(n == 0 ? 1 : n)) return p;
+  return std::malloc(n == 0 ? 1 : n);
+}
+void* allocate(size_t n) {
+  if (void* p = try_to_allocate(n)) return p;
   throw std::bad_alloc();
 }
 }  // namespace
 
 void* operator new(size_t n) { return allocate(n); }
 void* operator new[](size_t n) { return allocate(n); }
+void* operator new(size_t n, const std::nothrow_t&) noexcept { return try_to_allocate(n); }
+void* operator new[](size_t n, const std::nothrow_t&) noexcept { return try_to_allocate(n); }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete[](void* p) noexcept { std::free(p); }
 void operator delete(void* p, size_t) noexcept { std::free(p); }
