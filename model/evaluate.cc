@@ -142,13 +142,14 @@ Estimate estimate(std::span<const double> values, int64_t windows) {
   if (n == 0) return {};
   const int64_t blocks = windows > 1 ? windows : n, per_block = n / blocks;
   std::vector<double> means(static_cast<size_t>(blocks));
-  double mean = 0;
+  double total = 0;
   for (int64_t b = 0; b < blocks; ++b) {
     double sum = 0;
     for (int64_t i = 0; i < per_block; ++i) sum += values[static_cast<size_t>(b * per_block + i)];
     means[static_cast<size_t>(b)] = sum / static_cast<double>(per_block);
-    mean += means[static_cast<size_t>(b)] / static_cast<double>(blocks);
+    total += sum;
   }
+  const double mean = total / static_cast<double>(blocks * per_block);
   if (blocks < 2) return {.mean = mean, .error = 0};
   double squares = 0;
   for (double m : means) squares += (m - mean) * (m - mean);

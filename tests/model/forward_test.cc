@@ -113,8 +113,9 @@ TEST(Forward, RoundsWhereTransformersRoundsInBf16) {
         logits_of(a, checkpoint, golden, {.stream = Dtype::bf16, .attention = Dtype::bf16, .fused_attention = true}),
         vocab);
     RecordProperty(variant, std::to_string(with / without));
-    // What remains are sums near the middle of two bf16 numbers, and the library's own rounding inside attention.
-    EXPECT_LT(with, without / 3) << variant << ": KL " << with << " with rounding, " << without << " without";
+    // What remains are sums near the middle of two bf16 numbers and the exponential of PyTorch (20 ulp): a flipped
+    // digit spreads through everything after it. Measured: 0.22 and 0.31 of what ignoring the rounding costs.
+    EXPECT_LT(with, without / 2) << variant << ": KL " << with << " with rounding, " << without << " without";
   }
 }
 
