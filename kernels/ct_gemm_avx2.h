@@ -30,13 +30,13 @@ struct CtGemmAvx2 {
       sums[i] = _mm256_setzero_ps();
     }
     for (int64_t g = 0, k = 0; k < w.cols; ++g) {
-      __m256 scales[R];
-      for (int i = 0; i < R; ++i) scales[i] = _mm256_set1_ps(scale_at(w, row + i, g));
+      GroupAvx2 groups[R];
+      for (int i = 0; i < R; ++i) groups[i] = group_of<kBits, kCompute>(scale_at<kCompute>(w, row + i, g));
       for (const int64_t end = k + w.group; k < end; k += kWidth) {
         const __m256 factor = _mm256_loadu_ps(a + k);
         for (int i = 0; i < R; ++i) {
-          const __m256 q = _mm256_cvtepi32_ps(eight_codes<kBits>(codes[i] + k * kBits / 8));
-          sums[i] = _mm256_fmadd_ps(rounded<kCompute>(_mm256_mul_ps(q, scales[i])), factor, sums[i]);
+          const __m256 weights = eight_weights<kBits, kCompute>(codes[i] + k * kBits / 8, groups[i]);
+          sums[i] = _mm256_fmadd_ps(weights, factor, sums[i]);
         }
       }
     }

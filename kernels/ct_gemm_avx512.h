@@ -9,23 +9,23 @@
 namespace kerf {
 namespace {
 
+/// As rounded() of the AVX2 header.
 template <Dtype kCompute>
 __m512 rounded(__m512 v) {
   if constexpr (kCompute == Dtype::f16) {
     return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   } else if constexpr (kCompute == Dtype::bf16) {
     const __m512i bits = _mm512_castps_si512(v);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    const __m512i chosen =
-        _mm512_mask_or_epi32(nearest, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
-    return _mm512_castsi512_ps(_mm512_and_si512(chosen, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+    const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+    const __m512i half = _mm512_mask_blend_epi32(odd, _mm512_set1_epi32(0x7fff), _mm512_set1_epi32(0x8000));
+    const __m512i nearest = _mm512_add_epi32(bits, half);
+    return _mm512_castsi512_ps(_mm512_and_si512(nearest, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
   } else {
     return v;
   }
 }
 
-/// What a group needs in order to dequantize: its scale, or all 16 values.
+/// What a group needs in order to dequantize: its scale (8 bits), or all 16 values.
 template <int kBits, Dtype kCompute>
 __m512 group_vector(float scale) {
   const __m512 scales = _mm512_set1_ps(scale);
@@ -34,27 +34,44 @@ __m512 group_vector(float scale) {
   return rounded<kCompute>(_mm512_mul_ps(codes, scales));
 }
 
-/// The 16 weights that begin at this byte.
+/// The order in which sixteen_weights() yields them: 4-bit ones come 0, 8, 1, 9, ..., because a 64-bit broadcast leaves
+/// the two words of codes in alternating lanes.
+template <int kBits>
+__m512 in_code_order(__m512 v) {
+  if constexpr (kBits == 8) return v;
+  return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15), v);
+}
+
+/// The 16 weights that begin at this byte, in code order.
 template <int kBits, Dtype kCompute>
 __m512 sixteen_weights(const std::byte* p, __m512 group) {
-  const __m128i bytes = kBits == 4 ? _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))
-                                   : _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   if constexpr (kBits == 4) {
-    const __m512i word = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    const __m512i shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
-    const __m512i u = _mm512_srlv_epi32(_mm512_permutexvar_epi32(word, _mm512_castsi128_si512(bytes)), shift);
+    int64_t words;
+    __builtin_memcpy(&words, p, 8);
+    const __m512i shift = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
+    const __m512i u = _mm512_srlv_epi32(_mm512_set1_epi64(words), shift);
     return _mm512_permutexvar_ps(u, group);  // reads the lowest 4 bits of u
   } else {
-    const __m512i q = _mm512_sub_epi32(_mm512_cvtepu8_epi32(bytes), _mm512_set1_epi32(kZeroPoint<kBits>));
+    const __m512i u = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m512i q = _mm512_sub_epi32(u, _mm512_set1_epi32(kZeroPoint<kBits>));
     return rounded<kCompute>(_mm512_mul_ps(_mm512_cvtepi32_ps(q), group));
   }
 }
 
+/// What dequantize_part asks of an instruction set.
 template <int kBits, Dtype kCompute>
 struct CtAvx512 {
   static constexpr int kWidth = 16;
-  static void store(const std::byte* p, float scale, float* out) {
-    _mm512_storeu_ps(out, sixteen_weights<kBits, kCompute>(p, group_vector<kBits, kCompute>(scale)));
+  using Group = __m512;
+  static Group group(float scale) { return group_vector<kBits, kCompute>(scale); }
+  static void store(const std::byte* p, Group group, float* out) {
+    const __m512 weights = sixteen_weights<kBits, kCompute>(p, group);
+    if constexpr (kBits == 8) {
+      _mm512_storeu_ps(out, weights);
+    } else {
+      const __m512i back = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+      _mm512_storeu_ps(out, _mm512_permutexvar_ps(back, weights));
+    }
   }
 };
 
@@ -75,9 +92,9 @@ struct CtGemmAvx512 {
     }
     for (int64_t g = 0, k = 0; k < w.cols; ++g) {
       __m512 groups[R];
-      for (int i = 0; i < R; ++i) groups[i] = group_vector<kBits, kCompute>(scale_at(w, row + i, g));
+      for (int i = 0; i < R; ++i) groups[i] = group_vector<kBits, kCompute>(scale_at<kCompute>(w, row + i, g));
       for (const int64_t end = k + w.group; k < end; k += kWidth) {
-        const __m512 factor = _mm512_loadu_ps(a + k);
+        const __m512 factor = in_code_order<kBits>(_mm512_loadu_ps(a + k));
         for (int i = 0; i < R; ++i) {
           const __m512 weights = sixteen_weights<kBits, kCompute>(codes[i] + k * kBits / 8, groups[i]);
           sums[i] = _mm512_fmadd_ps(weights, factor, sums[i]);

@@ -13,6 +13,32 @@
 namespace kerf {
 namespace {
 
+/// Unsigned codes of four blocks, 128 bits each: of their first and of their second 16 weights.
+struct FourBlocks {
+  __m512i first, second;
+};
+
+/// The same 16 bytes of four blocks side by side.
+inline __m512i gather16(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d) {
+  const auto at = [](const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
+  const __m256i ab = _mm256_inserti128_si256(_mm256_castsi128_si256(at(a)), at(b), 1);
+  const __m256i cd = _mm256_inserti128_si256(_mm256_castsi128_si256(at(c)), at(d), 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(ab), cd, 1);
+}
+
+inline FourBlocks four_blocks(Q8_0Block, const std::byte* a, const std::byte* b, const std::byte* c,
+                              const std::byte* d) {
+  const __m512i flip = _mm512_set1_epi8(-128);
+  return {_mm512_xor_si512(gather16(a + 2, b + 2, c + 2, d + 2), flip),
+          _mm512_xor_si512(gather16(a + 18, b + 18, c + 18, d + 18), flip)};
+}
+
+inline FourBlocks four_blocks(Q4_0Block, const std::byte* a, const std::byte* b, const std::byte* c,
+                              const std::byte* d) {
+  const __m512i nibbles = gather16(a + 2, b + 2, c + 2, d + 2), low = _mm512_set1_epi8(15);
+  return {_mm512_and_si512(nibbles, low), _mm512_and_si512(_mm512_srli_epi16(nibbles, 4), low)};
+}
+
 template <class Block>
 struct Q8GemmAvx512 {
   static constexpr int kRows = 16, kChunk = 32;
@@ -120,6 +146,7 @@ struct Q8GemmAvx512 {
   static void dot(const PackedMatrix& w, int64_t row, const std::byte* codes, const float* scales, float* y) {
     const int64_t blocks = w.cols / kQ8Block;
     const __m512i zero_point = _mm512_set1_epi8(static_cast<char>(Block::kZeroPoint));
+    const __m512i quarter = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     const std::byte* rows[R];
     __m512 sums[R];
     for (int i = 0; i < R; ++i) {
@@ -131,24 +158,30 @@ struct Q8GemmAvx512 {
       const __m512 token_scales = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), scales + b0);
       __m512 both[R];
       for (int i = 0; i < R; ++i) both[i] = _mm512_mul_ps(scales_of(rows[i] + b0 * Block::kBytes, n), token_scales);
-      for (int64_t b = 0; b < n; b += 2) {
-        const bool pair = b + 1 < n;
-        const __m512i a = _mm512_maskz_loadu_epi8(pair ? ~0ull : 0xffffffffull, codes + (b0 + b) * kQ8Block);
-        const __m512i correction =
-            _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_dpbusd_epi32(_mm512_setzero_si512(), zero_point, a));
-        const __m512i spread = _mm512_add_epi32(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
-                                                _mm512_set1_epi32(static_cast<int>(b)));
+      for (int64_t b = 0; b < n; b += 4) {
+        // Past the end, codes and scales of the token are 0, and the last block of the row stands in.
+        const int64_t left = n - b, last = left - 1 < 3 ? left - 1 : 3;
+        const std::byte* a = codes + (b0 + b) * kQ8Block;
+        const __m512i a01 = _mm512_maskz_loadu_epi64(left > 1 ? 0xff : 0x0f, a);
+        const __m512i a23 = _mm512_maskz_loadu_epi64(left > 3 ? 0xff : left > 2 ? 0x0f : 0, a + 64);
+        const __m512i first = _mm512_shuffle_i32x4(a01, a23, 0x88), second = _mm512_shuffle_i32x4(a01, a23, 0xdd);
+        const __m512i correction = _mm512_sub_epi32(
+            _mm512_setzero_si512(), dot8(dot8(_mm512_setzero_si512(), zero_point, first), zero_point, second));
+        const __m512i spread = _mm512_add_epi32(quarter, _mm512_set1_epi32(static_cast<int>(b)));
+        const int64_t step1 = (last < 1 ? last : 1) * Block::kBytes, step2 = (last < 2 ? last : 2) * Block::kBytes,
+                      step3 = last * Block::kBytes;
         for (int i = 0; i < R; ++i) {
           const std::byte* block = rows[i] + (b0 + b) * Block::kBytes;
-          const __m256i second = pair ? Block::unsigned_codes(block + Block::kBytes) : _mm256_setzero_si256();
-          const __m512i u = _mm512_inserti64x4(_mm512_castsi256_si512(Block::unsigned_codes(block)), second, 1);
-          const __m512 products = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(correction, u, a));
+          const FourBlocks u = four_blocks(Block{}, block, block + step1, block + step2, block + step3);
+          const __m512 products = _mm512_cvtepi32_ps(dot8(dot8(correction, u.first, first), u.second, second));
           sums[i] = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(spread, both[i]), sums[i]);
         }
       }
     }
     for (int i = 0; i < R; ++i) y[i] = _mm512_reduce_add_ps(sums[i]);
   }
+
+  static __m512i dot8(__m512i sum, __m512i u, __m512i a) { return _mm512_dpbusd_epi32(sum, u, a); }
 
   static void few_tokens(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const Q8Activations& a,
                          int64_t tokens, float* y, int64_t y_stride) {
