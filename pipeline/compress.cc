@@ -1,0 +1,131 @@
+#include "pipeline/compress.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "pipeline/card.h"
+#include "pipeline/export_gguf.h"
+#include "pipeline/export_huggingface.h"
+#include "pipeline/measure.h"
+#include "pipeline/model_path.h"
+#include "pipeline/pack.h"
+#include "pipeline/plan.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+// One target on its way: plan, folder, open files.
+struct Output {
+  TargetPlan plan;
+  fs::path folder;
+  std::unique_ptr<Writer> writer;
+  std::vector<fs::path> files = {};  // weights first
+};
+
+Artifact open_source(const fs::path& path) {
+  Artifact source = open_artifact(path);
+  if (source.format != "checkpoint")
+    fail(ErrorKind::unsupported, "{} is already quantized ({}); give the full-precision checkpoint it was made from",
+         path.string(), source.format);
+  return source;
+}
+
+fs::path folder_of(const CompressOptions& o, const TargetChoice& choice) {
+  if (o.targets.size() == 1) return o.out;
+  std::string name = choice.text();
+  std::replace(name.begin(), name.end(), ':', '-');
+  return o.out / name;
+}
+
+void check_folder(const CompressOptions& o) {
+  if (fs::exists(o.out) && !fs::is_directory(o.out))
+    fail(ErrorKind::usage, "{} is a file; -o names a folder", o.out.string());
+  if (!o.force && fs::exists(o.out) && !fs::is_empty(o.out))
+    fail(ErrorKind::usage, "the folder {} is not empty; choose another, or give --force to replace files in it",
+         o.out.string());
+}
+
+std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source) {
+  std::vector<Output> outputs;
+  const std::string name = model_name(o.model);
+  for (const std::string& text : o.targets) {
+    const TargetChoice choice = parse_target(text);
+    for (const Output& other : outputs)
+      if (other.plan.choice.text() == choice.text())
+        fail(ErrorKind::usage, "the target {} is given twice", choice.text());
+    Output out{make_plan(source.architecture, choice, name, o.strict), folder_of(o, choice), nullptr};
+    for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
+    if (choice.target->container() == "gguf") {
+      out.plan.file.metadata = gguf_metadata(source.architecture, source.tokenizer, name, choice.scheme);
+    } else {
+      out.plan.file.metadata = {{"format", std::string("pt")}};
+      out.plan.file.shard_bytes = o.shard_bytes;
+    }
+    outputs.push_back(std::move(out));
+  }
+  return outputs;
+}
+
+void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
+  uint64_t needed = 0;
+  for (const Output& out : outputs) needed += out.plan.bytes();
+  std::error_code ignored;
+  const fs::space_info space = fs::space(folder, ignored);
+  if (!ignored && space.available < needed)
+    fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
+}
+
+void pack_all(const CompressOptions& o, const Artifact& source, std::vector<Output>& outputs) {
+  std::vector<PackJob> jobs;
+  for (Output& out : outputs) {
+    fs::create_directories(out.folder);
+    if (jobs.empty()) check_space(out.folder, outputs);
+    out.writer = find_container(out.plan.choice.target->container())
+                     .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
+    jobs.push_back({&out.plan, out.writer.get()});
+  }
+  pack(source.architecture, *source.weights, find_quantizer(o.method), jobs);
+  for (Output& out : outputs) {
+    out.files = out.writer->commit();
+    if (out.plan.choice.target->container() == "gguf") continue;
+    const fs::path from = fs::is_directory(source.path) ? source.path : source.path.parent_path();
+    for (fs::path& f : write_huggingface_companions(from, out.plan, out.folder)) out.files.push_back(std::move(f));
+  }
+}
+
+}  // namespace
+
+Report compress(const CompressOptions& o) {
+  if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
+  parse_gate(o.gate);
+  check_folder(o);
+  const Artifact source = open_source(resolve_model(o.model));
+  std::vector<Output> outputs = plan_outputs(o, source);
+  const std::optional<Windows> windows = read_windows(source, o.eval);
+
+  pack_all(o, source, outputs);
+
+  Report report{.model = model_name(o.model),
+                .method = o.method,
+                .parameters = source.parameters(),
+                .eval = o.eval,
+                .gate = o.gate};
+  std::vector<Measured> measured;
+  for (const Output& out : outputs) {
+    measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name),
+                        out.plan.choice, out.files});
+  }
+  report.targets = measure(source, measured, windows, Numerics::runtime, o.gate, o.out);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    report.targets[i].plan = outputs[i].plan.hash();
+    report.targets[i].remarks = outputs[i].plan.remarks;
+    write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
+  }
+  write_text(o.out / "kerf-report.json", to_json(report).dump(2) + "\n");
+  return report;
+}
+
+}  // namespace kerf

@@ -1,0 +1,29 @@
+// The main job: from a checkpoint to packed files of one or several targets, with the loss measured on the bytes.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "pipeline/options.h"
+#include "pipeline/report.h"
+
+namespace kerf {
+
+struct CompressOptions {
+  std::string model;
+  std::vector<std::string> targets;  // NAME[:SCHEME]
+  std::string method = "rtn";
+  EvalOptions eval;
+  std::string gate;
+  std::filesystem::path out;
+  bool strict = false;                   // refuse what a target would store in another way
+  bool force = false;                    // write into a folder that is not empty
+  uint64_t shard_bytes = 5'000'000'000;  // of safetensors
+};
+
+/// Files of one target go to `out`, those of several to out/<target> with ':' as '-'. kerf-report.json and the model
+/// cards are written even when a gate is missed. Errors leave what was there before.
+Report compress(const CompressOptions&);
+
+}  // namespace kerf

@@ -1,0 +1,86 @@
+#include "pipeline/measure.h"
+
+#include <map>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/parallel.h"
+#include "core/sha256.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+std::vector<FileEntry> describe_files(std::span<const fs::path> files, const fs::path& root) {
+  std::vector<FileEntry> entries(files.size());
+  parallel_for(static_cast<int64_t>(files.size()), [&](int64_t i) {
+    const fs::path& f = files[static_cast<size_t>(i)];
+    entries[static_cast<size_t>(i)] = {fs::relative(f, root).string(), fs::file_size(f), sha256_of(f)};
+  });
+  return entries;
+}
+
+}  // namespace
+
+std::optional<Windows> read_windows(const Artifact& a, const EvalOptions& e) {
+  if (e.text.empty()) return std::nullopt;
+  if (e.ctx > a.architecture.context)
+    fail(ErrorKind::usage, "--ctx {} is longer than the {} tokens that the model was made for", e.ctx,
+         a.architecture.context);
+  if (a.tokenizer.tokens.empty())
+    fail(ErrorKind::bad_input, "{} has no tokenizer.json beside it, so a text cannot be cut into tokens",
+         a.path.string());
+  const Tokenizer tokenizer(a.tokenizer);
+  const std::vector<int32_t> ids = tokenizer.encode(read_text(e.text), false);
+  std::optional<int32_t> bos = a.tokenizer.bos;
+  if (!bos) bos = a.architecture.bos;
+  Windows windows = cut_windows(ids, bos, e.ctx, e.windows, e.skip_tokens);
+  for (const int32_t id : windows.ids)
+    if (id < 0 || id >= a.architecture.vocab)
+      fail(ErrorKind::bad_input, "the tokenizer gave token {}, and the embedding of {} has {} rows", id,
+           a.path.string(), a.architecture.vocab);
+  return windows;
+}
+
+std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured> measured,
+                                  const std::optional<Windows>& windows, Numerics numerics,
+                                  const std::string& gate_text, const fs::path& root) {
+  std::vector<TargetResult> results;
+  std::vector<const Artifact*> artifacts;
+  for (const Measured& m : measured) {
+    artifacts.push_back(&m.artifact);
+    results.push_back({.target = std::string(m.choice.target->name()),
+                       .scheme = m.choice.scheme,
+                       .arithmetic = numerics == Numerics::float32
+                                         ? "decoded weights in float32"
+                                         : std::string(name_of(m.choice.target->provenance())),
+                       .files = describe_files(m.files, root),
+                       .bytes = m.artifact.bytes,
+                       .bpw = m.artifact.bits_per_weight()});
+  }
+  if (windows) {
+    std::vector<Verification> verifications = verify(reference, artifacts, numerics, *windows);
+    for (size_t i = 0; i < results.size(); ++i) results[i].verification = std::move(verifications[i]);
+  }
+  const Gate gate = parse_gate(gate_text);
+  for (TargetResult& r : results) r.gate = check_gate(gate, figures(r));
+  return results;
+}
+
+TargetChoice target_of(const Artifact& a) {
+  std::map<std::string, int64_t> weights_of_type;
+  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+    for (const Site& site : a.architecture.block_sites(layer))
+      weights_of_type[a.weights->weight(site.name)->type] += site.out * site.in;
+  std::string type;
+  for (const auto& [name, n] : weights_of_type)
+    if (type.empty() || n > weights_of_type[type]) type = name;
+  if (a.format == "GGUF") return {&find_target("llama.cpp-cpu"), type};
+  if (a.format == "compressed-tensors") return {&find_target("vllm"), type};
+  fail(ErrorKind::unsupported,
+       "{} is a full-precision checkpoint; `kerf eval` measures it, `kerf verify` measures packed "
+       "models",
+       a.path.string());
+}
+
+}  // namespace kerf

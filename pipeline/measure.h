@@ -1,0 +1,33 @@
+// Opening what is measured, cutting the text, and filling in the results: what compress, verify and eval share.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "pipeline/report.h"
+#include "targets/target.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+
+/// The evaluation windows of a text in the model's own tokens; nullopt when no text was given. Error bad_input for a
+/// text that fills no window or is not UTF-8, or a model without a tokenizer; usage for a ctx below 2 or past the
+/// model's context.
+std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
+
+/// A packed artifact and what it is meant for.
+struct Measured {
+  Artifact artifact;
+  TargetChoice choice;
+  std::vector<std::filesystem::path> files;  // all that belong to it, weights first
+};
+
+/// Sizes, checksums, and with windows the comparison with the reference; then the gate. File names are given relative
+/// to `root`.
+std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured>, const std::optional<Windows>&,
+                                  Numerics, const std::string& gate, const std::filesystem::path& root);
+
+/// The target that an artifact's format is made for, with the scheme that most of its block weights are in.
+TargetChoice target_of(const Artifact&);
+
+}  // namespace kerf
