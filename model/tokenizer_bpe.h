@@ -1,0 +1,95 @@
+// Byte-pair encoding of one word.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "model/tokenizer.h"
+
+namespace kerf {
+
+/// The letter that stands for a byte in the tokens of byte-level BPE: itself if it is printable in Latin-1, otherwise
+/// the next free one from U+0100 on (GPT-2's table).
+const std::array<uint32_t, 256>& byte_letters();
+/// The bytes that a token's letters stand for; the token itself when one of its characters is no such letter.
+std::string letters_to_bytes(std::string_view token);
+
+/// Ids of words met before. It forgets nothing and stops learning when full.
+class WordCache {
+ public:
+  WordCache();
+  /// Appends the ids of a word to `out`, if it is known.
+  bool append(std::string_view word, uint64_t hash, std::vector<int32_t>& out) const;
+  /// REQUIRES: the word is not known.
+  void learn(std::string_view word, uint64_t hash, std::span<const int32_t> ids);
+
+ private:
+  struct Entry {
+    uint64_t hash = 0;
+    uint32_t word = 0, word_size = 0;  // in words_; size 0: free
+    uint32_t ids = 0, ids_size = 0;    // in ids_
+  };
+  void grow();
+
+  std::vector<Entry> entries_;  // open addressing, a power of two
+  size_t used_ = 0;
+  std::string words_;
+  std::vector<int32_t> ids_;
+};
+
+/// The merging part of a tokenizer. Keeps a reference to the spec.
+class BpeModel {
+ public:
+  /// `bytes`: words are raw bytes, spelled as letters in the tokens; otherwise they are spelled as they stand.
+  /// Error bad_input for merges of unknown tokens, unsupported for what kerf cannot merge by.
+  BpeModel(const TokenizerSpec&, bool bytes);
+
+  /// Appends the ids of a word (any length).
+  void append(std::string_view word, WordCache&, std::vector<int32_t>& out) const;
+  std::optional<int32_t> find(std::string_view token) const;
+
+ private:
+  struct Merge {
+    uint32_t rank, id;
+  };
+  static constexpr Merge kNone = {UINT32_MAX, 0};
+  struct Symbol {
+    int32_t id;  // -1: a character that is no token, when merging by score
+    uint32_t begin, size;
+    int32_t prev, next;
+  };
+
+  void read_merges();
+  void read_scores();
+  bool words_never_join() const;
+  int32_t id_in_model(std::string_view token) const;
+  void compute(std::string_view word, std::vector<int32_t>& out) const;
+  void append_cached(std::string_view word, WordCache&, std::vector<int32_t>& out) const;
+  void spell(std::string_view word, std::vector<Symbol>& symbols) const;
+  bool spell_in_bytes(std::string_view character, std::vector<int32_t>& ids) const;
+  Merge merge_of(std::string_view word, const Symbol& left, const Symbol& right) const;
+  void merge_short(std::string_view word, std::vector<Symbol>& symbols) const;
+  void merge_long(std::string_view word, std::vector<Symbol>& symbols) const;
+
+  const TokenizerSpec& spec_;
+  bool bytes_;
+  bool by_score_ = false;
+  bool cut_at_spaces_ = false;  // spm_bpe: no token reaches over the start of a word
+  int32_t unk_ = -1;
+  std::unordered_map<std::string_view, int32_t> ids_;  // every token
+  std::vector<bool> in_model_;                         // by id: words may merge into it
+  std::array<int32_t, 256> byte_ids_{};                // bytes: of the letter; else of <0xNN>; -1 where there is none
+  std::vector<uint32_t> score_ranks_;                  // by id, when merging by score
+  struct Slot {
+    uint64_t pair = UINT64_MAX;
+    Merge merge = kNone;
+  };
+  std::vector<Slot> merges_;  // open addressing, a power of two
+};
+
+}  // namespace kerf
