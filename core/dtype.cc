@@ -41,6 +41,8 @@ constexpr std::array kRows = {
     Row{Dtype::f64, 64, "F64", "float64"},
     Row{Dtype::i64, 64, "I64", "int64"},
     Row{Dtype::u64, 64, "U64", "uint64"},
+    Row{Dtype::f8_e4m3fnuz, 8, "F8_E4M3FNUZ", "float8_e4m3fnuz"},
+    Row{Dtype::f8_e5m2fnuz, 8, "F8_E5M2FNUZ", "float8_e5m2fnuz"},
 };
 const Row& row(Dtype t) { return kRows[static_cast<size_t>(t)]; }
 

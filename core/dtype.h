@@ -42,6 +42,8 @@ enum class Dtype : uint8_t {
   f64,
   i64,
   u64,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
 };
 
 /// Size of one element in bits.
@@ -70,7 +72,7 @@ float f4_e2m1_to_f32(uint8_t);
 uint8_t f32_to_f4_e2m1(float);
 
 /// dst[i] = src[i] as float32, exact. Types: F32 F16 BF16 F8_* and F64 (rounded), I8 U8 I16 U16 I32 (rounded past
-/// 2^24), BOOL. Error unsupported for the others (F4, F6, C64, 64-bit integers).
+/// 2^24), BOOL. Error unsupported for the others (F4, F6, the FNUZ float8s, C64, 64-bit integers).
 void to_f32(Dtype, std::span<const std::byte> src, std::span<float> dst);
 /// The reverse, for F32 F16 BF16 F8_*; Error unsupported for the others.
 void from_f32(Dtype, std::span<const float> src, std::span<std::byte> dst);

@@ -34,10 +34,11 @@ TEST(Safetensors, ReadsEveryDtypeOfTheSpecification) {
   struct {
     const char* name;
     int bits;
-  } const kTypes[] = {{"BOOL", 8},    {"U8", 8},      {"I8", 8},      {"F4", 4},      {"F6_E2M3", 6},
-                      {"F6_E3M2", 6}, {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"I16", 16},
-                      {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},    {"U32", 32},
-                      {"F32", 32},    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64}};
+  } const kTypes[] = {{"BOOL", 8},    {"U8", 8},      {"I8", 8},      {"F4", 4},          {"F6_E2M3", 6},
+                      {"F6_E3M2", 6}, {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8},     {"I16", 16},
+                      {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},
+                      {"F32", 32},    {"C64", 64},    {"F64", 64},    {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8},
+                      {"I64", 64},    {"U64", 64}};
   for (const auto& t : kTypes) {
     const int bytes = 12 * t.bits / 8;
     const auto json = fmt::format(R"({{"t":{{"dtype":"{}","shape":[3,4],"data_offsets":[0,{}]}}}})", t.name, bytes);
