@@ -42,13 +42,13 @@ Packed random_packed(std::string_view format, int64_t rows, int64_t cols, Dtype 
   const int64_t block = format == "Q8_0" ? 34 : 18;
   if (!gguf) {
     p.matrix.bits = format == "ct-int4" ? 4 : 8;
-    p.matrix.group = 128;
+    p.matrix.group = 64;  // divides 576, the width of a 135M model
     p.matrix.scale_dtype = p.matrix.compute = compute;
-    const std::vector<float> scales(static_cast<size_t>(rows * cols / 128), 0.01f);
-    p.scales.resize(static_cast<size_t>(bytes_of(compute, rows * cols / 128)));
+    const std::vector<float> scales(static_cast<size_t>(rows * cols / 64), 0.01f);
+    p.scales.resize(static_cast<size_t>(bytes_of(compute, rows * cols / 64)));
     from_f32(compute, scales, p.scales);
     p.matrix.scales = p.scales.data();
-    p.matrix.scale_stride = bytes_of(compute, cols / 128);
+    p.matrix.scale_stride = bytes_of(compute, cols / 64);
   }
   p.matrix.code_stride = gguf ? cols / 32 * block : cols * p.matrix.bits / 8;
   p.codes.resize(static_cast<size_t>(rows * p.matrix.code_stride));

@@ -11,7 +11,7 @@ template <int kBits>
 struct CtGemmAvx2 {
   // Up to here, dequantizing again for every token costs less than writing a panel of floats.
   static constexpr int64_t kFewTokens = 3;
-  static constexpr int kRowsAtOnce = 4, kWidth = 8;
+  static constexpr int kRowsAtOnce = kBits == 4 ? 2 : 4, kWidth = 8;  // the 16 values of a group are two registers
 
   static float sum_of(__m256 v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

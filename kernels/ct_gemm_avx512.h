@@ -78,7 +78,7 @@ struct CtAvx512 {
 template <int kBits>
 struct CtGemmAvx512 {
   // Up to here, dequantizing again for every token costs less than writing a panel of floats.
-  static constexpr int64_t kFewTokens = 3;
+  static constexpr int64_t kFewTokens = kBits == 4 ? 4 : 2;
   static constexpr int kRowsAtOnce = 4, kWidth = 16;
 
   // Rows row .. row + R; groups are multiples of 16 weights.

@@ -46,6 +46,10 @@ void packed_matmul(const PackedGemm& gemm, const PackedMatrix& w, int64_t row_be
   const int64_t rows = row_end - row_begin;
   const int64_t row_bytes = gemm.activation_bytes(w);
   if (rows <= 0 || tokens <= 0) return;
+  if (w.cols == 0) {  // kernels write sums of at least one block
+    for (int64_t t = 0; t < tokens; ++t) std::fill_n(y + t * y_stride, rows, 0.0f);
+    return;
+  }
   const bool few = tokens < kFewTokens;
   const int64_t few_rows = std::max<int64_t>(kFewTokensPanelBytes / std::max<int64_t>(w.code_stride, 1), 16);
   const int64_t row_panel = even_panel(rows, few ? few_rows : kRowPanel);

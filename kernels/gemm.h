@@ -14,7 +14,7 @@
 
 namespace kerf {
 
-/// A weight matrix [rows, cols] as its bytes lie in a file. Rows are independent.
+/// A weight matrix [rows, cols] as its bytes lie in a file, cols > 0. Rows are independent.
 struct PackedMatrix {
   int64_t rows = 0, cols = 0;
   const std::byte* codes = nullptr;  // row r begins at codes + r * code_stride

@@ -79,7 +79,7 @@ struct Q8GemmAvx2 {
   // float sums are touched once a block.
   static constexpr int kTokens = 3;
   // Up to here, repacking costs more than reading the weights again for each token (bench/kernels_bench.cc).
-  static constexpr int64_t kFewTokens = 3;
+  static constexpr int64_t kFewTokens = 2;
   static constexpr int kRowsAtOnce = 4;
 
   struct alignas(32) Panel {

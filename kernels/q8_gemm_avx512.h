@@ -45,7 +45,7 @@ struct Q8GemmAvx512 {
   // 12 integer and 12 float sums, a weight, a factor and a scale: 27 of the 32 registers.
   static constexpr int kTokens = 12;
   // Up to here, repacking costs more than reading the weights again for each token (bench/kernels_bench.cc).
-  static constexpr int64_t kFewTokens = 3;
+  static constexpr int64_t kFewTokens = 2;
   // Few tokens: rows that share a load of activations, and blocks whose scales are converted at once.
   static constexpr int kRowsAtOnce = 4, kScalesAtOnce = 16;
 
@@ -147,6 +147,7 @@ struct Q8GemmAvx512 {
     const int64_t blocks = w.cols / kQ8Block;
     const __m512i zero_point = _mm512_set1_epi8(static_cast<char>(Block::kZeroPoint));
     const __m512i quarter = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const int64_t ahead = R * w.code_stride;
     const std::byte* rows[R];
     __m512 sums[R];
     for (int i = 0; i < R; ++i) {
@@ -172,6 +173,8 @@ struct Q8GemmAvx512 {
                       step3 = last * Block::kBytes;
         for (int i = 0; i < R; ++i) {
           const std::byte* block = rows[i] + (b0 + b) * Block::kBytes;
+          _mm_prefetch(block + ahead, _MM_HINT_T1);
+          if (Block::kBytes > 18) _mm_prefetch(block + ahead + 64, _MM_HINT_T1);
           const FourBlocks u = four_blocks(Block{}, block, block + step1, block + step2, block + step3);
           const __m512 products = _mm512_cvtepi32_ps(dot8(dot8(correction, u.first, first), u.second, second));
           sums[i] = _mm512_fmadd_ps(products, _mm512_permutexvar_ps(spread, both[i]), sums[i]);
