@@ -32,8 +32,9 @@ inline void expect_error(ErrorKind kind, std::initializer_list<std::string_view>
   ADD_FAILURE() << "no Error was thrown";
 }
 
-/// Without the flush to disk that write_text waits for.
+/// Without the flush to disk that write_text waits for, or that file systems begin when a file is cut to nothing first.
 inline void put_file(const std::filesystem::path& path, std::string_view bytes) {
+  std::filesystem::remove(path);
   std::ofstream out(path, std::ios::binary);
   out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
