@@ -31,12 +31,14 @@ int run(int argc, char** argv) {
   program.require_subcommand(1);
   program.fallthrough();
   program.option_defaults()->group("Everywhere");
-  program.set_version_flag("--version",
-                           [] { return fmt::format("kerf {}\n{}\nkernels: {}", kerf::version(), kerf::cpu_description(),
-                                                   kerf::name_of(kerf::isa())); });
+  program.set_version_flag("--version", [] {
+    return fmt::format("kerf {}\n{}\nkernels: {}", kerf::version(), kerf::cpu_description(),
+                       kerf::name_of(kerf::isa()));
+  });
   program.add_option_function<int>("-j,--threads", kerf::set_threads, "Threads; 0 means all the process may use")
       ->type_name("N");
-  program.add_flag_callback("-q,--quiet", [] { kerf::set_quiet(true); }, "No notes and no progress on stderr");
+  program.add_flag_callback(
+      "-q,--quiet", [] { kerf::set_quiet(true); }, "No notes and no progress on stderr");
   program.option_defaults()->group("Options");
   for (const kerf::Command* command : kerf::all_commands()) command->add(program, &exit_code);
   try {

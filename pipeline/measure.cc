@@ -1,5 +1,6 @@
 #include "pipeline/measure.h"
 
+#include <algorithm>
 #include <map>
 
 #include "core/error.h"
@@ -18,6 +19,13 @@ std::vector<FileEntry> describe_files(std::span<const fs::path> files, const fs:
     entries[static_cast<size_t>(i)] = {fs::relative(f, root).string(), fs::file_size(f), sha256_of(f)};
   });
   return entries;
+}
+
+// As the target of the artifact's format calls it.
+std::string scheme_name(const Artifact& a, const StoredWeight& w) {
+  if (a.format != "compressed-tensors" || !w.gemm) return w.type;
+  const std::string group = w.packed.group == w.packed.cols ? "channel" : fmt::format("g{}", w.packed.group);
+  return fmt::format("w{}a16-{}", w.packed.bits, group);
 }
 
 }  // namespace
@@ -68,18 +76,16 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
 }
 
 TargetChoice target_of(const Artifact& a) {
-  std::map<std::string, int64_t> weights_of_type;
+  std::map<std::string, int64_t> weights_in;  // by scheme
   for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
     for (const Site& site : a.architecture.block_sites(layer))
-      weights_of_type[a.weights->weight(site.name)->type] += site.out * site.in;
-  std::string type;
-  for (const auto& [name, n] : weights_of_type)
-    if (type.empty() || n > weights_of_type[type]) type = name;
-  if (a.format == "GGUF") return {&find_target("llama.cpp-cpu"), type};
-  if (a.format == "compressed-tensors") return {&find_target("vllm"), type};
+      weights_in[scheme_name(a, *a.weights->weight(site.name))] += site.out * site.in;
+  const auto most = std::max_element(weights_in.begin(), weights_in.end(),
+                                     [](const auto& x, const auto& y) { return x.second < y.second; });
+  if (a.format == "GGUF") return {&find_target("llama.cpp-cpu"), most->first};
+  if (a.format == "compressed-tensors") return {&find_target("vllm"), most->first};
   fail(ErrorKind::unsupported,
-       "{} is a full-precision checkpoint; `kerf eval` measures it, `kerf verify` measures packed "
-       "models",
+       "{} is a full-precision checkpoint; `kerf eval` measures it, `kerf verify` measures packed models",
        a.path.string());
 }
 

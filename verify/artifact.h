@@ -23,6 +23,7 @@ namespace kerf {
 /// One tensor of a model: plain numbers, or a matrix packed for a kernel.
 struct StoredWeight {
   TensorInfo info;                   // under the checkpoint's name; of a packed matrix the shape [out, in], and F32
+  std::string file_name;             // the name in the file: "blk.0.attn_q.weight"
   std::string type;                  // for people: "Q4_0", "BF16", "int4 g32 BF16"
   std::span<const std::byte> bytes;  // of plain numbers
   const PackedGemm* gemm = nullptr;  // of a packed matrix
@@ -40,6 +41,7 @@ class StoredWeights final : public TensorSource {
   const TensorInfo* find(std::string_view name) const override;
   void read(const TensorInfo&, int64_t row_begin, std::span<float> out) const override;
 
+  /// By its checkpoint name; nullptr when there is none.
   const StoredWeight* weight(std::string_view name) const;
   std::span<const StoredWeight> weights() const { return weights_; }
   const Reader& reader() const { return *reader_; }
@@ -50,6 +52,9 @@ class StoredWeights final : public TensorSource {
   std::vector<TensorInfo> infos_;
   std::unordered_map<std::string_view, size_t> index_;
 };
+
+/// Row `row` of the file, decoded.
+void decode_file_row(const StoredWeight&, int64_t row, std::span<float> out);
 
 /// Bits per weight: all (every byte of the weight files, over all parameters), the matrices of the blocks, and the
 /// embedding with the head.
@@ -87,6 +92,9 @@ std::unique_ptr<Weights> weights_of(const Artifact&, Numerics);
 inline Arithmetic arithmetic_of(const Artifact& a, Numerics n) {
   return n == Numerics::runtime ? a.arithmetic : Arithmetic{};
 }
+
+/// The tokenizer.ggml.* keys of a GGUF file, which may hold nothing else.
+TokenizerSpec gguf_tokenizer(const Reader&);
 
 // The two families of formats; open_artifact chooses.
 Artifact open_gguf_artifact(const std::filesystem::path& file);

@@ -58,8 +58,10 @@ std::vector<int64_t> interleaved_rows(int64_t rows, int64_t head_dim) {
 }
 
 StoredWeight stored(const StoredTensor& t, std::string checkpoint_name, std::string_view file) {
-  StoredWeight w{
-      .info = {.name = std::move(checkpoint_name), .shape = t.shape}, .type = t.type, .stored_bytes = t.bytes.size()};
+  StoredWeight w{.info = {.name = std::move(checkpoint_name), .shape = t.shape},
+                 .file_name = t.name,
+                 .type = t.type,
+                 .stored_bytes = t.bytes.size()};
   if (const auto plain = dtype_from_name(t.type)) {
     w.info.dtype = *plain;
     w.bytes = t.bytes;
@@ -98,7 +100,9 @@ std::vector<StoredWeight> weights_of_file(const Reader& r, const Architecture& a
   return weights;
 }
 
-TokenizerSpec tokenizer_of(const Reader& r) {
+}  // namespace
+
+TokenizerSpec gguf_tokenizer(const Reader& r) {
   const std::string path = r.path().string();
   TokenizerSpec t;
   const std::string model = r.get_or<std::string>("tokenizer.ggml.model", "");
@@ -144,8 +148,6 @@ TokenizerSpec tokenizer_of(const Reader& r) {
   return t;
 }
 
-}  // namespace
-
 Artifact open_gguf_artifact(const std::filesystem::path& file) {
   std::unique_ptr<Reader> reader = find_container("gguf").open(file);
   Artifact a{.path = file, .format = "GGUF", .architecture = describe_architecture(config_of(*reader))};
@@ -158,7 +160,7 @@ Artifact open_gguf_artifact(const std::filesystem::path& file) {
   }
   a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16};
   a.gguf_rounding = true;
-  a.tokenizer = tokenizer_of(*reader);
+  a.tokenizer = gguf_tokenizer(*reader);
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += std::filesystem::file_size(f);
   std::vector<StoredWeight> weights = weights_of_file(*reader, a.architecture);

@@ -22,6 +22,7 @@ StoredWeight plain(const StoredTensor& t, const std::string& file) {
   const auto dtype = dtype_from_name(t.type);
   if (!dtype) fail(ErrorKind::bad_input, "{}: tensor {} has the unknown type {}", file, t.name, t.type);
   return {.info = {.name = t.name, .dtype = *dtype, .shape = t.shape},
+          .file_name = t.name,
           .type = t.type,
           .bytes = t.bytes,
           .stored_bytes = t.bytes.size()};
@@ -56,6 +57,7 @@ StoredWeight packed(const Reader& r, const std::string& module, const std::strin
     if (words == ceil_div(checked_mul<int64_t>(size[1], b, module), int64_t{32})) bits = b;
   if (bits == 0) damaged(fmt::format("{} words hold a row of {} weights at neither 4 nor 8 bits", words, size[1]));
   StoredWeight w{.info = {.name = module + ".weight", .dtype = Dtype::f32, .shape = {size[0], size[1]}},
+                 .file_name = module + ".weight",
                  .gemm = &find_gemm(bits == 4 ? "ct-int4" : "ct-int8"),
                  .stored_bytes = codes->bytes.size() + scales->bytes.size() + shape->bytes.size()};
   w.type = fmt::format("int{} g{} {}", bits, size[1] / groups, scales->type);

@@ -9,17 +9,6 @@
 namespace kerf {
 namespace {
 
-// One row, decoded.
-void read_row(const StoredWeight& w, int64_t row, std::span<float> out) {
-  const int64_t file_row = w.file_row.empty() ? row : w.file_row[static_cast<size_t>(row)];
-  if (w.gemm) {
-    w.gemm->dequantize(w.packed, file_row, out.data());
-    return;
-  }
-  const auto row_bytes = static_cast<size_t>(bytes_of(w.info.dtype, w.info.cols()));
-  to_f32(w.info.dtype, w.bytes.subspan(static_cast<size_t>(file_row) * row_bytes, row_bytes), out);
-}
-
 // A packed matrix in its runtime's arithmetic. Rows that the file keeps in another order are put back in the output.
 class PackedLinear final : public Linear {
  public:
@@ -80,6 +69,15 @@ class RuntimeWeights final : public Weights {
 
 }  // namespace
 
+void decode_file_row(const StoredWeight& w, int64_t row, std::span<float> out) {
+  if (w.gemm) {
+    w.gemm->dequantize(w.packed, row, out.data());
+    return;
+  }
+  const auto row_bytes = static_cast<size_t>(bytes_of(w.info.dtype, w.info.cols()));
+  to_f32(w.info.dtype, w.bytes.subspan(static_cast<size_t>(row) * row_bytes, row_bytes), out);
+}
+
 StoredWeights::StoredWeights(std::unique_ptr<Reader> reader, std::vector<StoredWeight> weights)
     : reader_(std::move(reader)), weights_(std::move(weights)) {
   infos_.reserve(weights_.size());
@@ -104,7 +102,9 @@ void StoredWeights::read(const TensorInfo& info, int64_t row_begin, std::span<fl
   const auto cols = static_cast<size_t>(info.cols());
   if (!w) fail(ErrorKind::internal, "no tensor {} here", info.name);
   if (cols == 0) return;
-  for (size_t done = 0; done < out.size(); done += cols, ++row_begin) read_row(*w, row_begin, out.subspan(done, cols));
+  for (size_t done = 0; done < out.size(); done += cols, ++row_begin)
+    decode_file_row(*w, w->file_row.empty() ? row_begin : w->file_row[static_cast<size_t>(row_begin)],
+                    out.subspan(done, cols));
   if (!w->gemm && w->file_row.empty() && info.shape.size() > 1) {
     const auto row_bytes = static_cast<size_t>(bytes_of(info.dtype, info.cols()));
     const size_t rows = out.size() / cols;

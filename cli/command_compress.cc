@@ -1,0 +1,57 @@
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/common.h"
+#include "pipeline/compress.h"
+
+namespace kerf {
+namespace {
+
+struct Options : CompressOptions {
+  bool json = false;
+};
+
+void add(CLI::App& program, int* exit_code) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c =
+      program.add_subcommand("compress", "Quantize a checkpoint into packed files and measure the loss on them");
+  c->add_option("MODEL", o->model, "Checkpoint folder, .safetensors file or hub id (org/name[@revision])")->required();
+  c->add_option("--target", o->targets, "What will load the files: NAME[:SCHEME], several separated by commas")
+      ->required()
+      ->delimiter(',')
+      ->type_name("NAME[:SCHEME]");
+  c->add_option("-o,--out", o->out, "Folder to write to; with several targets each gets a folder in it")
+      ->required()
+      ->type_name("DIR");
+  c->add_option("--method", o->method, "How codes are chosen")->capture_default_str()->type_name("NAME");
+  add_eval_options(*c, o->eval);
+  c->add_option("--gate", o->gate,
+                "Limits, such as 'kl<0.05,ppl<1.03,top1>0.9,bytes<90MB'; exit code 1 when one is missed")
+      ->type_name("LIMITS");
+  c->add_flag("--strict", o->strict,
+              "Refuse a matrix that the target can only store in another way than the scheme says");
+  c->add_flag("--force", o->force, "Write into a folder that is not empty, replacing files of the same name");
+  c->add_option("--shard-size", o->shard_bytes, "Most bytes of one safetensors file")
+      ->transform(CLI::AsSizeValue(true))
+      ->capture_default_str()
+      ->type_name("SIZE");
+  c->add_flag("--json", o->json, "Print the report as JSON instead of the table");
+  c->callback([o, exit_code] {
+    const Report report = compress(*o);
+    if (o->json)
+      print(to_json(report));
+    else
+      print(to_table(report));
+    *exit_code = report.passed() ? 0 : 1;
+  });
+}
+
+}  // namespace
+
+const Command& command_compress() {
+  static constexpr Command command{add};
+  return command;
+}
+
+}  // namespace kerf

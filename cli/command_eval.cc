@@ -1,0 +1,53 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/common.h"
+#include "pipeline/eval_run.h"
+#include "pipeline/report.h"
+
+namespace kerf {
+namespace {
+
+struct Options : EvalRunOptions {
+  bool json = false;
+};
+
+void add(CLI::App& program, int*) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = program.add_subcommand("eval", "Perplexity of any model kerf can read");
+  c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
+  add_eval_options(*c, o->eval);
+  add_arithmetic_option(*c, o->numerics);
+  c->add_option("--logits", o->logits, "Also write log-probabilities as NumPy float32 [windows, ctx, vocab]")
+      ->type_name("FILE.npy");
+  c->add_flag("--json", o->json, "Print JSON");
+  c->callback([o] {
+    const EvalResult r = eval_run(*o);
+    const Perplexity& p = r.perplexity;
+    if (o->json)
+      print({{"model", o->model},
+             {"format", r.format},
+             {"window_rule", window_rule(o->eval)},
+             {"windows", p.windows},
+             {"tokens", p.tokens},
+             {"nll", p.nll},
+             {"nll_stderr", p.nll_stderr},
+             {"ppl", p.ppl},
+             {"ppl_stderr", p.ppl_stderr}});
+    else
+      print(fmt::format("perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({})\n", p.ppl, p.ppl_stderr,
+                        p.tokens, p.windows, window_rule(o->eval)));
+  });
+}
+
+}  // namespace
+
+const Command& command_eval() {
+  static constexpr Command command{add};
+  return command;
+}
+
+}  // namespace kerf

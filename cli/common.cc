@@ -1,0 +1,40 @@
+#include "cli/common.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace kerf {
+
+void add_eval_options(CLI::App& command, EvalOptions& e) {
+  command.add_option("--text", e.text, "Text to evaluate on (UTF-8)")->type_name("FILE");
+  command.add_option("--ctx", e.ctx, "Tokens in a window")->capture_default_str()->type_name("N");
+  command.add_option("--windows", e.windows, "Windows at most")->capture_default_str()->type_name("N");
+  command.add_option("--skip-tokens", e.skip_tokens, "Tokens of the text left out at its beginning")
+      ->capture_default_str()
+      ->type_name("N");
+}
+
+void add_arithmetic_option(CLI::App& command, Numerics& n) {
+  const std::map<std::string, Numerics> names = {
+      {"runtime", Numerics::runtime}, {"target", Numerics::runtime}, {"float32", Numerics::float32}};
+  command
+      .add_option("--arithmetic", n,
+                  "runtime: what the target computes, activation rounding included; float32: the decoded weights, "
+                  "everything in float32")
+      ->transform(CLI::CheckedTransformer(names))
+      ->type_name("runtime|float32");
+}
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    fail(ErrorKind::io, "the result cannot be written to stdout: {}", std::strerror(errno));
+}
+
+void print(const nlohmann::ordered_json& j) { print(j.dump(2) + "\n"); }
+
+}  // namespace kerf
