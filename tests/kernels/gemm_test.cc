@@ -211,7 +211,8 @@ TEST_P(EveryGemm, PassesNanAndInfinityOn) {
 TEST_P(EveryGemm, TheWholeProductIsBitwiseTheSameForAnyNumberOfThreads) {
   for (const PackedCase& c : test::packed_cases(gemm().format)) {
     if (c.matrix.rows != 64) continue;
-    for (int64_t tokens : {1, 16, 300}) {
+    for (int64_t tokens : {1, 16, 300}) {  // 300 are more than one panel
+      if (tokens == 300 && c.matrix.cols > 300) continue;
       const auto x = c.random_rows(tokens, 14);
       const int64_t row_begin = 5, row_end = 62, stride = 60;
       std::vector<float> first(static_cast<size_t>(tokens * stride), kUntouched), again = first;
@@ -225,7 +226,6 @@ TEST_P(EveryGemm, TheWholeProductIsBitwiseTheSameForAnyNumberOfThreads) {
               << c.name << ", " << tokens << " tokens on " << n << " threads";
         }
       }
-      if (tokens > 16 && c.matrix.cols > 300) continue;  // the slow reference has nothing new to say there
       const auto activations = rounded(gemm(), c.matrix, x);
       const auto exact =
           exact_product(c.matrix, weights_of(reference(), c.matrix), values_of(reference(), c.matrix, activations));
