@@ -1,0 +1,160 @@
+// The program as a user meets it: exit codes, what goes to stdout, what an interrupted or failed run leaves behind.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "core/file.h"
+#include "tests/support/data.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out, err;
+};
+
+// Runs a shell command in which "kerf" is the program under test.
+Outcome run(const std::string& arguments, const std::string& before = "") {
+  test::TempDir dir;
+  const std::string command = before + " '" + KERF_BINARY + "' " + arguments + " >'" + (dir / "out").string() +
+                              "' 2>'" + (dir / "err").string() + "'";
+  const int status = std::system(("bash -c \"" + command + "\"").c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(dir / "out"), read_text(dir / "err")};
+}
+
+std::string model() { return "'" + test::example_dir().string() + "'"; }
+std::string text() { return "'" + (test::example_dir() / "heldout.txt").string() + "'"; }
+
+bool mentions(const std::string& s, std::string_view part) { return s.find(part) != std::string::npos; }
+
+TEST(Program, EveryCommandHasHelpAndExitsWithZero) {
+  EXPECT_EQ(run("--help").exit_code, 0);
+  EXPECT_TRUE(mentions(run("--help").out, "Exit codes"));
+  for (const char* c : {"compress", "verify", "eval", "inspect", "targets", "tokenize"}) {
+    const Outcome o = run(std::string(c) + " --help");
+    EXPECT_EQ(o.exit_code, 0) << c;
+    EXPECT_TRUE(mentions(o.out, "--")) << c;
+    EXPECT_EQ(o.err, "") << c;
+  }
+}
+
+TEST(Program, VersionNamesTheCpuAndTheKernels) {
+  const Outcome o = run("--version");
+  EXPECT_EQ(o.exit_code, 0);
+  EXPECT_TRUE(mentions(o.out, "kerf 0."));
+  EXPECT_TRUE(mentions(o.out, "kernels: "));
+  EXPECT_TRUE(mentions(run("--version", "KERF_ISA=ref").out, "kernels: ref"));
+}
+
+TEST(Program, WrongUsageExitsWithTwoAndKeepsStdoutClean) {
+  for (const char* arguments :
+       {"", "frobnicate", "compress", "compress x --target llama.cpp-cpu", "targets --nonsense", "tokenize x"}) {
+    const Outcome o = run(arguments);
+    EXPECT_EQ(o.exit_code, 2) << arguments;
+    EXPECT_EQ(o.out, "") << arguments;
+    EXPECT_NE(o.err, "") << arguments;
+  }
+  EXPECT_EQ(run("eval " + model() + " --text " + text(), "KERF_ISA=mmx").exit_code, 2);
+  EXPECT_EQ(run("-j -3 targets").exit_code, 2);
+}
+
+TEST(Program, EachKindOfErrorHasItsExitCode) {
+  test::TempDir dir;
+  EXPECT_EQ(run("inspect /no/such/model").exit_code, 6);
+  write_text(dir / "broken.gguf", "GGUF but not really");
+  EXPECT_EQ(run("inspect '" + (dir / "broken.gguf").string() + "'").exit_code, 3);
+  EXPECT_EQ(run("compress " + model() + " --target vllm:w4a16-g96 -o '" + (dir / "o").string() + "'").exit_code, 4);
+  write_text(dir / "bad.txt", "abc\xff");
+  const Outcome o = run("tokenize " + model() + " --text '" + (dir / "bad.txt").string() + "'");
+  EXPECT_EQ(o.exit_code, 3);
+  EXPECT_TRUE(mentions(o.err, "3")) << o.err;  // the offset
+}
+
+TEST(Program, JsonOnStdoutIsJson) {
+  test::TempDir dir;
+  const std::string out = "'" + (dir / "o").string() + "'";
+  for (const std::string& arguments :
+       {std::string("targets --json"), "inspect " + model() + " --json",
+        "tokenize " + model() + " --text " + text() + " --json",
+        "eval " + model() + " --text " + text() + " --windows 1 --json",
+        "compress " + model() + " --target llama.cpp-cpu:Q8_0 --text " + text() + " --windows 1 --json -o " + out,
+        "verify " + out + " --against " + model() + " --text " + text() + " --windows 1 --json"}) {
+    const Outcome o = run(arguments);
+    EXPECT_EQ(o.exit_code, 0) << arguments << o.err;
+    EXPECT_TRUE(nlohmann::json::accept(o.out)) << arguments;
+  }
+}
+
+TEST(Program, AMissedGateExitsWithOneAndStillPrintsTheTable) {
+  test::TempDir dir;
+  const Outcome o = run("compress " + model() + " --target llama.cpp-cpu:Q4_0 --text " + text() +
+                        " --windows 1 --gate 'kl<0.0001' -o '" + (dir / "o").string() + "'");
+  EXPECT_EQ(o.exit_code, 1);
+  EXPECT_TRUE(mentions(o.out, "MISSED"));
+}
+
+TEST(Program, AFullDiskAtAnyWriteLeavesTheOldOutput) {
+  test::TempDir dir;
+  const fs::path out = dir / "o";
+  const std::string command =
+      "compress " + model() + " --target llama.cpp-cpu:Q8_0 --force -q -o '" + out.string() + "'";
+  ASSERT_EQ(run(command).exit_code, 0);
+  const std::string old = read_text(out / "tinytales-Q8_0.gguf");
+  // File-size limits in KiB: nothing fits; the header fits; almost all fits. Q8_0 is 4.6 MB.
+  for (const char* limit : {"0", "100", "4400"}) {
+    const Outcome o = run(command, std::string("ulimit -f ") + limit + ";");
+    if (std::string(limit) != "0") EXPECT_EQ(o.exit_code, 6) << limit << o.err;
+    EXPECT_NE(o.exit_code, 0) << limit;
+    EXPECT_EQ(read_text(out / "tinytales-Q8_0.gguf"), old) << limit;
+    for (const auto& entry : fs::directory_iterator(out))
+      EXPECT_NE(entry.path().extension(), ".partial") << limit << entry.path();
+  }
+}
+
+TEST(Program, AnInterruptedRunLeavesNoPartialFile) {
+  test::TempDir dir;
+  for (int milliseconds : {20, 60, 120, 200}) {
+    const fs::path out = dir / std::to_string(milliseconds);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      execl(KERF_BINARY, "kerf", "-q", "-j", "1", "compress", test::example_dir().c_str(), "--target",
+            "llama.cpp-cpu:Q4_0", "--text", (test::example_dir() / "heldout.txt").c_str(), "-o", out.c_str(),
+            static_cast<char*>(nullptr));
+      _exit(99);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    kill(child, SIGINT);
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && (WEXITSTATUS(status) == 130 || WEXITSTATUS(status) == 0)) << status;
+    if (!fs::exists(out)) continue;
+    for (const auto& entry : fs::directory_iterator(out)) EXPECT_NE(entry.path().extension(), ".partial");
+  }
+}
+
+TEST(Program, AResultThatCannotBeWrittenIsAnError) {
+  const int status = std::system(("'" + std::string(KERF_BINARY) + "' targets >/dev/full 2>/dev/null").c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 6);
+}
+
+TEST(Program, DecodesATensorToNumPy) {
+  test::TempDir dir;
+  const std::string npy = (dir / "t.npy").string();
+  EXPECT_EQ(run("inspect " + model() + " --tensor model.norm.weight --npy '" + npy + "'").exit_code, 0);
+  EXPECT_TRUE(read_text(npy).starts_with("\x93NUMPY"));
+  EXPECT_EQ(run("inspect " + model() + " --tensor nothing --npy '" + npy + "'").exit_code, 2);
+}
+
+}  // namespace
+}  // namespace kerf
