@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <string>
 
 #include "cli/command.h"
 #include "core/cpu.h"
@@ -51,6 +52,9 @@ int run(int argc, char** argv) {
   return exit_code;
 }
 
+// A stderr that cannot be written must not hide the exit code, so failures here are passed over.
+void say(const std::string& sentence) { std::fputs(("kerf: " + sentence + "\n").c_str(), stderr); }
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -58,13 +62,13 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const kerf::Error& e) {
-    fmt::print(stderr, "kerf: {}\n", e.what());
+    say(e.what());
     return e.exit_code();
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "kerf: out of memory\n");
+    say("out of memory");
     return static_cast<int>(kerf::ErrorKind::io);
   } catch (const std::exception& e) {
-    fmt::print(stderr, "kerf: a mistake in kerf, please report it: {}\n", e.what());
+    say(std::string("a mistake in kerf, please report it: ") + e.what());
     return static_cast<int>(kerf::ErrorKind::internal);
   }
 }

@@ -10,10 +10,16 @@ namespace {
 bool quiet = false;
 bool line_open = false;  // a progress line without its newline is on the screen
 
+// Failures are passed over: notes are no results.
+void put(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
 void print_line(std::string_view text) {
-  if (line_open) fmt::print(stderr, "\r\033[K");
+  if (line_open) put("\r\033[K");
   line_open = false;
-  fmt::print(stderr, "{}\n", text);
+  put(fmt::format("{}\n", text));
 }
 }  // namespace
 
@@ -40,15 +46,13 @@ void Progress::advance(int64_t done) {
   drawn_ = now;
   const double spent = std::chrono::duration<double>(now - start_).count();
   const double left = spent / static_cast<double>(done_) * static_cast<double>(total_ - done_);
-  fmt::print(stderr, "\r\033[K{} {}/{}, {:.0f} s left", what_, done_, total_, left);
-  std::fflush(stderr);
+  put(fmt::format("\r\033[K{} {}/{}, {:.0f} s left", what_, done_, total_, left));
   line_open = true;
 }
 
 Progress::~Progress() {
   if (!on_ || !line_open) return;
-  fmt::print(stderr, "\r\033[K");
-  std::fflush(stderr);
+  put("\r\033[K");
   line_open = false;
 }
 

@@ -78,7 +78,7 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
-void pack_all(const CompressOptions& o, const Artifact& source, std::vector<Output>& outputs) {
+void pack_all(const Artifact& source, const Quantizer& quantizer, std::vector<Output>& outputs) {
   std::vector<PackJob> jobs;
   for (Output& out : outputs) {
     fs::create_directories(out.folder);
@@ -87,7 +87,7 @@ void pack_all(const CompressOptions& o, const Artifact& source, std::vector<Outp
                      .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
     jobs.push_back({&out.plan, out.writer.get()});
   }
-  pack(source.architecture, *source.weights, find_quantizer(o.method), jobs);
+  pack(source.architecture, *source.weights, quantizer, jobs);
   for (Output& out : outputs) {
     out.files = out.writer->commit();
     if (out.plan.choice.target->container() == "gguf") continue;
@@ -101,12 +101,13 @@ void pack_all(const CompressOptions& o, const Artifact& source, std::vector<Outp
 Report compress(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   parse_gate(o.gate);
+  const Quantizer& quantizer = find_quantizer(o.method);
   check_folder(o);
   const Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
   const std::optional<Windows> windows = read_windows(source, o.eval);
 
-  pack_all(o, source, outputs);
+  pack_all(source, quantizer, outputs);
 
   Report report{.model = model_name(o.model),
                 .method = o.method,

@@ -123,7 +123,7 @@ TEST(Verify, SeesDamageInThePackedBytes) {
   const double before = compress(o).targets[0].verification->comparison.kl_mean;
   const fs::path file = dir / "out" / "tinytales-Q4_0.gguf";
   std::string bytes = read_text(file);
-  for (size_t i = bytes.size() - 200'000; i < bytes.size() - 100'000; i += 18) bytes[i] ^= 0x55;
+  std::fill(bytes.end() - 300'000, bytes.end() - 100'000, '\0');
   write_text(file, bytes);
   const Report seen = verify_run({.packed = dir / "out", .against = o.model, .eval = o.eval});
   EXPECT_GT(seen.targets[0].verification->comparison.kl_mean, 2 * before);
