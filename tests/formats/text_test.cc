@@ -52,6 +52,11 @@ TEST(Utf8, RefusesSequencesCutShort) {
   }
 }
 
+TEST(Utf8, RefusesOverlongForms) {
+  for (const char* s : {"\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf"})
+    EXPECT_EQ(first_invalid_utf8(s), 0u);
+}
+
 TEST(InQuotes, KeepsTextAndEscapesTheRest) {
   EXPECT_EQ(in_quotes("ä b"), "'ä b'");
   EXPECT_EQ(in_quotes("a\n\xff\x1b"), "'a\\x0a\\xff\\x1b'");
