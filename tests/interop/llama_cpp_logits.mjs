@@ -5,7 +5,8 @@
 // PACKAGES is the folder that holds node_modules; JOB.json is an object with
 //   model          path of the GGUF file
 //   windows        lists of token ids, all of one length: the model sees each one in an empty context, as one batch
-//   texts          strings to tokenize, without special tokens (optional)
+//   vocabulary     number of logits
+//   texts          strings to tokenize (optional): special tokens that they spell out count as such, none are added
 //   story          {prompt, tokens}: continue a prompt greedily (optional)
 // OUT.npy receives float32 log-probabilities [windows, length, vocabulary]: the log-softmax, in double precision, of
 // the raw logits after every token. stdout gets one JSON object {flash_attention, threads, texts: [[id]], story}.
@@ -100,7 +101,7 @@ async function main(packages, jobFile, outFile) {
 
     const result = {
         flash_attention: context.flashAttention, threads: context.currentThreads,
-        texts: (job.texts ?? []).map((text) => model.tokenize(text))
+        texts: (job.texts ?? []).map((text) => model.tokenize(text, true))
     };
     if (job.story != null)
         result.story = await continueGreedily(model, sequence, job.story.prompt, job.story.tokens);

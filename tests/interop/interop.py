@@ -1,0 +1,118 @@
+"""What the interop tests share: running kerf, comparing distributions, and saying what was found.
+
+Log-probabilities are arrays [windows, length, vocabulary] of float32, as `kerf eval --logits` writes them. Position t of
+a window predicts its token t + 1, so all positions but the last are scored. Figures are computed in float64.
+"""
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+SKIPPED = 77  # the exit code that ctest counts as skipped
+
+
+def skip(reason):
+    print(f"SKIPPED: {reason}")
+    sys.exit(SKIPPED)
+
+
+def data_dir():
+    """The folder of large real inputs, or the end of this test, counted as skipped."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    path = pathlib.Path(os.environ.get("KERF_DATA") or root / ".." / "shared")
+    if not (path / "models").is_dir():
+        skip(f"needs the models in {path}; set KERF_DATA to the folder that holds models/ and text/")
+    return path
+
+
+def resolve(path):
+    """`path`, where a leading DATA/ stands for the folder of large real inputs."""
+    return data_dir() / path[5:] if path.startswith("DATA/") else pathlib.Path(path)
+
+
+def show(command):
+    print("$", " ".join(map(str, command)), flush=True)
+
+
+class Kerf:
+    """The program under test. Every call must succeed."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def __call__(self, *arguments):
+        command = [self.program, *map(str, arguments)]
+        show(command)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"FAILED: exit code {done.returncode}")
+        return done.stdout
+
+    def json(self, *arguments):
+        return json.loads(self(*arguments, "--json"))
+
+    def log_probabilities(self, model, file, *arguments):
+        self("eval", model, "--logits", file, *arguments)
+        return np.load(file, mmap_mode="r")
+
+    def ids(self, model, text_file):
+        return self.json("tokenize", model, "--text", text_file)["ids"]
+
+
+@dataclasses.dataclass
+class Windows:
+    """The rule of kerf eval: after `skip` ids of the text, windows of BOS and ctx - 1 ids, one after another."""
+
+    text: pathlib.Path
+    ctx: int
+    count: int
+    skip: int
+
+    def options(self):
+        return ["--text", self.text, "--ctx", self.ctx, "--windows", self.count, "--skip-tokens", self.skip]
+
+    def cut(self, ids, bos):
+        step = self.ctx - 1
+        ids = ids[self.skip :]
+        if len(ids) < self.count * step:
+            sys.exit(f"FAILED: the text has {len(ids)} ids left, {self.count} windows of {step} need more")
+        return [[bos, *ids[i * step : (i + 1) * step]] for i in range(self.count)]
+
+
+def mean_kl(p, q):
+    """Mean over the scored positions of KL(p || q), in nats."""
+    sums = []
+    for a, b in zip(p, q):
+        a, b = a[:-1].astype(np.float64), b[:-1].astype(np.float64)
+        sums.append((np.exp(a) * (a - b)).sum(axis=-1))
+    return float(np.mean(sums))
+
+
+def perplexity(log_p, windows):
+    scores = [row[np.arange(len(ids) - 1), ids[1:]].astype(np.float64) for row, ids in zip(log_p, windows)]
+    return float(np.exp(-np.mean(scores)))
+
+
+class Checks:
+    """Prints each comparison as it is made; `finish` ends the test."""
+
+    def __init__(self):
+        self.failed = 0
+
+    def that(self, holds, sentence):
+        print("ok     " if holds else "FAILED ", sentence, flush=True)
+        self.failed += not holds
+
+    def close(self, what, mine, theirs, relative):
+        difference = abs(mine - theirs) / abs(theirs) if theirs else abs(mine)
+        self.that(
+            difference <= relative,
+            f"{what}: kerf {mine:.6g}, runtime {theirs:.6g}, apart by {100 * difference:.4f} % (limit {100 * relative:g} %)",
+        )
+
+    def finish(self):
+        sys.exit(1 if self.failed else 0)

@@ -1,0 +1,18 @@
+"""Log-probabilities from transformers on the CPU."""
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+
+def log_probabilities(path, windows, **options):
+    """(log-probabilities [windows, length, vocabulary] in float32, the model, the largest |logit|). Each window is a
+    batch of its own; the log-softmax is taken in float64 of the logits that the model gives."""
+    torch.set_num_threads(2)
+    model = AutoModelForCausalLM.from_pretrained(path, **options).eval()
+    tables, largest = [], 0.0
+    with torch.inference_mode():
+        for ids in windows:
+            logits = model(torch.tensor([ids])).logits[0].double()
+            largest = max(largest, logits.abs().max().item())
+            tables.append(torch.log_softmax(logits, dim=-1).float().numpy())
+    return np.stack(tables), model, largest
