@@ -32,7 +32,7 @@ def numeric():
 
 def word():
     """Characters that keep a single_word token from matching."""
-    t = Tokenizer(BPE({"a": 0}, []))
+    t = Tokenizer(BPE({"\ue000": 0}, []))  # of what is not the added token, nothing but this yields an id
     t.add_tokens([AddedToken("<q>", single_word=True, normalized=False)])
     return {c for c in POINTS if not t.encode("<q>" + chr(c)).ids}
 
