@@ -1,7 +1,9 @@
 // Products with packed weights in the arithmetic of the runtime that loads them.
 //
 // One file per format and instruction set, gemm_<format>_<isa>.cc; the one ending in _ref is the definition and is
-// never optimised, the others are tested against it (integer sums bitwise, float sums within a derived bound).
+// never optimised, the others are tested against it. GGUF formats are defined down to the order of float32 sums, which
+// is llama.cpp's (q8_gemm_ref.h), and all kernels give the same bits; where a runtime's order is not known, float sums
+// agree within a derived bound.
 #pragma once
 
 #include <cstddef>

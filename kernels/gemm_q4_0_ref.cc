@@ -8,6 +8,7 @@ namespace {
 struct Q4_0 {
   static constexpr int64_t kBytes = 18;
   static constexpr int kZeroPoint = 8;
+  static bool by_lanes(const PackedMatrix& w) { return w.rows % 8 != 0; }
   static int code(const std::byte* block, int64_t k) {
     const int byte = std::to_integer<int>(block[2 + k % 16]);
     return (k < 16 ? byte & 15 : byte >> 4) - kZeroPoint;

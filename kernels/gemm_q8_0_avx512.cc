@@ -1,9 +1,15 @@
-#include "kernels/q8_gemm_avx512.h"
+#include "kernels/gguf_lanes_avx512.h"
 
 namespace kerf {
 
 const PackedGemm& gemm_q8_0_avx512() {
-  static constexpr PackedGemm gemm = q8_gemm_avx512<Q8_0Block>("Q8_0");
+  static constexpr PackedGemm gemm = {.format = "Q8_0",
+                                      .isa = Isa::avx512,
+                                      .activation_bytes = q8_activation_bytes,
+                                      .round_activations = round_to_q8<Q8_0Block>,
+                                      .multiply = LanesAvx512<Q8_0Block>::multiply,
+                                      .dequantize = dequantize_blocks<Q8_0Block>,
+                                      .activation_values = q8_activation_values};
   return gemm;
 }
 

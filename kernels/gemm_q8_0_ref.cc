@@ -7,6 +7,7 @@ namespace {
 struct Q8_0 {
   static constexpr int64_t kBytes = 34;
   static constexpr int kZeroPoint = 128;  // fast kernels read the code as q + 128, by flipping its top bit
+  static bool by_lanes(const PackedMatrix&) { return true; }
   static int code(const std::byte* block, int64_t k) { return static_cast<int8_t>(block[2 + k]); }
 };
 

@@ -17,6 +17,9 @@ struct Q8_0Block {
     const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 2));
     return _mm256_xor_si256(q, _mm256_set1_epi8(-128));
   }
+  static __m256i signed_codes(const std::byte* block) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 2));
+  }
 };
 
 struct Q4_0Block {
@@ -26,6 +29,9 @@ struct Q4_0Block {
     const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 2));
     const __m256i both = _mm256_set_m128i(_mm_srli_epi16(low, 4), low);
     return _mm256_and_si256(both, _mm256_set1_epi8(15));
+  }
+  static __m256i signed_codes(const std::byte* block) {
+    return _mm256_sub_epi8(unsigned_codes(block), _mm256_set1_epi8(kZeroPoint));
   }
 };
 
@@ -67,6 +73,7 @@ inline int32_t sum_of(__m256i v) {
   return _mm_cvtsi128_si32(s);
 }
 
+/// By halves: v[i] + v[i + 4], then + 2, then + 1.
 inline float sum_of(__m256 v) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));

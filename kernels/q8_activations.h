@@ -7,8 +7,8 @@
 // NaN makes d NaN (llama.cpp's maximum may lose it).
 //
 // One row is laid out for the kernels: int8 codes[cols], then float scales[cols / 32] (d, already rounded to F16), then
-// int32 corrections[cols / 32]: minus the weights' zero point times the sum of the block's codes. Kernels multiply
-// unsigned weight codes u = q + zero point, and add this to get the sum of q * code.
+// int32 corrections[cols / 32]: minus the weights' zero point times the sum of the block's codes. Kernels that
+// multiply unsigned weight codes u = q + zero point add this to get the sum of q * code of a whole block.
 #pragma once
 
 #include <cstddef>

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -145,6 +146,28 @@ TEST_P(EveryGemm, IsWithinTheRoundingBoundOfTheExactProduct) {
                 << c.name << ", " << tokens << " tokens, token " << t << ", row " << row_begin + i;
           }
         }
+      }
+    }
+  }
+}
+
+// The GGUF formats are defined down to the order of sums (kernels/q8_gemm_ref.h), for any number of tokens and rows.
+TEST_P(EveryGemm, SumsGgufBlocksInTheOrderOfTheReference) {
+  if (gemm().format != "Q8_0" && gemm().format != "Q4_0") return;
+  for (const PackedCase& c : test::packed_cases(gemm().format)) {
+    const auto x = c.random_rows(37, 15);
+    const auto activations = rounded(reference(), c.matrix, x);
+    const int64_t bytes = gemm().activation_bytes(c.matrix), rows = c.matrix.rows;
+    for (int64_t tokens : kTokenCounts) {
+      for (int64_t row_begin : {int64_t{0}, rows / 3}) {
+        const int64_t row_end = row_begin == 0 ? rows : rows - rows / 4, n = row_end - row_begin;
+        const std::byte* from = activations.data() + (37 - tokens) * bytes;
+        std::vector<float> expected(static_cast<size_t>(tokens * n)), actual(expected.size());
+        reference().multiply(c.matrix, row_begin, row_end, from, tokens, expected.data(), n);
+        gemm().multiply(c.matrix, row_begin, row_end, from, tokens, actual.data(), n);
+        for (size_t i = 0; i < expected.size(); ++i)
+          ASSERT_EQ(std::bit_cast<uint32_t>(expected[i]), std::bit_cast<uint32_t>(actual[i]))
+              << c.name << ", " << tokens << " tokens, output " << i << ": " << expected[i] << " and " << actual[i];
       }
     }
   }
