@@ -24,7 +24,7 @@ enum class TokenType : int32_t { normal = 1, unknown = 2, control = 3, user_defi
 /// A token recognised in the text before merging, with the flags of tokenizer.json.
 struct AddedToken {
   int32_t id = 0;
-  std::string content;
+  std::string content = {};
   bool single_word = false;  // only where no word character touches it
   bool lstrip = false;       // takes the white space on its left along
   bool rstrip = false;       // ... on its right
@@ -60,25 +60,28 @@ struct TokenizerSpec {
     spm_bpe,         // tokens spell characters, U+2581 for a space, <0xNN> for bytes; tokenizer.ggml.model = llama
   };
   Kind kind = Kind::byte_level_bpe;
-  std::string pre;  // llama.cpp's name of the pre-tokenizer, such as "smollm"; "" for spm_bpe and where it has none
+  /// llama.cpp's name of the pre-tokenizer, such as "smollm"; "" for spm_bpe and where it has none.
+  std::string pre = {};
 
-  std::vector<std::string> tokens;  // by id; a hole in the numbering is "[PADn]", unused
-  std::vector<TokenType> types;     // by id
-  std::vector<float> scores;  // by id, spm_bpe: minus the rank of the merge that makes the token, 0 where none does
-  std::vector<std::string>
-      merges;  // "left right", best first. spm_bpe without merges merges by score, as llama.cpp does
+  // By id. A hole in the numbering is the token "[PADn]", unused.
+  std::vector<std::string> tokens = {};
+  std::vector<TokenType> types = {};
+  /// spm_bpe: minus the rank of the merge that makes the token, 0 for a character.
+  std::vector<float> scores = {};
+  /// "left right", best first. spm_bpe without merges merges by score, as llama.cpp does.
+  std::vector<std::string> merges = {};
 
-  std::optional<int32_t> bos, eos, unk, pad;
+  std::optional<int32_t> bos = {}, eos = {}, unk = {}, pad = {};
   bool add_bos = false, add_eos = false;
-  bool add_space_prefix = false;  // spm_bpe: U+2581 goes in front of the text
-  std::string chat_template;      // Jinja text, not interpreted
+  bool add_space_prefix = false;   // spm_bpe: U+2581 goes in front of the text
+  std::string chat_template = {};  // Jinja text, not interpreted
 
   // The rest has no GGUF key. Tokenizer(spec) fills what is empty with what the fields above imply.
-  std::vector<AddedToken> added;
-  std::vector<NormalizerStep> normalizer;
-  std::vector<PreTokenizerStep> pre_tokenizer;
-  std::vector<DecoderStep> decoder;
-  std::vector<int32_t> prefix, suffix;  // ids that encode(..., add_special) puts around a text
+  std::vector<AddedToken> added = {};
+  std::vector<NormalizerStep> normalizer = {};
+  std::vector<PreTokenizerStep> pre_tokenizer = {};
+  std::vector<DecoderStep> decoder = {};
+  std::vector<int32_t> prefix = {}, suffix = {};  // ids that encode(..., add_special) puts around a text
   bool byte_fallback = false, fuse_unk = false, ignore_merges = false;
   bool from_json = false;  // every field says what tokenizer.json said; nothing is implied
 };
