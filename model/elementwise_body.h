@@ -12,6 +12,7 @@ namespace {
 constexpr int64_t kLanes = 16;
 typedef float V __attribute__((vector_size(64)));
 typedef int32_t I __attribute__((vector_size(64)));
+typedef uint32_t U __attribute__((vector_size(64)));
 typedef double D __attribute__((vector_size(64)));
 
 /// The body of a for_row: i is the offset, m the number of elements.
@@ -19,7 +20,6 @@ typedef double D __attribute__((vector_size(64)));
 #define KERF_INLINE static inline __attribute__((always_inline))
 
 KERF_INLINE V all(float x) { return V{} + x; }
-KERF_INLINE I all_i(int32_t x) { return I{} + x; }
 KERF_INLINE V load(const float* p) {
   V v;
   __builtin_memcpy(&v, p, sizeof v);
@@ -70,19 +70,18 @@ KERF_INLINE V exp_of(V x) {
 template <Rounding kRounding>
 KERF_INLINE V rounded(V x) {
   if constexpr (kRounding == Rounding::none) return x;
-  const I bits = (I)x;
+  const U bits = (U)x;
   if constexpr (kRounding == Rounding::bf16) {
-    const I r = (bits + 0x7fff + ((bits >> 16) & 1)) & static_cast<int32_t>(0xffff0000U);
+    const U r = (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U;
     return select(x == x, (V)r, x);
   }
-  const I sign = bits & static_cast<int32_t>(0x80000000U);
-  const I magnitude = bits & 0x7fffffff;
+  const U sign = bits & 0x80000000U, magnitude = bits & 0x7fffffffU;
   // Normal halves: 13 bits fewer. Below 2^-14 their spacing is 2^-24, which is the spacing of floats in [0.5, 1).
-  const I normal = (magnitude + 0xfff + ((magnitude >> 13) & 1)) & ~0x1fff;
+  const U normal = (magnitude + 0xfffU + ((magnitude >> 13) & 1U)) & ~0x1fffU;
   const V small = ((V)magnitude + 0.5F) - 0.5F;
   V r = select((V)magnitude < 6.103515625e-05F, small, (V)normal);
   r = select(r > 65504.0F, all(__builtin_inff()), r);
-  r = (V)((I)r | sign);
+  r = (V)((U)r | sign);
   return select(x == x, r, x);
 }
 
