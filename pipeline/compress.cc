@@ -1,5 +1,6 @@
 #include "pipeline/compress.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -78,6 +79,23 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
+// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
+// say), and a loader would read those.
+void remove_stale_weights(const Output& out) {
+  if (!out.plan.file_name.empty()) return;
+  std::vector<fs::path> stale;
+  for (const auto& entry : fs::directory_iterator(out.folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
+    if (weights && std::find(out.files.begin(), out.files.end(), entry.path()) == out.files.end())
+      stale.push_back(entry.path());
+  }
+  for (const fs::path& file : stale) {
+    note(fmt::format("removing {}, which belongs to an earlier run", file.string()));
+    fs::remove(file);
+  }
+}
+
 void pack_all(const Artifact& source, const Quantizer& quantizer, std::vector<Output>& outputs) {
   std::vector<PackJob> jobs;
   for (Output& out : outputs) {
@@ -90,6 +108,7 @@ void pack_all(const Artifact& source, const Quantizer& quantizer, std::vector<Ou
   pack(source.architecture, *source.weights, quantizer, jobs);
   for (Output& out : outputs) {
     out.files = out.writer->commit();
+    remove_stale_weights(out);
     if (out.plan.choice.target->container() == "gguf") continue;
     const fs::path from = fs::is_directory(source.path) ? source.path : source.path.parent_path();
     for (fs::path& f : write_huggingface_companions(from, out.plan, out.folder)) out.files.push_back(std::move(f));

@@ -172,6 +172,19 @@ TEST(Compress, RefusesAFolderThatIsNotEmptyUnlessForced) {
   EXPECT_EQ(read_text(dir / "out" / "precious"), "x");
 }
 
+TEST(Compress, WritesShardsOfAtMostTheGivenSizeAndClearsTheFileOfAnEarlierRun) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"vllm:w4a16-g32"});
+  const double whole = compress(o).targets[0].verification->comparison.kl_mean;
+  EXPECT_TRUE(fs::exists(dir / "out" / "model.safetensors"));
+  o.force = true;
+  o.shard_bytes = 1'000'000;
+  const Report sharded = compress(o);
+  EXPECT_FALSE(fs::exists(dir / "out" / "model.safetensors"));
+  EXPECT_TRUE(fs::exists(dir / "out" / "model.safetensors.index.json"));
+  EXPECT_EQ(sharded.targets[0].verification->comparison.kl_mean, whole);
+}
+
 TEST(Compress, NamesTheTensorAndIndexOfNaN) {
   test::TempDir dir;
   copy_model(dir.path());
