@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/cpu.h"
+#include "core/dtype.h"
 
 namespace kerf {
 
@@ -17,13 +18,13 @@ struct IntFitProblem {
   int64_t importance_blocks;
   int bits;
   bool symmetric;
-  float (*store)(float scale);  // the scale as it will read back from its stored form
-  float* scratch;               // 2 * 16 * size floats, aligned to 64 bytes
+  Dtype stored;    // of the scales: F16, BF16 or F32
+  float* scratch;  // 2 * 16 * size floats, aligned to 64 bytes
 };
 
 struct Fitter {
   Isa isa;
-  /// Writes one scale (already rounded by `store`) and one zero point per block.
+  /// Writes one scale (as it will read back from its stored form) and one zero point per block.
   void (*search)(const IntFitProblem&, float* scales, float* zeros);
   /// codes[i] = clamp(round(w[i] / scale) + zero, 0, 2^bits - 1), block by block.
   void (*encode)(const IntFitProblem&, const float* scales, const float* zeros, uint8_t* codes);

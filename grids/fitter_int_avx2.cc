@@ -1,7 +1,11 @@
 // The integer fitter compiled for AVX2.
+#include <immintrin.h>
+
 namespace {
 constexpr int kLanes = 8;
-}
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+inline Vec fma_of(Vec a, Vec b, Vec c) { return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+}  // namespace
 
 #include "grids/fitter_int_body.h"
 

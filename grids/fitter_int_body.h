@@ -1,7 +1,7 @@
 // Scale search and rounding for blocks of integers, several blocks side by side: lane l of every vector belongs to
 // block l, so that the sums of a block run in the same order whatever the width of the machine's registers, and no step
-// needs a reduction across lanes. Included once by each fitter_int_<isa>.cc, which defines kLanes, the floats in one of
-// its registers; everything here is local to that file.
+// needs a reduction across lanes. Included once by each fitter_int_<isa>.cc, which defines kLanes (the floats in one of
+// its registers), Vec, and fma_of(a, b, c) = a * b + c rounded once; everything here is local to that file.
 //
 // For integer codes q in [lo, hi] (lo = -zero) and scale s the error of a block is E(s, q) = sum v (w - s q)^2. Given
 // q, the best scale is s = sum(v w q) / sum(v q^2), and then E = sum(v w^2) - sum(v w q)^2 / sum(v q^2). The search
@@ -15,7 +15,6 @@
 namespace kerf {
 namespace {
 
-typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 typedef int32_t Mask __attribute__((vector_size(kLanes * sizeof(float))));
 
 inline Vec splat(float x) { return Vec{} + x; }
@@ -24,9 +23,12 @@ inline Vec min_of(Vec a, Vec b) { return a < b ? a : b; }
 inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec abs_of(Vec a) { return (Vec)((Mask)a & 0x7fffffff); }
 
-// 1.5 * 2^23: adding and subtracting it rounds |x| < 2^22 to the nearest integer, ties to even.
+// 1.5 * 2^23: a number below 2^22 in magnitude that has passed through it is an integer, ties to even. What is larger
+// keeps its sign, so clamping afterwards to integers lo and hi gives the nearest integer in [lo, hi] to w * inverse.
 constexpr float kRound = 12582912.0f;
-inline Vec round_clamped(Vec x, Vec lo, Vec hi) { return (min_of(max_of(x, lo), hi) + kRound) - kRound; }
+inline Vec code_of(Vec w, Vec inverse, Vec lo, Vec hi) {
+  return min_of(max_of(fma_of(w, inverse, splat(kRound)) - kRound, lo), hi);
+}
 
 // Where the largest weight of a block may land, in units of the scale: -(half + delta), half = 2^(bits-1). Deltas above
 // 0.5 clip it. Found by the error reached on real checkpoints against the time it costs (bench/RESULTS.md).
@@ -50,10 +52,10 @@ template <bool kWeighted>
 inline Gain gain(const Lanes& b, Vec inverse, Vec lo, Vec hi) {
   Gain g{};
   for (int64_t j = 0; j < b.size; ++j) {
-    const Vec q = round_clamped(b.w[j] * inverse, lo, hi);
+    const Vec q = code_of(b.w[j], inverse, lo, hi);
     const Vec vq = kWeighted ? b.v[j] * q : q;
-    g.wq += b.w[j] * vq;
-    g.qq += q * vq;
+    g.wq = fma_of(b.w[j], vq, g.wq);
+    g.qq = fma_of(q, vq, g.qq);
   }
   return g;
 }
@@ -63,25 +65,34 @@ inline Vec error(const Lanes& b, Vec scale, Vec lo, Vec hi) {
   const Vec inverse = select(scale != 0.0f, 1.0f / scale, Vec{});
   Vec e{};
   for (int64_t j = 0; j < b.size; ++j) {
-    const Vec d = b.w[j] - scale * round_clamped(b.w[j] * inverse, lo, hi);
-    e += kWeighted ? b.v[j] * d * d : d * d;
+    const Vec d = fma_of(-scale, code_of(b.w[j], inverse, lo, hi), b.w[j]);
+    e = fma_of(kWeighted ? b.v[j] * d : d, d, e);
   }
   return e;
 }
 
-// Below this a reciprocal overflows; such a scale is stored as zero.
-constexpr float kTiny = 1.1754944e-38f;
-inline Vec stored(Vec scale, float (*store)(float)) {
-  Vec out;
-  for (int l = 0; l < kLanes; ++l) {
-    const float s = store(scale[l]);
-    out[l] = s > -kTiny && s < kTiny ? 0.0f : s;
+typedef uint32_t Bits __attribute__((vector_size(kLanes * sizeof(float))));
+
+// round_to(type, scale) lane by lane, as core/dtype.cc does it; and zero where a reciprocal would overflow.
+inline Vec stored(Vec scale, Dtype type) {
+  const Bits bits = (Bits)scale, sign = bits & 0x80000000u;
+  Vec r = scale;
+  if (type == Dtype::bf16) r = (Vec)((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
+  if (type == Dtype::f16) {
+    const Bits magnitude = bits ^ sign;
+    const Vec m = (Vec)magnitude;
+    const Vec normal = (Vec)((magnitude + 0xfffu + ((magnitude >> 13) & 1u)) & 0xffffe000u);
+    const Vec subnormal = (m + 0.5f) - 0.5f;  // multiples of 2^-24
+    r = select(m < 0x1p-14f, subnormal, normal);
+    r = select(m >= 65520.0f, splat(__builtin_inff()), r);
+    r = (Vec)((Bits)r | sign);
   }
-  return out;
+  constexpr float kTiny = 0x1p-126f;
+  return select(abs_of(r) < kTiny, Vec{}, r);
 }
 
 template <bool kWeighted>
-inline void search_symmetric(const Lanes& b, int bits, float (*store)(float), Vec* scale) {
+inline void search_symmetric(const Lanes& b, int bits, Dtype type, Vec* scale) {
   const float half = static_cast<float>(1 << (bits - 1));
   const Vec lo = splat(-half), hi = splat(half - 1);
   Vec biggest{};  // the weight of largest magnitude, with its sign
@@ -89,7 +100,7 @@ inline void search_symmetric(const Lanes& b, int bits, float (*store)(float), Ve
   const Vec unit = select(biggest != 0.0f, 1.0f / biggest, Vec{});
 
   // Plain scales: llama.cpp's for 4 bits (largest weight to the code of largest magnitude), absmax / (half - 1) for 8.
-  const Vec plain = stored(bits < 8 ? biggest / -half : biggest / (half - 1), store);
+  const Vec plain = stored(bits < 8 ? biggest / -half : biggest / (half - 1), type);
 
   Vec best_scale = plain, best_gain = splat(-1.0f);
   const auto consider = [&](float position) {
@@ -105,13 +116,13 @@ inline void search_symmetric(const Lanes& b, int bits, float (*store)(float), Ve
   for (float delta : kNegative) consider(-(half + delta));
   for (float delta : kPositive) consider(half - 1 + delta);
 
-  const Vec refined = stored(best_scale, store);
+  const Vec refined = stored(best_scale, type);
   const Mask keep = error<kWeighted>(b, refined, lo, hi) < error<kWeighted>(b, plain, lo, hi);
   *scale = select(keep, refined, plain);
 }
 
 template <bool kWeighted>
-inline void search_asymmetric(const Lanes& b, int bits, float (*store)(float), Vec* scale, Vec* zero) {
+inline void search_asymmetric(const Lanes& b, int bits, Dtype type, Vec* scale, Vec* zero) {
   const float top = static_cast<float>((1 << bits) - 1);
   Vec low{}, high{};  // the range is widened to hold zero, which every layout can express exactly
   for (int64_t j = 0; j < b.size; ++j) {
@@ -121,11 +132,11 @@ inline void search_asymmetric(const Lanes& b, int bits, float (*store)(float), V
   const Vec range = high - low;
   Vec best_scale{}, best_zero{}, best_error = splat(__builtin_inff());
   for (float shrink : kShrink) {
-    const Vec s0 = stored(range * (shrink / top), store);
+    const Vec s0 = stored(range * (shrink / top), type);
     const Vec inverse = select(s0 != 0.0f, 1.0f / s0, Vec{});
-    const Vec z = round_clamped(-low * shrink * inverse, Vec{}, splat(top));
+    const Vec z = code_of(-low * shrink, inverse, Vec{}, splat(top));
     const Gain g = gain<kWeighted>(b, inverse, -z, top - z);
-    for (const Vec s : {s0, stored(select(g.qq > 0.0f, g.wq / g.qq, Vec{}), store)}) {
+    for (const Vec s : {s0, stored(select(g.qq > 0.0f, g.wq / g.qq, Vec{}), type)}) {
       const Vec e = error<kWeighted>(b, s, -z, top - z);
       const Mask better = e < best_error;
       best_error = select(better, e, best_error);
@@ -159,10 +170,10 @@ void search(const IntFitProblem& p, float* scales, float* zeros) {
           here, p.size, [&](int64_t l) { return p.importance + (first + l) % p.importance_blocks * p.size; }, v);
     const Lanes b{w, v, p.size};
     Vec scale{}, zero = splat(static_cast<float>(1 << (p.bits - 1)));
-    if (p.symmetric && p.importance) search_symmetric<true>(b, p.bits, p.store, &scale);
-    if (p.symmetric && !p.importance) search_symmetric<false>(b, p.bits, p.store, &scale);
-    if (!p.symmetric && p.importance) search_asymmetric<true>(b, p.bits, p.store, &scale, &zero);
-    if (!p.symmetric && !p.importance) search_asymmetric<false>(b, p.bits, p.store, &scale, &zero);
+    if (p.symmetric && p.importance) search_symmetric<true>(b, p.bits, p.stored, &scale);
+    if (p.symmetric && !p.importance) search_symmetric<false>(b, p.bits, p.stored, &scale);
+    if (!p.symmetric && p.importance) search_asymmetric<true>(b, p.bits, p.stored, &scale, &zero);
+    if (!p.symmetric && !p.importance) search_asymmetric<false>(b, p.bits, p.stored, &scale, &zero);
     for (int64_t l = 0; l < here; ++l) {
       scales[first + l] = scale[l];
       zeros[first + l] = zero[l];
@@ -173,7 +184,7 @@ void search(const IntFitProblem& p, float* scales, float* zeros) {
 typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
 
 inline Bytes codes_of(Vec w, Vec inverse, Vec lo, Vec hi, Vec zero) {
-  const Vec code = round_clamped(w * inverse, lo, hi) + zero;
+  const Vec code = code_of(w, inverse, lo, hi) + zero;
   return __builtin_convertvector(__builtin_convertvector(code, Mask), Bytes);
 }
 

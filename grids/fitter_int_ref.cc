@@ -1,7 +1,13 @@
-// The integer fitter compiled in plain C++.
+// The integer fitter compiled in plain C++. Where the processor has no fused multiply-add, the C library computes it.
 namespace {
 constexpr int kLanes = 4;
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+inline Vec fma_of(Vec a, Vec b, Vec c) {
+  Vec r{};
+  for (int i = 0; i < kLanes; ++i) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return r;
 }
+}  // namespace
 
 #include "grids/fitter_int_body.h"
 

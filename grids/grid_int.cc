@@ -16,18 +16,6 @@ bool symmetric(const Scheme& s) { return s.levels.size() == 1; }
 float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); }
 float symmetric_zero(const Scheme& s) { return static_cast<float>(1 << (s.bits - 1)); }
 
-using Store = float (*)(float);
-Store store_of(Dtype t) {
-  switch (t) {
-    case Dtype::f16:
-      return [](float x) { return round_to(Dtype::f16, x); };
-    case Dtype::bf16:
-      return [](float x) { return round_to(Dtype::bf16, x); };
-    default:
-      return [](float x) { return x; };
-  }
-}
-
 const Fitter& best_fitter() {
   const Fitter* best = nullptr;
   for (const Fitter* f : all_fitters())
@@ -120,15 +108,16 @@ class IntGrid final : public Grid {
   }
 
   Effective project(const Scheme& s, Effective wanted) const override {
-    const float scale = store_of(s.levels[0].stored)(wanted.scale);
+    const float scale = round_to(s.levels[0].stored, wanted.scale);
     if (symmetric(s)) return {scale, symmetric_zero(s)};
     return {scale, std::clamp(std::nearbyint(wanted.offset), 0.0f, top_code(s))};
   }
 
   uint32_t nearest(const Scheme& s, Effective e, float x) const override {
-    const float q =
-        e.scale != 0.0f ? std::nearbyint(std::clamp(x * (1.0f / e.scale), -e.offset, top_code(s) - e.offset)) : 0.0f;
-    return static_cast<uint32_t>(q + e.offset);
+    // Through 1.5 * 2^23 as in the fitter, so that ties of x / scale fall alike.
+    const float inverse = e.scale != 0.0f ? 1.0f / e.scale : 0.0f;
+    const float q = std::fma(x, inverse, 12582912.0f) - 12582912.0f;
+    return static_cast<uint32_t>(std::clamp(q, -e.offset, top_code(s) - e.offset) + e.offset);
   }
 
   float value(const Scheme&, Effective e, uint32_t code) const override {
@@ -151,7 +140,7 @@ class IntGrid final : public Grid {
             .importance_blocks = scale.cols,
             .bits = q.scheme.bits,
             .symmetric = symmetric(q.scheme),
-            .store = store_of(scale.stored),
+            .stored = scale.stored,
             .scratch = nullptr};
   }
 };

@@ -183,12 +183,12 @@ TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
   for (const Fitter* f : all_fitters())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
-  const auto store = [](float x) { return round_to(Dtype::f16, x); };
   for (int64_t size : {5, 24, 32, 128})
     for (int64_t blocks : {1, 7, 33})
       for (int bits : {2, 4, 8})
         for (bool symmetric : {true, false})
           for (bool weighted : {true, false}) {
+            const Dtype stored = bits == 2 ? Dtype::f16 : bits == 4 ? Dtype::bf16 : Dtype::f32;
             const auto w = normal(blocks * size, static_cast<uint32_t>(size));
             std::vector<float> importance = normal(blocks * size, 9);
             for (float& x : importance) x = x * x + 1e-4f;
@@ -201,7 +201,7 @@ TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
                             .importance_blocks = blocks,
                             .bits = bits,
                             .symmetric = symmetric,
-                            .store = store,
+                            .stored = stored,
                             .scratch = scratch.data() + (64 - address % 64) % 64 / 4};
             const size_t n = static_cast<size_t>(blocks);
             std::vector<float> scales(n), zeros(n), other_scales(n), other_zeros(n);
@@ -215,6 +215,7 @@ TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
               EXPECT_EQ(scales, other_scales) << name_of(f->isa);
               EXPECT_EQ(zeros, other_zeros) << name_of(f->isa);
               EXPECT_EQ(codes, other_codes) << name_of(f->isa);
+              for (float x : other_scales) EXPECT_EQ(x, round_to(stored, x));
             }
           }
 }
