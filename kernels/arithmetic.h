@@ -6,6 +6,14 @@
 
 namespace kerf {
 
+/// In which order float32 sums are taken, and by which steps exponentials and angles are computed.
+enum class SumOrder {
+  any,   // kerf's own, whichever is fast: within the rounding bounds of any order
+  ggml,  // llama.cpp's CPU code on x86: model/ggml_ops.h says it operation by operation, kernels/q8_gemm_ref.h for
+         // products with Q8_0 and Q4_0 weights (which have no other order). Products with F32, F16 and BF16 weights
+         // keep kerf's order.
+};
+
 /// Float32 throughout is the reference. Rounding is to nearest even, element by element.
 struct Arithmetic {
   /// The result of every operation (norm, product, rotation, gate, residual sum) is rounded to this type: runtimes of
@@ -17,6 +25,8 @@ struct Arithmetic {
   /// Probabilities are rounded before they are divided by their sum, and the result of the product is divided instead:
   /// fused kernels, such as PyTorch's scaled_dot_product_attention and FlashAttention.
   bool fused_attention = false;
+  /// `ggml` goes with stream F32 and attention F16, not fused.
+  SumOrder order = SumOrder::any;
 };
 
 }  // namespace kerf

@@ -14,6 +14,7 @@
 #include "core/parallel.h"
 #include "model/attention.h"
 #include "model/elementwise_choice.h"
+#include "model/ggml_attention.h"
 
 namespace kerf {
 namespace {
@@ -128,6 +129,7 @@ struct Stream::State {
         rounding(rounding_of(ar.stream)),
         attention_rounding(rounding_of(ar.attention)),
         ops(elementwise()),
+        ggml(ar.order == SumOrder::ggml ? &ggml_ops() : nullptr),
         plan(schedule(arch)),
         count(windows.count),
         length(windows.length),
@@ -135,11 +137,17 @@ struct Stream::State {
         hidden(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(windows.tokens() * arch.hidden))) {
     if (length < 1 || static_cast<int64_t>(windows.ids.size()) != windows.tokens())
       fail(ErrorKind::internal, "{} ids for {} windows of {}", windows.ids.size(), count, length);
+    if (ggml && (ar.stream != Dtype::f32 || ar.attention != Dtype::f16 || ar.fused_attention))
+      fail(ErrorKind::internal, "llama.cpp's order of sums goes with a float32 stream and attention in F16 only");
     check_ids(windows.ids, arch.vocab);
     weights.embed(windows.ids, hidden.get());
     for_rows(windows.tokens(), [&](int64_t begin, int64_t end) {
       ops.round(hidden.get() + begin * arch.hidden, (end - begin) * arch.hidden, rounding);
     });
+    if (ggml) {
+      ggml_rope_tables(arch, length, cosines, sines);
+      return;
+    }
     const std::vector<float> frequencies = arch.rope_frequencies();
     for (int64_t t = 0; t < length; ++t)
       for (float f : frequencies) {
@@ -165,6 +173,7 @@ struct Stream::State {
   const Arithmetic arithmetic;
   const Rounding rounding, attention_rounding;
   const Elementwise& ops;
+  const GgmlOps* ggml;  // what takes the place of some of them; nullptr when sums may take any order
   const Schedule plan;
   const int64_t count, length, batch_windows;
   std::unique_ptr<float[]> hidden;                // [count, length, arch.hidden]
@@ -176,9 +185,15 @@ struct Stream::State {
 
 void Stream::State::norm(const float* x, const std::vector<float>& weight, float* out, int64_t tokens) {
   const auto n = static_cast<int64_t>(weight.size());
+  const auto eps = static_cast<float>(arch.norm_eps);
   for_rows(tokens, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t)
-      ops.rms_norm(x + t * n, weight.data(), out + t * n, n, static_cast<float>(arch.norm_eps), rounding);
+    for (int64_t t = begin; t < end; ++t) {
+      if (ggml) {
+        ggml->rms_norm(x + t * n, weight.data(), out + t * n, n, eps);
+      } else {
+        ops.rms_norm(x + t * n, weight.data(), out + t * n, n, eps, rounding);
+      }
+    }
   });
 }
 
@@ -220,29 +235,45 @@ void Stream::State::run_batch(const Block& block, int64_t first_window, int64_t 
         for_rows(tokens, [&](int64_t begin, int64_t end) {
           const int64_t half = arch.head_dim / 2;
           if (x != y) std::copy_n(x + begin * width, (end - begin) * width, y + begin * width);
-          for (int64_t t = begin; t < end; ++t)
-            ops.rotate(y + t * width, width / arch.head_dim, half, cosines.data() + t % length * half,
-                       sines.data() + t % length * half, rounding);
+          for (int64_t t = begin; t < end; ++t) {
+            const float *c = cosines.data() + t % length * half, *s = sines.data() + t % length * half;
+            if (ggml) {
+              ggml->rotate(y + t * width, width / arch.head_dim, half, c, s);
+            } else {
+              ops.rotate(y + t * width, width / arch.head_dim, half, c, s, rounding);
+            }
+          }
         });
         break;
-      case OpKind::attention:
-        causal_attention({.windows = windows,
-                          .length = length,
-                          .heads = arch.heads,
-                          .kv_heads = arch.kv_heads,
-                          .head_dim = arch.head_dim,
-                          .scale = static_cast<float>(arch.attention_scale),
-                          .fused = arithmetic.fused_attention,
-                          .rounding = attention_rounding},
-                         x, buffer(step.inputs[1], first_window), buffer(step.inputs[2], first_window), y);
+      case OpKind::attention: {
+        const AttentionShape shape{.windows = windows,
+                                   .length = length,
+                                   .heads = arch.heads,
+                                   .kv_heads = arch.kv_heads,
+                                   .head_dim = arch.head_dim,
+                                   .scale = static_cast<float>(arch.attention_scale),
+                                   .fused = arithmetic.fused_attention,
+                                   .rounding = attention_rounding};
+        const float *k = buffer(step.inputs[1], first_window), *v = buffer(step.inputs[2], first_window);
+        if (ggml) {
+          ggml_causal_attention(shape, arch.permute_qk_for_gguf, x, k, v, y);
+        } else {
+          causal_attention(shape, x, k, v, y);
+        }
         if (rounding != Rounding::none)
           for_rows(tokens,
                    [&](int64_t begin, int64_t end) { ops.round(y + begin * width, (end - begin) * width, rounding); });
         break;
+      }
       case OpKind::gate: {
         const float* up = buffer(step.inputs[1], first_window);
         for_rows(tokens, [&](int64_t begin, int64_t end) {
-          ops.silu_gate(x + begin * width, up + begin * width, y + begin * width, (end - begin) * width, rounding);
+          const int64_t at = begin * width, n = (end - begin) * width;
+          if (ggml) {
+            ggml->silu_gate(x + at, up + at, y + at, n);
+          } else {
+            ops.silu_gate(x + at, up + at, y + at, n, rounding);
+          }
         });
         break;
       }

@@ -24,6 +24,7 @@ namespace kerf {
 ///   attention   its sums and softmax in float32 (probabilities rounded by `attention` only), its result rounded
 ///   gate        silu in float32, rounded, times the other, rounded
 ///   add         rounded
+/// With `order` ggml, norm, rope, attention and gate take llama.cpp's steps (model/ggml_ops.h) instead.
 /// Results do not depend on the number of threads. Error numerical, naming the layer, when a hidden state overflows.
 class Stream {
  public:

@@ -1,6 +1,6 @@
 // llama.cpp (and Ollama) on a CPU: one GGUF file. Activations are rounded, row by row, to the type that the weight's
 // type asks for (Q8_0 blocks for Q4_0 and Q8_0, the type itself for F16 and BF16); everything between products is
-// float32; keys, values, queries and softmax probabilities meet as F16.
+// float32; keys, values, queries and softmax probabilities meet as F16. Sums take its order (SumOrder::ggml).
 // Source: ggml/src/ggml-cpu (type traits, vec_dot), src/llama-quant.cpp (which tensor gets which type).
 #include "core/error.h"
 #include "targets/target.h"
@@ -72,7 +72,9 @@ class LlamaCppCpu final : public Target {
   }
 
   Dtype vector_dtype(Dtype) const override { return Dtype::f32; }
-  Arithmetic arithmetic(Dtype) const override { return {.stream = Dtype::f32, .attention = Dtype::f16}; }
+  Arithmetic arithmetic(Dtype) const override {
+    return {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
+  }
   Provenance provenance() const override { return Provenance::measured; }
 };
 

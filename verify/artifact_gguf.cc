@@ -158,7 +158,7 @@ Artifact open_gguf_artifact(const std::filesystem::path& file) {
       fail(ErrorKind::bad_input, "{}: rope_freqs.weight does not hold {} F32 values", file.string(),
            a.architecture.head_dim / 2);
   }
-  a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16};
+  a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
   a.gguf_rounding = true;
   a.tokenizer = gguf_tokenizer(*reader);
   a.files = reader->files();

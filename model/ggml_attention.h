@@ -1,0 +1,24 @@
+// llama.cpp's order of sums (model/ggml_ops.h) for the CPU in use: choosing the operations, the rotation angles, and
+// attention over all heads.
+#pragma once
+
+#include <vector>
+
+#include "model/architecture.h"
+#include "model/attention.h"
+#include "model/ggml_ops.h"
+
+namespace kerf {
+
+/// For isa(): ggml's AVX-512 or AVX2 order. Without either (KERF_ISA=ref, other processors) the definition in plain
+/// code with 16 lanes: what llama.cpp computes on an AVX-512 machine, not what it would compute here.
+const GgmlOps& ggml_ops();
+
+/// Appends the sines and cosines of positions 0 .. length - 1, [length, head_dim / 2] each.
+void ggml_rope_tables(const Architecture&, int64_t length, std::vector<float>& cosines, std::vector<float>& sines);
+
+/// causal_attention() in this order; scale and rounding of the shape are not read.
+void ggml_causal_attention(const AttentionShape&, bool interleaved, const float* q, const float* k, const float* v,
+                           float* out);
+
+}  // namespace kerf
