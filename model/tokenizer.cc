@@ -163,7 +163,10 @@ Tokenizer Tokenizer::from_directory(const std::filesystem::path& directory) {
 }
 
 const TokenizerSpec& Tokenizer::spec() const { return parts_->spec; }
-std::optional<int32_t> Tokenizer::find(std::string_view token) const { return parts_->model.find(token); }
+std::optional<int32_t> Tokenizer::find(std::string_view token) const {
+  const int32_t id = parts_->model.find(token);
+  return id < 0 ? std::nullopt : std::optional<int32_t>(id);
+}
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
   require_utf8(text, "text");

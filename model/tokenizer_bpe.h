@@ -6,41 +6,12 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "model/tokenizer.h"
+#include "model/tokenizer_words.h"
 
 namespace kerf {
-
-/// The letter that stands for a byte in the tokens of byte-level BPE: itself if it is printable in Latin-1, otherwise
-/// the next free one from U+0100 on (GPT-2's table).
-const std::array<uint32_t, 256>& byte_letters();
-/// The bytes that a token's letters stand for; the token itself when one of its characters is no such letter.
-std::string letters_to_bytes(std::string_view token);
-
-/// Ids of words met before. It forgets nothing and stops learning when full.
-class WordCache {
- public:
-  WordCache();
-  /// Appends the ids of a word to `out`, if it is known.
-  bool append(std::string_view word, uint64_t hash, std::vector<int32_t>& out) const;
-  /// REQUIRES: the word is not known.
-  void learn(std::string_view word, uint64_t hash, std::span<const int32_t> ids);
-
- private:
-  struct Entry {
-    uint64_t hash = 0;
-    uint32_t word = 0, word_size = 0;  // in words_; size 0: free
-    uint32_t ids = 0, ids_size = 0;    // in ids_
-  };
-  void grow();
-
-  std::vector<Entry> entries_;  // open addressing, a power of two
-  size_t used_ = 0;
-  std::string words_;
-  std::vector<int32_t> ids_;
-};
 
 /// The merging part of a tokenizer. Keeps a reference to the spec.
 class BpeModel {
@@ -51,7 +22,8 @@ class BpeModel {
 
   /// Appends the ids of a word (any length).
   void append(std::string_view word, WordCache&, std::vector<int32_t>& out) const;
-  std::optional<int32_t> find(std::string_view token) const;
+  /// -1 when there is no such token.
+  int32_t find(std::string_view token) const { return ids_.find(token); }
 
  private:
   struct Merge {
@@ -81,10 +53,10 @@ class BpeModel {
   bool by_score_ = false;
   bool cut_at_spaces_ = false;  // spm_bpe: no token reaches over the start of a word
   int32_t unk_ = -1;
-  std::unordered_map<std::string_view, int32_t> ids_;  // every token
-  std::vector<bool> in_model_;                         // by id: words may merge into it
-  std::array<int32_t, 256> byte_ids_{};                // bytes: of the letter; else of <0xNN>; -1 where there is none
-  std::vector<uint32_t> score_ranks_;                  // by id, when merging by score
+  TokenMap ids_;                         // every token
+  std::vector<bool> in_model_;           // by id: words may merge into it
+  std::array<int32_t, 256> byte_ids_{};  // bytes: of the letter; else of <0xNN>; -1 where there is none
+  std::vector<uint32_t> score_ranks_;    // by id, when merging by score
   struct Slot {
     uint64_t pair = UINT64_MAX;
     Merge merge = kNone;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "model/tokenizer_bpe.h"
+#include "model/tokenizer_words.h"
 #include "model/unicode.h"
 
 namespace kerf {
