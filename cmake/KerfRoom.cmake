@@ -13,7 +13,8 @@ add_library(kerf_options INTERFACE)
 target_compile_features(kerf_options INTERFACE cxx_std_20)
 target_include_directories(kerf_options INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>)
 # -ffp-contract=off: the same sums on every machine, whether or not it has fused multiply-add.
-target_compile_options(kerf_options INTERFACE $<BUILD_INTERFACE:-ffp-contract=off>)
+# -fno-semantic-interposition: nobody replaces kerf's functions at load time, so they may be inlined.
+target_compile_options(kerf_options INTERFACE $<BUILD_INTERFACE:-ffp-contract=off -fno-semantic-interposition>)
 target_link_libraries(kerf_options INTERFACE OpenMP::OpenMP_CXX Threads::Threads)
 
 add_library(kerf_warnings INTERFACE)

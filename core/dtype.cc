@@ -228,22 +228,22 @@ void to_f32(Dtype t, std::span<const std::byte> src, std::span<float> dst) {
       std::memcpy(dst.data(), src.data(), src.size());
       return;
     case Dtype::f16:
-      widen<uint16_t>(src, dst, f16_to_f32);
+      widen<uint16_t>(src, dst, [](uint16_t v) { return f16_to_f32(v); });
       return;
     case Dtype::bf16:
-      widen<uint16_t>(src, dst, bf16_to_f32);
+      widen<uint16_t>(src, dst, [](uint16_t v) { return bf16_to_f32(v); });
       return;
     case Dtype::f64:
       widen<double>(src, dst, [](double v) { return static_cast<float>(v); });
       return;
     case Dtype::f8_e4m3:
-      widen<uint8_t>(src, dst, f8_e4m3_to_f32);
+      widen<uint8_t>(src, dst, [](uint8_t v) { return f8_e4m3_to_f32(v); });
       return;
     case Dtype::f8_e5m2:
-      widen<uint8_t>(src, dst, f8_e5m2_to_f32);
+      widen<uint8_t>(src, dst, [](uint8_t v) { return f8_e5m2_to_f32(v); });
       return;
     case Dtype::f8_e8m0:
-      widen<uint8_t>(src, dst, e8m0_to_f32);
+      widen<uint8_t>(src, dst, [](uint8_t v) { return e8m0_to_f32(v); });
       return;
     case Dtype::boolean:
     case Dtype::u8:
@@ -273,19 +273,19 @@ void from_f32(Dtype t, std::span<const float> src, std::span<std::byte> dst) {
       std::memcpy(dst.data(), src.data(), dst.size());
       return;
     case Dtype::f16:
-      narrow<uint16_t>(src, dst, f32_to_f16);
+      narrow<uint16_t>(src, dst, [](float v) { return f32_to_f16(v); });
       return;
     case Dtype::bf16:
-      narrow<uint16_t>(src, dst, f32_to_bf16);
+      narrow<uint16_t>(src, dst, [](float v) { return f32_to_bf16(v); });
       return;
     case Dtype::f8_e4m3:
-      narrow<uint8_t>(src, dst, f32_to_f8_e4m3);
+      narrow<uint8_t>(src, dst, [](float v) { return f32_to_f8_e4m3(v); });
       return;
     case Dtype::f8_e5m2:
-      narrow<uint8_t>(src, dst, f32_to_f8_e5m2);
+      narrow<uint8_t>(src, dst, [](float v) { return f32_to_f8_e5m2(v); });
       return;
     case Dtype::f8_e8m0:
-      narrow<uint8_t>(src, dst, f32_to_e8m0);
+      narrow<uint8_t>(src, dst, [](float v) { return f32_to_e8m0(v); });
       return;
     default:
       fail(ErrorKind::unsupported, "float32 values cannot be written as {} here", name_of(t));
@@ -307,7 +307,10 @@ float round_to(Dtype t, float x) {
 
 void round_to(Dtype t, std::span<float> x) {
   if (t == Dtype::f32) return;
-  for (float& v : x) v = round_to(t, v);
+  if (t == Dtype::bf16)
+    for (float& v : x) v = bf16_to_f32(f32_to_bf16(v));
+  else
+    for (float& v : x) v = round_to(t, v);
 }
 
 }  // namespace kerf

@@ -70,7 +70,9 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
 
 void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& quantizer) {
   const Site& site = *panel.work->site;
-  std::vector<float> w(static_cast<size_t>((panel.end - panel.begin) * site.in));
+  const auto n = static_cast<size_t>((panel.end - panel.begin) * site.in);
+  const auto buffer = std::make_unique_for_overwrite<float[]>(n);
+  const std::span<float> w(buffer.get(), n);
   source.read(*source.find(site.name), panel.begin, w);
   check_finite(w, site.name, panel.begin, site.in);
   for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w, quantizer);
