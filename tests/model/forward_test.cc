@@ -119,6 +119,22 @@ TEST(Forward, RoundsWhereTransformersRoundsInBf16) {
   }
 }
 
+TEST(Forward, InLlamaCppsStepsIsTheSameModel) {
+  for (const char* variant : kVariants) {
+    const Golden golden(variant);
+    const Architecture a = describe_architecture(golden.config());
+    const RandomCheckpoint checkpoint(a);
+    const std::vector<float> expected = golden.logits();
+    const std::vector<float> actual =
+        logits_of(a, checkpoint, golden, {.attention = Dtype::f16, .order = SumOrder::ggml});
+    float worst = 0;
+    for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::fabs(expected[i] - actual[i]));
+    RecordProperty(variant, std::to_string(worst / largest(expected)));
+    // Queries, keys, values and probabilities are rounded to F16, 2^-11 each, in two layers.
+    EXPECT_LT(worst, 8 * 0x1p-11F * largest(expected)) << variant;
+  }
+}
+
 /// A change to the config or the weights that a forward pass which ignores the feature would not notice.
 struct Change {
   const char* variant;
