@@ -193,7 +193,7 @@ void few_tokens(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const
 void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations, int64_t tokens,
               float* y, int64_t y_stride) {
   if (w.rows % 8 != 0) return LanesAvx2<Q4_0Block>::multiply(w, row_begin, row_end, activations, tokens, y, y_stride);
-  const Q8Activations a = q8_activations(w, activations);
+  const Q8Activations a = q8_activations<Q4_0Block>(w, activations);
   if (tokens <= kFewTokens)
     few_tokens(w, row_begin, row_end, a, tokens, y, y_stride);
   else
@@ -205,7 +205,7 @@ void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const s
 const PackedGemm& gemm_q4_0_avx2() {
   static constexpr PackedGemm gemm = {.format = "Q4_0",
                                       .isa = Isa::avx2,
-                                      .activation_bytes = q8_activation_bytes,
+                                      .activation_bytes = q4_0_activation_bytes,
                                       .round_activations = round_to_q8<Q4_0Block>,
                                       .multiply = multiply,
                                       .dequantize = dequantize_blocks<Q4_0Block>,

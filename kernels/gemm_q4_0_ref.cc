@@ -8,6 +8,8 @@ namespace {
 struct Q4_0 {
   static constexpr int64_t kBytes = 18;
   static constexpr int kZeroPoint = 8;
+  static constexpr int kCorrections = 1;
+  static int64_t activation_bytes(const PackedMatrix& w) { return q4_0_activation_bytes(w); }
   static bool by_lanes(const PackedMatrix& w) { return w.rows % 8 != 0; }
   static int code(const std::byte* block, int64_t k) {
     const int byte = std::to_integer<int>(block[2 + k % 16]);

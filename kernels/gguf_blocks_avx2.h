@@ -12,7 +12,7 @@ namespace {
 /// The packed block formats, seen as unsigned codes u = q + kZeroPoint after an F16 scale.
 struct Q8_0Block {
   static constexpr int64_t kBytes = 34;
-  static constexpr int kZeroPoint = 128;
+  static constexpr int kZeroPoint = 128, kCorrections = 8;
   static __m256i unsigned_codes(const std::byte* block) {
     const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 2));
     return _mm256_xor_si256(q, _mm256_set1_epi8(-128));
@@ -24,7 +24,7 @@ struct Q8_0Block {
 
 struct Q4_0Block {
   static constexpr int64_t kBytes = 18;
-  static constexpr int kZeroPoint = 8;
+  static constexpr int kZeroPoint = 8, kCorrections = 1;
   static __m256i unsigned_codes(const std::byte* block) {
     const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 2));
     const __m256i both = _mm256_set_m128i(_mm_srli_epi16(low, 4), low);
@@ -55,8 +55,9 @@ struct Q8Activations {
   }
 };
 
+template <class Block>
 inline Q8Activations q8_activations(const PackedMatrix& w, const std::byte* activations) {
-  return {activations, w.cols + w.cols / kQ8Block * 8, w.cols};
+  return {activations, w.cols + w.cols / kQ8Block * (4 + Block::kCorrections * 4), w.cols};
 }
 
 inline uint32_t largest_of(__m256i v) {
@@ -101,15 +102,20 @@ void round_to_q8(const PackedMatrix& w, const float* x, std::byte* out) {
     __builtin_memcpy(&amax, &amax_bits, 4);
     scales[b] = _cvtsh_ss(_cvtss_sh(amax / 127.0f, _MM_FROUND_TO_NEAREST_INT));
     const __m256 inverse = _mm256_set1_ps(amax != 0.0f ? 127.0f / amax : 0.0f);
-    __m256i q[4], sum = _mm256_setzero_si256();
+    __m256i q[4];
     for (int i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
     const __m256i packed = _mm256_permutevar8x32_epi32(
         _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3])), in_order);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + b * kQ8Block), packed);
     // Sums of signed bytes, in fours: 1 x each, widened.
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), packed);
-    sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-    corrections[b] = -Block::kZeroPoint * sum_of(sum);
+    const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    if constexpr (Block::kCorrections == 8) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(corrections + b * 8),
+                          _mm256_mullo_epi32(sums, _mm256_set1_epi32(-Block::kZeroPoint)));
+    } else {
+      corrections[b] = -Block::kZeroPoint * sum_of(sums);
+    }
   }
 }
 

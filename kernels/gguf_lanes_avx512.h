@@ -82,7 +82,7 @@ struct LanesAvx512 {
 
   static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
                        int64_t tokens, float* y, int64_t y_stride) {
-    const Q8Activations a = q8_activations(w, activations);
+    const Q8Activations a = q8_activations<Block>(w, activations);
     int64_t t = 0;
     for (; t + kTokens <= tokens; t += kTokens) rows<kTokens>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);
     for (; t < tokens; ++t) rows<1>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);

@@ -7,8 +7,9 @@
 // NaN makes d NaN (llama.cpp's maximum may lose it).
 //
 // One row is laid out for the kernels: int8 codes[cols], then float scales[cols / 32] (d, already rounded to F16), then
-// int32 corrections[cols / 32]: minus the weights' zero point times the sum of the block's codes. Kernels that
-// multiply unsigned weight codes u = q + zero point add this to get the sum of q * code of a whole block.
+// int32 corrections: minus the weights' zero point times the sum of the codes that a kernel adds up in integers, which
+// are a block (Q4_0: cols / 32 corrections) or four (Q8_0: cols / 4). Kernels that multiply unsigned weight codes
+// u = q + zero point add this to get the sum of q * code.
 #pragma once
 
 #include <cstddef>
@@ -21,9 +22,10 @@ struct PackedMatrix;
 constexpr int64_t kQ8Block = 32;
 
 /// Of one row; the Error unsupported when cols is no multiple of 32.
-int64_t q8_activation_bytes(const PackedMatrix&);
-/// The definition, for weights stored with this zero point.
-void round_to_q8_ref(int64_t cols, int zero_point, const float* x, std::byte* out);
+int64_t q8_0_activation_bytes(const PackedMatrix&);
+int64_t q4_0_activation_bytes(const PackedMatrix&);
+/// The definition, for weights stored with this zero point, with so many corrections for each block.
+void round_to_q8_ref(int64_t cols, int zero_point, int corrections, const float* x, std::byte* out);
 /// out[k] = code * scale.
 void q8_activation_values(const PackedMatrix&, const std::byte* row, float* out);
 

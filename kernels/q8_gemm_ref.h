@@ -20,8 +20,9 @@
 
 namespace kerf {
 
-/// Block: kBytes, kZeroPoint, `static int code(const std::byte* block, int64_t k)`, the q of weight k, and
-/// `static bool by_lanes(const PackedMatrix&)`; every block begins with its F16 scale.
+/// Block: kBytes, kZeroPoint, kCorrections and activation_bytes() (q8_activations.h), `static int code(const std::byte*
+/// block, int64_t k)`, the q of weight k, and `static bool by_lanes(const PackedMatrix&)`; every block begins with its
+/// F16 scale.
 template <class Block>
 struct Q8GemmRef {
   static float scale(const std::byte* block) {
@@ -31,7 +32,7 @@ struct Q8GemmRef {
   }
 
   static void round(const PackedMatrix& w, const float* x, std::byte* out) {
-    round_to_q8_ref(w.cols, Block::kZeroPoint, x, out);
+    round_to_q8_ref(w.cols, Block::kZeroPoint, Block::kCorrections, x, out);
   }
 
   /// Of codes begin .. end - 1 of a block.
@@ -65,7 +66,7 @@ struct Q8GemmRef {
 
   static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
                        int64_t tokens, float* y, int64_t y_stride) {
-    const int64_t row_bytes = q8_activation_bytes(w);
+    const int64_t row_bytes = Block::activation_bytes(w);
     for (int64_t t = 0; t < tokens; ++t)
       for (int64_t r = row_begin; r < row_end; ++r)
         y[t * y_stride + (r - row_begin)] = dot(w, r, activations + t * row_bytes);
@@ -84,7 +85,7 @@ constexpr PackedGemm q8_gemm_ref(std::string_view format) {
   using Gemm = Q8GemmRef<Block>;
   return {.format = format,
           .isa = Isa::ref,
-          .activation_bytes = q8_activation_bytes,
+          .activation_bytes = Block::activation_bytes,
           .round_activations = Gemm::round,
           .multiply = Gemm::multiply,
           .dequantize = Gemm::dequantize,
