@@ -113,7 +113,7 @@ TEST(Elementwise, SiluIsWithinFourUlp) {
 }
 
 TEST(Elementwise, MaxFindsNan) {
-  for (size_t n : {1, 5, 16, 40}) {
+  for (size_t n : {1U, 5U, 16U, 40U}) {
     std::vector<float> x = random_values(n, 5);
     EXPECT_EQ(elementwise().max(x.data(), static_cast<int64_t>(n)), *std::max_element(x.begin(), x.end()));
     x[n - 1] = NAN;

@@ -113,7 +113,7 @@ TEST(Windows, AreAsManyAsTheTextFills) {
 }
 
 TEST(Windows, RefuseATextThatFillsNone) {
-  for (size_t n : {0, 1, 9}) {
+  for (size_t n : {0U, 1U, 9U}) {
     try {
       cut_windows(std::vector<int32_t>(n), 1, 11, 1, 0);
       ADD_FAILURE();
