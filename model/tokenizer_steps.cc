@@ -10,7 +10,7 @@ using json = nlohmann::json;
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581
 constexpr int kDeepestSequence = 8;                      // a Sequence inside a Sequence ...; real files nest once
 
-/// Calls body for the step, or for each step of a Sequence (whose list has one of several names).
+/// Calls body for the step, or for each step of the Sequence that it is; `list` is the key of a Sequence's steps.
 template <class Body>
 void each_step(const Field& step, const char* list, Body&& body, int depth = 0) {
   if (step.value.is_null()) return;
