@@ -186,29 +186,31 @@ const std::vector<Known>& known() {
     const std::vector<Step> smollm = {{.kind = Step::Kind::digits}, byte_level(true)};
     const std::vector<Step> llama3 = {pattern(kLlama3Pattern), byte_level(false)};
     const std::vector<Step> qwen2 = {pattern(kQwen2Pattern), byte_level(false)};
+    // Words that begin anew at a capital: Mistral Nemo; GPT-4o and Llama 4.
+    const std::string word = R"([^\r\n\p{L}\p{N}]?)", lower = R"([\p{Ll}\p{Lm}\p{Lo}\p{M}])",
+                      upper = R"([\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])", ending = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+                      rest = R"(| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+    const std::vector<Step> tekken = {
+        pattern(word + upper + "*" + lower + "+|" + word + upper + "+" + lower + R"(*|\p{N})" + rest),
+        byte_level(false)};
+    const std::vector<Step> gpt4o = {pattern(word + upper + "*" + lower + "+" + ending + "|" + word + upper + "+" +
+                                             lower + "*" + ending + R"(|\p{N}{1,3})" + rest),
+                                     byte_level(false)};
     // What llama.cpp does when a file names no pre-tokenizer.
     const std::vector<Step> fallback = {pattern(R"([\p{P}\$\+<=>\^~\|]+)"), pattern(kGpt2Pattern), pattern(R"(\p{N}+)"),
                                         pattern("[0-9][0-9][0-9]"), byte_level(false)};
     return std::vector<Known>{
-        {"gpt-2", gpt2},
-        {"smollm", smollm},
-        {"llama-bpe", llama3},
-        {"qwen2", qwen2},
-        {"default", fallback},
-        {"phi-2", gpt2},
-        {"mpt", gpt2},
-        {"olmo", gpt2},
-        {"jais", gpt2},
-        {"starcoder", smollm},
-        {"refact", smollm},
-        {"command-r", smollm},
-        {"llama3", llama3},
-        {"llama-v3", llama3},
-        {"falcon3", llama3},
-        {"smaug-bpe", llama3},
-        {"dbrx", llama3},
-        {"stablelm2", qwen2},
-        {"deepseek-r1-qwen", qwen2},
+        {"gpt-2", gpt2},       {"smollm", smollm},
+        {"llama-bpe", llama3}, {"qwen2", qwen2},
+        {"default", fallback}, {"tekken", tekken},
+        {"gpt-4o", gpt4o},     {"llama4", gpt4o},
+        {"phi-2", gpt2},       {"mpt", gpt2},
+        {"olmo", gpt2},        {"jais", gpt2},
+        {"starcoder", smollm}, {"refact", smollm},
+        {"command-r", smollm}, {"llama3", llama3},
+        {"llama-v3", llama3},  {"falcon3", llama3},
+        {"smaug-bpe", llama3}, {"dbrx", llama3},
+        {"stablelm2", qwen2},  {"deepseek-r1-qwen", qwen2},
         {"megrez", qwen2},
     };
   }();

@@ -48,7 +48,7 @@ void imply(TokenizerSpec& spec) {
     if (spec.pre_tokenizer.empty()) spec.pre_tokenizer = pre_tokenizer_steps(spec.pre.empty() ? "default" : spec.pre);
     const std::string name = pre_tokenizer_name(spec.pre_tokenizer);
     if (name == "qwen2" && spec.normalizer.empty()) spec.normalizer = {{.kind = NormalizerStep::Kind::nfc}};
-    if (name == "llama-bpe") spec.ignore_merges = true;
+    if (name == "llama-bpe" || name == "tekken") spec.ignore_merges = true;
     if (spec.decoder.empty()) spec.decoder = {{.kind = DecoderStep::Kind::byte_level}};
   } else {
     using N = NormalizerStep;

@@ -1,7 +1,8 @@
 """`kerf tokenize` against the Hugging Face `tokenizers` library: the same ids of every text in the data folder and of
 adversarial strings, under the embedded model's tokenizer and every tokenizer in the data folder.
 
-Every code point that Unicode 14 assigns occurs; what is assigned later is listed where it differs.
+Every code point that Unicode 14 assigns occurs (Python 3.11 knows Unicode 14; a newer Python tests more). Of those that
+it does not assign, which the library may take for letters or digits of a newer Unicode, a difference is only reported.
 """
 import argparse
 import os
@@ -12,6 +13,7 @@ import tempfile
 import unicodedata
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+sys.dont_write_bytecode = True  # the goldens' folder is no place for it
 from interop import Checks, Kerf
 
 from tokenizers import Tokenizer
@@ -46,27 +48,32 @@ def main():
         folders += sorted(p.parent for p in arguments.data.glob(f"{kind}/*/tokenizer.json"))
     texts = {p.name: p.read_bytes().decode() for p in sorted(arguments.data.glob("text/**/*")) if p.suffix in (".txt", ".utf8")}
     texts["heldout.txt"] = (ROOT / "examples" / "tinytales" / "heldout.txt").read_bytes().decode()
-    # Short strings go into one file, a character between them that no merge and no pattern reaches over (and each of
-    # those that stand for white space at an end is there once more by itself).
     strings = make.expand(make.adversarial())
     texts["adversarial strings"] = "\n\u4e00\n".join(strings)
-    for i, s in enumerate(strings[:64]):
-        texts[f"string {i}"] = s
-    for plane in range(17):
-        texts[f"plane {plane}"] = make.code_points(plane << 16, (plane + 1) << 16)
-    for i, s in enumerate(random_texts(1, 4)):
-        texts[f"random {i}"] = s
+    texts |= {f"string {i}": s for i, s in enumerate(strings[:12])}  # what their ends do; the goldens have the others
+    texts |= {f"random {i}": s for i, s in enumerate(random_texts(1, 3))}
+    points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    texts["assigned"] = "a".join(c for c in points if unicodedata.category(c) != "Cn")
+    later = "a".join(c for c in points if unicodedata.category(c) == "Cn")
 
+    seen = set()
     for folder in folders:
+        definition = (folder / "tokenizer.json").read_bytes()
+        if definition in seen:
+            continue
+        seen.add(definition)
         library = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        different = []
-        for name, text in texts.items():
+
+        def same(text):
             with tempfile.NamedTemporaryFile("wb", suffix=".txt") as file:
                 file.write(text.encode())
                 file.flush()
-                if kerf.ids(folder, file.name) != library.encode(text, add_special_tokens=False).ids:
-                    different.append(name)
+                return kerf.ids(folder, file.name) == library.encode(text, add_special_tokens=False).ids
+
+        different = [name for name, text in texts.items() if not same(text)]
         checks.that(not different, f"{folder.name}: the ids of {len(texts)} texts" + "".join(f"; {d} differs" for d in different))
+        if not same(later):
+            print(f"note    {folder.name}: code points that Unicode {unicodedata.unidata_version} does not assign differ")
     checks.finish()
 
 

@@ -67,8 +67,18 @@ TEST(PreTokenizer, Llama3TakesDigitsByThreesAndQwen2OneByOne) {
   EXPECT_EQ(split(pre_tokenizer_steps("qwen2"), "x 12"), (Words{"x", " ", "1", "2"}));
 }
 
+TEST(PreTokenizer, TekkenCutsAtCapitals) {
+  // As Mistral Nemo's tokenizer.json spells it.
+  const std::string regex =
+      R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+)"
+      R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  const auto steps = pre_tokenizer_steps("tekken");
+  EXPECT_EQ(steps[0].regex, regex);
+  EXPECT_EQ(split(steps, "aWord HTTPServer 12"), (Words{"a", "Word", " HTTPServer", " ", "1", "2"}));
+}
+
 TEST(PreTokenizer, NamesAreThoseOfLlamaCpp) {
-  for (const char* name : {"gpt-2", "smollm", "llama-bpe", "qwen2", "default"}) {
+  for (const char* name : {"gpt-2", "smollm", "llama-bpe", "qwen2", "default", "tekken", "gpt-4o"}) {
     EXPECT_EQ(pre_tokenizer_name(pre_tokenizer_steps(name)), name);
   }
   EXPECT_EQ(pre_tokenizer_name({{.kind = PreTokenizerStep::Kind::digits}}), "");
