@@ -5,6 +5,31 @@ namespace {
 constexpr int kLanes = 16;
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 inline Vec fma_of(Vec a, Vec b, Vec c) { return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+// Pairs of rows, pairs of pairs, then the four quarters of the registers.
+inline void transpose(const float* from, long stride, Vec* to) {
+  __m512 r[16], t[16], u[16];
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_ps(from + i * stride);
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int h = 0; h < 2; ++h) {
+      const __m512d a = _mm512_castps_pd(t[i + h]), b = _mm512_castps_pd(t[i + h + 2]);
+      u[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      u[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  for (int c = 0; c < 4; ++c) {
+    const __m512 even_low = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88),
+                 odd_low = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xdd);
+    const __m512 even_high = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
+    const __m512 odd_high = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xdd);
+    to[c] = (Vec)_mm512_shuffle_f32x4(even_low, even_high, 0x88);
+    to[4 + c] = (Vec)_mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+    to[8 + c] = (Vec)_mm512_shuffle_f32x4(even_low, even_high, 0xdd);
+    to[12 + c] = (Vec)_mm512_shuffle_f32x4(odd_low, odd_high, 0xdd);
+  }
+}
 }  // namespace
 
 #include "grids/fitter_int_body.h"

@@ -1,7 +1,8 @@
 // Scale search and rounding for blocks of integers, several blocks side by side: lane l of every vector belongs to
 // block l, so that the sums of a block run in the same order whatever the width of the machine's registers, and no step
 // needs a reduction across lanes. Included once by each fitter_int_<isa>.cc, which defines kLanes (the floats in one of
-// its registers), Vec, and fma_of(a, b, c) = a * b + c rounded once; everything here is local to that file.
+// its registers), Vec, fma_of(a, b, c) = a * b + c rounded once, and transpose(from, stride, to): lane l of to[j]
+// becomes from[l * stride + j] for j < kLanes. Everything here is local to that file.
 //
 // For integer codes q in [lo, hi] (lo = -zero) and scale s the error of a block is E(s, q) = sum v (w - s q)^2. Given
 // q, the best scale is s = sum(v w q) / sum(v q^2), and then E = sum(v w^2) - sum(v w q)^2 / sum(v q^2). The search
@@ -30,11 +31,11 @@ inline Vec code_of(Vec w, Vec inverse, Vec lo, Vec hi) {
   return min_of(max_of(fma_of(w, inverse, splat(kRound)) - kRound, lo), hi);
 }
 
-// Where the largest weight of a block may land, in units of the scale: -(half + delta), half = 2^(bits-1). Deltas above
-// 0.5 clip it. Found by the error reached on real checkpoints against the time it costs (bench/RESULTS.md).
-constexpr float kNegative[] = {-0.75f, -0.45f, -0.2f, 0.2f, 0.45f, 0.8f, 1.3f};
-// ... and on the positive side, whose last code is half - 1: half - 1 + delta.
-constexpr float kPositive[] = {0.3f, 0.8f};
+// Where the largest weight of a block may land, in units of the scale: the first kNegative at -(half + delta), with
+// half = 2^(bits-1), the rest at half - 1 + delta, the end of the positive side. Deltas above 0.5 clip it. Found by the
+// error reached against the time it costs (bench/RESULTS.md).
+constexpr float kDelta[] = {-0.75f, -0.45f, -0.2f, 0.0f, 0.2f, 0.45f, 0.8f, 1.3f, 0.0f, 0.3f, 0.8f, 1.3f};
+constexpr int kNegative = 8, kPositions = sizeof kDelta / sizeof kDelta[0];
 // Asymmetric blocks: the part of the range that is kept.
 constexpr float kShrink[] = {1.0f, 0.97f, 0.94f, 0.91f, 0.87f, 0.82f};
 
@@ -48,8 +49,26 @@ struct Gain {
   Vec wq, qq;
 };
 
+// Candidates that walk over the weights together: their sums do not wait for each other.
+constexpr int kTogether = 3;
+static_assert(kPositions % kTogether == 0);
+
 template <bool kWeighted>
-inline Gain gain(const Lanes& b, Vec inverse, Vec lo, Vec hi) {
+inline void gains(const Lanes& b, const Vec* inverse, Vec lo, Vec hi, Gain* g) {
+  Gain sum[kTogether] = {};
+  for (int64_t j = 0; j < b.size; ++j)
+    for (int c = 0; c < kTogether; ++c) {
+      const Vec q = code_of(b.w[j], inverse[c], lo, hi);
+      const Vec vq = kWeighted ? b.v[j] * q : q;
+      sum[c].wq = fma_of(b.w[j], vq, sum[c].wq);
+      sum[c].qq = fma_of(q, vq, sum[c].qq);
+    }
+  for (int c = 0; c < kTogether; ++c) g[c] = sum[c];
+}
+
+// The best scale for the codes that one scale gives.
+template <bool kWeighted>
+inline Vec best_scale_for(const Lanes& b, Vec inverse, Vec lo, Vec hi) {
   Gain g{};
   for (int64_t j = 0; j < b.size; ++j) {
     const Vec q = code_of(b.w[j], inverse, lo, hi);
@@ -57,7 +76,7 @@ inline Gain gain(const Lanes& b, Vec inverse, Vec lo, Vec hi) {
     g.wq = fma_of(b.w[j], vq, g.wq);
     g.qq = fma_of(q, vq, g.qq);
   }
-  return g;
+  return select(g.qq > 0.0f, g.wq / g.qq, Vec{});
 }
 
 template <bool kWeighted>
@@ -103,18 +122,20 @@ inline void search_symmetric(const Lanes& b, int bits, Dtype type, Vec* scale) {
   const Vec plain = stored(bits < 8 ? biggest / -half : biggest / (half - 1), type);
 
   Vec best_scale = plain, best_gain = splat(-1.0f);
-  const auto consider = [&](float position) {
-    const Gain g = gain<kWeighted>(b, unit * position, lo, hi);
-    const Vec s = select(g.qq > 0.0f, g.wq / g.qq, Vec{});
-    const Vec reached = s * g.wq;
-    const Mask better = reached > best_gain;
-    best_gain = select(better, reached, best_gain);
-    best_scale = select(better, s, best_scale);
-  };
-  consider(-half);
-  consider(half - 1);
-  for (float delta : kNegative) consider(-(half + delta));
-  for (float delta : kPositive) consider(half - 1 + delta);
+  for (int i = 0; i < kPositions; i += kTogether) {
+    Vec inverse[kTogether];
+    for (int c = 0; c < kTogether; ++c)
+      inverse[c] = unit * (i + c < kNegative ? -half - kDelta[i + c] : half - 1 + kDelta[i + c]);
+    Gain g[kTogether];
+    gains<kWeighted>(b, inverse, lo, hi, g);
+    for (int c = 0; c < kTogether; ++c) {
+      const Vec s = select(g[c].qq > 0.0f, g[c].wq / g[c].qq, Vec{});
+      const Vec reached = s * g[c].wq;
+      const Mask better = reached > best_gain;
+      best_gain = select(better, reached, best_gain);
+      best_scale = select(better, s, best_scale);
+    }
+  }
 
   const Vec refined = stored(best_scale, type);
   const Mask keep = error<kWeighted>(b, refined, lo, hi) < error<kWeighted>(b, plain, lo, hi);
@@ -135,8 +156,8 @@ inline void search_asymmetric(const Lanes& b, int bits, Dtype type, Vec* scale, 
     const Vec s0 = stored(range * (shrink / top), type);
     const Vec inverse = select(s0 != 0.0f, 1.0f / s0, Vec{});
     const Vec z = code_of(-low * shrink, inverse, Vec{}, splat(top));
-    const Gain g = gain<kWeighted>(b, inverse, -z, top - z);
-    for (const Vec s : {s0, stored(select(g.qq > 0.0f, g.wq / g.qq, Vec{}), type)}) {
+    const Vec q = best_scale_for<kWeighted>(b, inverse, -z, top - z);
+    for (const Vec s : {s0, stored(q, type)}) {
       const Vec e = error<kWeighted>(b, s, -z, top - z);
       const Mask better = e < best_error;
       best_error = select(better, e, best_error);
@@ -156,6 +177,11 @@ inline void gather(int64_t lanes, int64_t size, From from, Vec* to) {
     const float* block = l < lanes ? from(l) : nullptr;
     for (int64_t j = 0; j < size; ++j) out[j * kLanes + l] = block ? block[j] : 0.0f;
   }
+}
+
+// The same for as many blocks as there are lanes, one after the other: most of all blocks.
+inline void gather_full(int64_t size, const float* from, Vec* to) {
+  for (int64_t j = 0; j < size; j += kLanes) transpose(from + j, size, to + j);
 }
 
 void search(const IntFitProblem& p, float* scales, float* zeros) {

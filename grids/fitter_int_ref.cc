@@ -7,6 +7,10 @@ inline Vec fma_of(Vec a, Vec b, Vec c) {
   for (int i = 0; i < kLanes; ++i) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
   return r;
 }
+inline void transpose(const float* from, long stride, Vec* to) {
+  for (int l = 0; l < kLanes; ++l)
+    for (int j = 0; j < kLanes; ++j) to[j][l] = from[l * stride + j];
+}
 }  // namespace
 
 #include "grids/fitter_int_body.h"
