@@ -151,6 +151,10 @@ TokenizerSpec gguf_tokenizer(const Reader& r) {
 Artifact open_gguf_artifact(const std::filesystem::path& file) {
   std::unique_ptr<Reader> reader = find_container("gguf").open(file);
   Artifact a{.path = file, .format = "GGUF", .architecture = describe_architecture(config_of(*reader))};
+  // Every layer has tensors of its own, so a count past theirs is a lie that would be walked for a long time.
+  if (a.architecture.layers > static_cast<int64_t>(reader->tensors().size()))
+    fail(ErrorKind::bad_input, "{}: block_count is {}, and the file has {} tensors", file.string(),
+         a.architecture.layers, reader->tensors().size());
   if (const StoredTensor* t = reader->find("rope_freqs.weight")) {
     a.architecture.rope.divisors.resize(t->bytes.size() / sizeof(float));
     to_f32(Dtype::f32, t->bytes, a.architecture.rope.divisors);
