@@ -2,8 +2,6 @@
 // holds 4 weights along the row, those of one lane of the definition (q8_gemm_ref.h); a tile keeps its 8 vectors of
 // sums for each of kTokens tokens in registers. Weights are taken as u = q + 128, and what that adds too much comes
 // with the activations. Few tokens: as they lie (gguf_lanes_avx512.h).
-#include <new>
-
 #include "kernels/gguf_lanes_avx512.h"
 
 namespace kerf {
@@ -21,15 +19,18 @@ struct alignas(64) PanelBlock {
   float scales[kRows];
 };
 
-/// The blocks of 16 rows: two thirds more bytes than they have in the file.
+/// The blocks of 16 rows: two thirds more bytes than they have in the file. (Aligned by hand: std::align_val_t would
+/// take a header of the standard library, which files of one instruction set do without.)
 struct Panel {
+  void* memory;
   PanelBlock* blocks;
   explicit Panel(int64_t n)
-      : blocks(static_cast<PanelBlock*>(
-            ::operator new (static_cast<size_t>(n) * sizeof(PanelBlock), std::align_val_t{alignof(PanelBlock)}))) {}
+      : memory(::operator new(static_cast<size_t>(n) * sizeof(PanelBlock) + alignof(PanelBlock) - 1)),
+        blocks(reinterpret_cast<PanelBlock*>((reinterpret_cast<uintptr_t>(memory) + alignof(PanelBlock) - 1) &
+                                             ~(alignof(PanelBlock) - 1))) {}
   Panel(const Panel&) = delete;
   Panel& operator=(const Panel&) = delete;
-  ~Panel() { ::operator delete (blocks, std::align_val_t{alignof(PanelBlock)}); }
+  ~Panel() { ::operator delete(memory); }
 };
 
 void repack(const PackedMatrix& w, int64_t row, int rows, PanelBlock& out, int64_t b) {
