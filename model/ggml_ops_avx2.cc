@@ -1,8 +1,6 @@
 // ggml_ops_body.h on AVX2.
 #include "kernels/intrinsics.h"
 
-#include <stdint.h>
-
 namespace kerf {
 namespace {
 
