@@ -52,7 +52,8 @@ class AtomicFile {
   uint64_t position_ = 0;
 };
 
-/// From now on SIGINT, SIGTERM and SIGHUP remove every partial file of this process before it ends with 128 + the signal.
+/// From now on SIGINT, SIGTERM and SIGHUP remove every partial file of this process before it ends with 128 + the
+/// signal.
 void remove_partial_files_on_signals();
 
 /// The whole text of a file. Error io when it cannot be read, bad_input when it is longer than `limit` bytes.
