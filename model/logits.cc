@@ -1,12 +1,12 @@
 #include "model/logits.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/npy.h"
 #include "core/parallel.h"
 #include "model/elementwise_choice.h"
 
@@ -36,17 +36,9 @@ void Logits::panel(int64_t token_begin, int64_t tokens, int64_t row_begin, int64
 }
 
 void write_logits_npy(const std::filesystem::path& path, const Logits& logits, const Windows& windows) {
-  static_assert(std::endian::native == std::endian::little);
-  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}, {}), }}", windows.count,
-                                   windows.length, logits.vocab());
-  constexpr size_t kPreamble = 10;  // magic, version and the header's length
-  header.resize(round_up<size_t>(kPreamble + header.size() + 1, 64) - kPreamble - 1, ' ');
-  header += '\n';
   AtomicFile file(path);
-  file.append(as_bytes(std::string_view("\x93NUMPY\x01\x00", 8)));
-  const auto length = static_cast<uint16_t>(header.size());
-  file.append(std::as_bytes(std::span(&length, 1)));
-  file.append(as_bytes(header));
+  const int64_t shape[] = {windows.count, windows.length, logits.vocab()};
+  file.append(as_bytes(npy_header(shape)));
 
   constexpr int64_t kBufferFloats = int64_t{1} << 24;  // 64 MiB
   const int64_t vocab = logits.vocab(), step = std::max<int64_t>(1, kBufferFloats / vocab);
