@@ -22,8 +22,11 @@ struct LayoutTensor {
   std::string type;            // as the container spells it: "Q4_0", "I32"
   std::vector<int64_t> shape;  // slowest first
   uint64_t bytes = 0;
-  uint64_t row_bytes = 0;                // bytes that one row of the matrix takes here, row after row; 0 for a constant
-  std::vector<std::byte> constant = {};  // the whole content, when it follows from the shape alone
+  uint64_t row_bytes = 0;  // bytes that one row of the matrix takes here, row after row; 0 for a constant or a layout
+                           // that packs whole matrices
+  std::vector<std::byte> constant = {};  // the whole content, when it follows from the scheme and the shape alone
+
+  bool is_constant() const { return !constant.empty(); }
 };
 
 class Layout {
@@ -36,6 +39,9 @@ class Layout {
   virtual std::optional<std::string> refuses(const Scheme&, int64_t rows, int64_t cols) const = 0;
   /// The tensors of a [rows, cols] matrix, announced before the first weight is read. Needs !refuses.
   virtual std::vector<LayoutTensor> plan(const Scheme&, int64_t rows, int64_t cols) const = 0;
+  /// True when a row has no bytes of its own (formats that pack along the inputs, outputs side by side): pack() then
+  /// takes whole matrices only.
+  virtual bool packs_whole_matrices() const { return false; }
   /// The bytes of each planned tensor for the rows of q, which may be some of the matrix; empty for a constant.
   virtual std::vector<std::vector<std::byte>> pack(const QuantizedMatrix& q) const = 0;
   /// The reverse, for whole rows. Error bad_input when the bytes are not as many as the shape needs.

@@ -7,21 +7,17 @@ namespace {
 
 std::string row(std::string_view name, const std::string& value) { return fmt::format("| {} | {} |\n", name, value); }
 
-std::string usage(const TargetPlan& plan) {
-  if (plan.choice.target->container() == "gguf") return fmt::format("```\nllama-cli -m {}\n```\n", plan.file_name);
-  return "```\nvllm serve <this folder>\n```\n";
-}
-
 }  // namespace
 
 std::string model_card(const Report& report, const TargetResult& t, const TargetPlan& plan) {
-  const bool gguf = plan.choice.target->container() == "gguf";
+  const HubCard hub = plan.choice.target->card();
   std::string card = fmt::format("---\nlibrary_name: {}\ntags:\n- {}\n- quantized\n- kerf\n---\n# {} for {}\n\n",
-                                 gguf ? "gguf" : "transformers", gguf ? "gguf" : "compressed-tensors", report.model,
-                                 plan.choice.text());
+                                 hub.library, hub.tag, report.model, plan.choice.text());
   card += fmt::format("Compressed from {} with kerf {}, method {}. For {}.\n\n", report.model, version(), report.method,
                       plan.choice.target->runtime());
-  card += usage(plan) + "\n## What the compression cost\n\n| | |\n|---|---|\n";
+  const std::string files = plan.file_name.empty() ? "<this folder>" : plan.file_name;
+  card += fmt::format("```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files));
+  card += "\n## What the compression cost\n\n| | |\n|---|---|\n";
   card += row("size of the weights", fmt::format("{} bytes", t.bytes));
   card += row("bits per weight",
               fmt::format("{:.3f} (blocks {:.3f}, embedding and head {:.3f})", t.bpw.all, t.bpw.body, t.bpw.embedding));

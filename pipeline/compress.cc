@@ -29,7 +29,9 @@ struct Output {
 Artifact open_source(const fs::path& path) {
   Artifact source = open_artifact(path);
   if (source.format != "checkpoint")
-    fail(ErrorKind::unsupported, "{} is already quantized ({}); give the full-precision checkpoint it was made from",
+    fail(ErrorKind::unsupported,
+         "{} is already quantized ({}); give the full-precision checkpoint it was made from, or use `kerf repack` for "
+         "another layout of the same numbers",
          path.string(), source.format);
   return source;
 }

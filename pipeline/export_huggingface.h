@@ -7,8 +7,8 @@
 
 namespace kerf {
 
-/// Writes config.json with the plan's quantization_config, and copies the tokenizer, generation and licence files of
-/// the source checkpoint. Returns what was written.
+/// Writes config.json as the plan's target completes it and the target's companion files, and copies the tokenizer,
+/// generation and licence files of the source checkpoint. Returns what was written.
 std::vector<std::filesystem::path> write_huggingface_companions(const std::filesystem::path& source, const TargetPlan&,
                                                                 const std::filesystem::path& out);
 

@@ -21,13 +21,6 @@ std::vector<FileEntry> describe_files(std::span<const fs::path> files, const fs:
   return entries;
 }
 
-// As the target of the artifact's format calls it.
-std::string scheme_name(const Artifact& a, const StoredWeight& w) {
-  if (a.format != "compressed-tensors" || !w.gemm) return w.type;
-  const std::string group = w.packed.group == w.packed.cols ? "channel" : fmt::format("g{}", w.packed.group);
-  return fmt::format("w{}a16-{}", w.packed.bits, group);
-}
-
 }  // namespace
 
 std::optional<Windows> read_windows(const Artifact& a, const EvalOptions& e) {
@@ -76,17 +69,21 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
 }
 
 TargetChoice target_of(const Artifact& a) {
+  if (a.target.empty())
+    fail(ErrorKind::unsupported,
+         "{} is a full-precision checkpoint; `kerf eval` measures it, `kerf verify` measures packed models",
+         a.path.string());
   std::map<std::string, int64_t> weights_in;  // by scheme
   for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
-    for (const Site& site : a.architecture.block_sites(layer))
-      weights_in[scheme_name(a, *a.weights->weight(site.name))] += site.out * site.in;
+    for (const Site& site : a.architecture.block_sites(layer)) {
+      const std::string& scheme = a.weights->weight(site.name)->scheme;
+      if (!scheme.empty()) weights_in[scheme] += site.out * site.in;
+    }
+  if (weights_in.empty())
+    fail(ErrorKind::bad_input, "{} says it is {}, and none of its matrices is", a.path.string(), a.format);
   const auto most = std::max_element(weights_in.begin(), weights_in.end(),
                                      [](const auto& x, const auto& y) { return x.second < y.second; });
-  if (a.format == "GGUF") return {&find_target("llama.cpp-cpu"), most->first};
-  if (a.format == "compressed-tensors") return {&find_target("vllm"), most->first};
-  fail(ErrorKind::unsupported,
-       "{} is a full-precision checkpoint; `kerf eval` measures it, `kerf verify` measures packed models",
-       a.path.string());
+  return {&find_target(a.target), most->first};
 }
 
 }  // namespace kerf

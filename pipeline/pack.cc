@@ -1,6 +1,9 @@
 #include "pipeline/pack.h"
 
+#include <atomic>
 #include <cmath>
+#include <memory>
+#include <mutex>
 #include <unordered_map>
 
 #include "core/checked.h"
@@ -15,12 +18,21 @@ namespace {
 // memory.
 constexpr int64_t kPanelWeights = 1 << 20;
 
+// The panels of a matrix whose layout packs it as a whole.
+struct Gathered {
+  explicit Gathered(int64_t rows) : missing_rows(rows) {}
+  std::once_flag begun;
+  QuantizedMatrix matrix;
+  std::atomic<int64_t> missing_rows;
+};
+
 // One matrix of the checkpoint and what each target does with it.
 struct MatrixWork {
   const Site* site;
   struct Use {
     const PackJob* job;
     const PlannedMatrix* matrix;
+    std::unique_ptr<Gathered> gathered = nullptr;  // where the layout packs whole matrices
   };
   std::vector<Use> uses;
 };
@@ -50,6 +62,27 @@ std::vector<float> reordered(std::span<const float> w, const Panel& panel, std::
   return out;
 }
 
+void write_parts(const MatrixWork::Use& use, int64_t row, const std::vector<std::vector<std::byte>>& parts) {
+  const PlannedMatrix& m = *use.matrix;
+  for (size_t i = 0; i < m.parts.size(); ++i)
+    if (!m.parts[i].is_constant())
+      use.job->writer->write(m.file_tensors[i], static_cast<uint64_t>(row) * m.parts[i].row_bytes, parts[i]);
+}
+
+// The thread that brings the last rows packs the matrix.
+void gather_panel(const MatrixWork::Use& use, int64_t row, const QuantizedMatrix& q) {
+  Gathered& g = *use.gathered;
+  std::call_once(g.begun, [&] { g.matrix = allocate(q.scheme, use.matrix->site.out, use.matrix->site.in); });
+  const auto place = [&](auto& whole, const auto& part) {
+    std::copy(part.begin(), part.end(), whole.begin() + row * static_cast<std::ptrdiff_t>(part.size()) / q.rows);
+  };
+  place(g.matrix.codes, q.codes);
+  for (size_t i = 0; i < q.params.size(); ++i) place(g.matrix.params[i].bytes, q.params[i].bytes);
+  if (g.missing_rows.fetch_sub(q.rows) != q.rows) return;
+  write_parts(use, 0, use.matrix->storage.layout->pack(g.matrix));
+  g.matrix = {};
+}
+
 void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w, const Quantizer& quantizer) {
   const PlannedMatrix& m = *use.matrix;
   const int64_t cols = m.site.in;
@@ -58,14 +91,15 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
     in_order = reordered(w, panel, m.source_row, cols);
     w = in_order;
   }
-  std::vector<std::vector<std::byte>> parts;
-  if (m.storage.layout)
-    parts = m.storage.layout->pack(quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, {}));
+  if (!m.storage.layout) {
+    write_parts(use, panel.begin, {to_bytes(m.storage.dense, w, m.site.name)});
+    return;
+  }
+  const QuantizedMatrix q = quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, {});
+  if (use.gathered)
+    gather_panel(use, panel.begin, q);
   else
-    parts = {to_bytes(m.storage.dense, w, m.site.name)};
-  for (size_t i = 0; i < m.parts.size(); ++i)
-    if (m.parts[i].row_bytes)
-      use.job->writer->write(m.file_tensors[i], static_cast<uint64_t>(panel.begin) * m.parts[i].row_bytes, parts[i]);
+    write_parts(use, panel.begin, m.storage.layout->pack(q));
 }
 
 void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& quantizer) {
@@ -76,6 +110,14 @@ void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& 
   source.read(*source.find(site.name), panel.begin, w);
   check_finite(w, site.name, panel.begin, site.in);
   for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w, quantizer);
+}
+
+void prepare_gathering(MatrixWork& work) {
+  for (MatrixWork::Use& use : work.uses) {
+    const Storage& storage = use.matrix->storage;
+    if (!storage.layout || !storage.layout->packs_whole_matrices()) continue;
+    use.gathered = std::make_unique<Gathered>(work.site->out);
+  }
 }
 
 void write_vectors(const TensorSource& source, const PackJob& job) {
@@ -108,9 +150,10 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
     }
 
   Progress progress("packing block", static_cast<int64_t>(blocks.size()));
-  for (const auto& block : blocks) {
+  for (auto& block : blocks) {
     std::vector<Panel> panels;
-    for (const MatrixWork& work : block) {
+    for (MatrixWork& work : block) {
+      prepare_gathering(work);
       const int64_t rows = std::max<int64_t>(1, kPanelWeights / work.site->in / a.head_dim) * a.head_dim;
       for (int64_t begin = 0; begin < work.site->out; begin += rows)
         panels.push_back({&work, begin, std::min(work.site->out, begin + rows)});

@@ -87,7 +87,7 @@ class Planner {
     }
     for (const LayoutTensor& part : m.parts) {
       m.file_tensors.push_back(add_tensor(base + part.suffix, part.type, part.shape, part.bytes));
-      if (part.row_bytes == 0) plan_.constants.push_back({m.file_tensors.back(), part.constant});
+      if (part.is_constant()) plan_.constants.push_back({m.file_tensors.back(), part.constant});
     }
     plan_.matrices.push_back(std::move(m));
   }

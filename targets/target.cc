@@ -1,5 +1,7 @@
 #include "targets/target.h"
 
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
 
 namespace kerf {
@@ -7,6 +9,17 @@ namespace kerf {
 std::string_view name_of(Provenance p) {
   return p == Provenance::measured ? "measured against the runtime" : "from source";
 }
+
+std::string StoredSite::module() const {
+  constexpr std::string_view suffix = ".weight";
+  return shape.name.ends_with(suffix) ? shape.name.substr(0, shape.name.size() - suffix.size()) : shape.name;
+}
+
+void Target::configure(nlohmann::ordered_json&, std::string_view, std::span<const StoredSite>) const {
+  fail(ErrorKind::internal, "the target {} has no config.json", name());
+}
+
+std::vector<CompanionFile> Target::companions(const nlohmann::ordered_json&) const { return {}; }
 
 const Target& find_target(std::string_view name) {
   std::string known;

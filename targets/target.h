@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -29,6 +30,25 @@ struct Storage {
   Dtype dense = Dtype::f32;  // when not
   /// Why this differs from what the scheme's name says, or what the runtime will do badly with it; "" when all is well.
   std::string remark;
+};
+
+/// One matrix of a repository and how it is stored there.
+struct StoredSite {
+  SiteShape shape;
+  Storage storage;
+  /// The checkpoint's name without ".weight": what configs list.
+  std::string module() const;
+};
+
+/// What a model card says of the files.
+struct HubCard {
+  std::string_view library, tag;  // front matter of the hub
+  std::string_view command;       // that runs the files; "{}" stands for the file or folder
+};
+
+/// A file that lies beside the weights.
+struct CompanionFile {
+  std::string name, text;
 };
 
 struct SchemeHelp {
@@ -59,6 +79,17 @@ class Target {
   /// What the runtime does between the products, for a model of this dtype.
   virtual Arithmetic arithmetic(Dtype model) const = 0;
   virtual Provenance provenance() const = 0;
+  virtual HubCard card() const = 0;
+
+  // Of targets that load repositories of the Hugging Face hub; Error internal for the others.
+
+  /// Completes the checkpoint's config.json: `quantization_config`, and what else the loader must find changed. `sites`
+  /// are all matrices, also those left in plain numbers. Error unsupported when the format cannot say how they are
+  /// stored.
+  virtual void configure(nlohmann::ordered_json& config, std::string_view scheme,
+                         std::span<const StoredSite> sites) const;
+  /// Files that the loader wants beside config.json, given the completed config.
+  virtual std::vector<CompanionFile> companions(const nlohmann::ordered_json& config) const;
 };
 
 std::span<const Target* const> all_targets();

@@ -76,6 +76,7 @@ class LlamaCppCpu final : public Target {
     return {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
   }
   Provenance provenance() const override { return Provenance::measured; }
+  HubCard card() const override { return {"gguf", "gguf", "llama-cli -m {}"}; }
 };
 
 }  // namespace

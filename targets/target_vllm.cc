@@ -4,8 +4,10 @@
 // arithmetic in the tests; vLLM's own kernels need a GPU and are known from source.
 // Source: vllm/model_executor/layers/quantization (compressed_tensors, utils/marlin_utils.py); compressed_tensors.
 #include <charconv>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "targets/compressed_tensors.h"
 #include "targets/target.h"
 
 namespace kerf {
@@ -103,6 +105,10 @@ class Vllm final : public Target {
     return {.stream = model, .attention = model, .fused_attention = true};
   }
   Provenance provenance() const override { return Provenance::from_source; }
+  HubCard card() const override { return {"transformers", "compressed-tensors", "vllm serve {}"}; }
+  void configure(nlohmann::ordered_json& config, std::string_view, std::span<const StoredSite> sites) const override {
+    config["quantization_config"] = compressed_tensors_config(sites);
+  }
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,14 +21,18 @@
 
 namespace kerf {
 
-/// One tensor of a model: plain numbers, or a matrix packed for a kernel.
+/// One tensor of a model: plain numbers, a matrix packed for a kernel, or one whose rows are decoded when asked for.
 struct StoredWeight {
   TensorInfo info;                   // under the checkpoint's name; of a packed matrix the shape [out, in], and F32
   std::string file_name;             // the name in the file: "blk.0.attn_q.weight"
   std::string type;                  // for people: "Q4_0", "BF16", "int4 g32 BF16"
+  std::string scheme;                // as the format's target calls it: "w4a16-g32"; "" of plain numbers
   std::span<const std::byte> bytes;  // of plain numbers
   const PackedGemm* gemm = nullptr;  // of a packed matrix
   PackedMatrix packed;
+  /// Of a packed matrix without a kernel of its own: row `row` of the file as the runtime dequantizes it, cols numbers.
+  /// Products are dense. Thread-safe.
+  std::function<void(int64_t row, std::span<float> out)> decode;
   std::vector<int64_t> file_row;  // row r of the checkpoint is row file_row[r] of the file; empty: the same
   uint64_t stored_bytes = 0;      // of everything that belongs to it
 };
@@ -64,7 +69,8 @@ struct BitsPerWeight {
 
 struct Artifact {
   std::filesystem::path path;
-  std::string format;  // "checkpoint", "compressed-tensors", "GGUF"
+  std::string format;  // "checkpoint", "GGUF", or as a stored format calls itself: "compressed-tensors"
+  std::string target;  // that loads it (targets/target.h); "" of a checkpoint
   Architecture architecture;
   Arithmetic arithmetic;       // of the runtime that the format is made for; float32 for checkpoints
   bool gguf_rounding = false;  // activations meet F16 and BF16 weights in the weight's type

@@ -61,6 +61,7 @@ StoredWeight stored(const StoredTensor& t, std::string checkpoint_name, std::str
   StoredWeight w{.info = {.name = std::move(checkpoint_name), .shape = t.shape},
                  .file_name = t.name,
                  .type = t.type,
+                 .scheme = t.type,
                  .stored_bytes = t.bytes.size()};
   if (const auto plain = dtype_from_name(t.type)) {
     w.info.dtype = *plain;
@@ -150,7 +151,10 @@ TokenizerSpec gguf_tokenizer(const Reader& r) {
 
 Artifact open_gguf_artifact(const std::filesystem::path& file) {
   std::unique_ptr<Reader> reader = find_container("gguf").open(file);
-  Artifact a{.path = file, .format = "GGUF", .architecture = describe_architecture(config_of(*reader))};
+  Artifact a{.path = file,
+             .format = "GGUF",
+             .target = "llama.cpp-cpu",
+             .architecture = describe_architecture(config_of(*reader))};
   // Every layer has tensors of its own, so a count past theirs is a lie that would be walked for a long time.
   if (a.architecture.layers > static_cast<int64_t>(reader->tensors().size()))
     fail(ErrorKind::bad_input, "{}: block_count is {}, and the file has {} tensors", file.string(),

@@ -1,11 +1,12 @@
-// Checkpoints as on the Hugging Face hub: full precision, or compressed-tensors "pack-quantized".
+// Checkpoints as on the Hugging Face hub: full precision, or quantized in one of the stored formats.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "core/checked.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "formats/layout.h"
+#include "targets/target.h"
 #include "verify/artifact.h"
+#include "verify/stored.h"
 
 namespace kerf {
 namespace {
@@ -28,67 +29,39 @@ StoredWeight plain(const StoredTensor& t, const std::string& file) {
           .stored_bytes = t.bytes.size()};
 }
 
-// The parts of one packed matrix, whose names begin with `module`.
-StoredWeight packed(const Reader& r, const std::string& module, const std::string& file, Dtype compute) {
-  const StoredTensor* codes = r.find(module + ".weight_packed");
-  const StoredTensor* scales = r.find(module + ".weight_scale");
-  const StoredTensor* shape = r.find(module + ".weight_shape");
-  const auto damaged = [&](const std::string& what) {
-    fail(ErrorKind::bad_input, "{}: {} is not a pack-quantized matrix: {}", file, module, what);
-  };
-  if (!codes || !scales || !shape) damaged("weight_packed, weight_scale and weight_shape belong together");
-  if (r.find(module + ".weight_zero_point") || r.find(module + ".weight_g_idx"))
-    fail(ErrorKind::unsupported, "{}: {} has zero points or a group order, which kerf does not compute yet", file,
-         module);
-  int64_t size[2] = {0, 0};
-  if (shape->type != "I64" || shape->bytes.size() != sizeof size) damaged("weight_shape is not two I64");
-  std::memcpy(size, shape->bytes.data(), sizeof size);
-  const auto scale_dtype = dtype_from_name(scales->type);
-  if (codes->type != "I32" || codes->shape.size() != 2 || scales->shape.size() != 2)
-    damaged("its parts have other types");
-  if (!scale_dtype || (*scale_dtype != Dtype::f32 && *scale_dtype != Dtype::f16 && *scale_dtype != Dtype::bf16))
-    damaged("its scales are " + scales->type + ", not F32, F16 or BF16");
-  const int64_t rows = codes->shape[0], words = codes->shape[1], groups = scales->shape[1];
-  if (size[0] != rows || scales->shape[0] != rows || size[1] < 1 || rows < 1 || groups < 1 || size[1] % groups != 0)
-    damaged(fmt::format("[{}, {}] weights, [{}, {}] words and [{}, {}] scales do not fit together", size[0], size[1],
-                        rows, words, scales->shape[0], groups));
-  int bits = 0;
-  for (int b : {4, 8})
-    if (words == ceil_div(checked_mul<int64_t>(size[1], b, module), int64_t{32})) bits = b;
-  if (bits == 0) damaged(fmt::format("{} words hold a row of {} weights at neither 4 nor 8 bits", words, size[1]));
-  StoredWeight w{.info = {.name = module + ".weight", .dtype = Dtype::f32, .shape = {size[0], size[1]}},
-                 .file_name = module + ".weight",
-                 .gemm = &find_gemm(bits == 4 ? "ct-int4" : "ct-int8"),
-                 .stored_bytes = codes->bytes.size() + scales->bytes.size() + shape->bytes.size()};
-  w.type = fmt::format("int{} g{} {}", bits, size[1] / groups, scales->type);
-  w.packed = {.rows = rows,
-              .cols = size[1],
-              .codes = codes->bytes.data(),
-              .code_stride = words * 4,
-              .scales = scales->bytes.data(),
-              .scale_stride = bytes_of(*scale_dtype, groups),
-              .scale_dtype = *scale_dtype,
-              .bits = bits,
-              .group = size[1] / groups,
-              .compute = compute};
-  return w;
+// The formats that the quantization_config announces.
+std::vector<const StoredFormat*> formats_of(const QuantizedRepository& r) {
+  std::vector<const StoredFormat*> formats;
+  std::string known;
+  for (const StoredFormat* f : all_storeds()) {
+    if (f->recognises(r)) formats.push_back(f);
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", f->name);
+  }
+  if (formats.empty())
+    fail(ErrorKind::unsupported, "{}: kerf does not read the quantization \"{}\"; it knows {}", r.config_file,
+         fmt::format("{}{}{}", r.text("quant_method"), r.text("format").empty() ? "" : " ", r.text("format")), known);
+  return formats;
 }
 
-// Error unless the quantization is one that the packed kernels compute.
-void check_quantization(const json& q, const std::string& file) {
-  const auto text = [&](const char* key) {
-    return q.contains(key) && q[key].is_string() ? q[key].get<std::string>() : "";
-  };
-  if (!q.is_object() || text("quant_method") != "compressed-tensors")
-    fail(ErrorKind::unsupported, "{}: quantization_config says \"{}\"; kerf reads compressed-tensors here", file,
-         q.is_object() ? text("quant_method") : q.dump());
-  if (text("format") != "pack-quantized")
-    fail(ErrorKind::unsupported,
-         "{}: the compressed-tensors format \"{}\" is not supported yet; kerf reads pack-quantized", file,
-         text("format"));
+std::vector<StoredWeight> quantized(const QuantizedRepository& r, std::span<const StoredFormat* const> formats) {
+  std::vector<StoredWeight> weights;
+  for (const StoredTensor& t : r.reader.tensors()) {
+    const auto owner =
+        std::find_if(formats.begin(), formats.end(), [&](const StoredFormat* f) { return f->owns(r, t); });
+    if (owner == formats.end())
+      weights.push_back(plain(t, r.reader.path().string()));
+    else if (auto w = (*owner)->weight(r, t))
+      weights.push_back(std::move(*w));
+  }
+  return weights;
 }
 
 }  // namespace
+
+std::string QuantizedRepository::text(const char* key) const {
+  const auto at = quantization.find(key);
+  return at != quantization.end() && at->is_string() ? at->get<std::string>() : "";
+}
 
 Artifact open_huggingface_artifact(const fs::path& path) {
   const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
@@ -101,23 +74,20 @@ Artifact open_huggingface_artifact(const fs::path& path) {
   const json config = read_json(config_file);
   Artifact a{.path = path, .format = "checkpoint", .architecture = describe_architecture(config)};
   std::unique_ptr<Reader> reader = find_container("safetensors").open(path);
-  const std::string file = reader->path().string();
   std::vector<StoredWeight> weights;
   const auto quantization = config.find("quantization_config");
-  if (quantization != config.end() && !quantization->is_null()) {
-    check_quantization(*quantization, config_file.string());
-    a.format = "compressed-tensors";
-    a.arithmetic = {.stream = a.architecture.dtype, .attention = a.architecture.dtype, .fused_attention = true};
-  }
-  for (const StoredTensor& t : reader->tensors()) {
-    if (a.format == "checkpoint") {
-      weights.push_back(plain(t, file));
-      continue;
-    }
-    if (t.name.ends_with(".weight_packed"))
-      weights.push_back(packed(*reader, t.name.substr(0, t.name.size() - 14), file, a.arithmetic.stream));
-    else if (!t.name.ends_with(".weight_scale") && !t.name.ends_with(".weight_shape"))
-      weights.push_back(plain(t, file));
+  if (quantization == config.end() || quantization->is_null()) {
+    for (const StoredTensor& t : reader->tensors()) weights.push_back(plain(t, reader->path().string()));
+  } else {
+    if (!quantization->is_object())
+      fail(ErrorKind::bad_input, "{}: quantization_config is {}, not an object", config_file.string(),
+           quantization->dump());
+    const QuantizedRepository repository{*reader, *quantization, config_file.string(), a.architecture.dtype};
+    const auto formats = formats_of(repository);
+    a.format = formats[0]->family;
+    a.target = formats[0]->target;
+    a.arithmetic = find_target(a.target).arithmetic(a.architecture.dtype);
+    weights = quantized(repository, formats);
   }
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += fs::file_size(f);

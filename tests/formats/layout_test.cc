@@ -26,7 +26,7 @@ std::vector<std::vector<std::byte>> whole(const Layout& layout, const QuantizedM
   auto packed = layout.pack(q);
   const auto plan = layout.plan(q.scheme, q.rows, q.cols);
   for (size_t i = 0; i < plan.size(); ++i)
-    if (plan[i].row_bytes == 0) packed[i] = plan[i].constant;
+    if (plan[i].is_constant()) packed[i] = plan[i].constant;
   return packed;
 }
 
@@ -56,6 +56,7 @@ TEST_P(EveryLayout, UnpackInvertsPackBitForBit) {
 
 TEST_P(EveryLayout, PackingRowsApartGivesTheSameBytes) {
   const Layout& layout = *GetParam();
+  if (layout.packs_whole_matrices()) GTEST_SKIP() << "rows have no bytes of their own";
   for (const Scheme& s : layout.examples()) {
     const int64_t rows = 5, cols = 96;
     if (layout.refuses(s, rows, cols)) continue;

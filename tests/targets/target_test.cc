@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "core/error.h"
+#include "targets/compressed_tensors.h"
 
 namespace kerf {
 namespace {
@@ -72,6 +74,32 @@ TEST(Vllm, LeavesTheVocabularyInTheModelsType) {
       find_target("vllm").storage("w4a16-g32", {.role = "token_embd", .name = "e", .out = 512, .in = 64}, Dtype::bf16);
   EXPECT_FALSE(s.layout);
   EXPECT_EQ(s.dense, Dtype::bf16);
+}
+
+StoredSite packed_site(const std::string& module, const Scheme& scheme) {
+  return {{.role = "attn_q", .name = module + ".weight", .out = 64, .in = 256},
+          {.layout = &find_layout("ct-pack"), .scheme = scheme}};
+}
+
+TEST(CompressedTensorsConfig, ListsWhatDiffersByNameAndIgnoresWhatIsDense) {
+  const Scheme four = symmetric_int(4, 32, Dtype::bf16), eight = symmetric_int(8, 0, Dtype::bf16);
+  const StoredSite sites[] = {{{.role = "token_embd", .name = "model.embed.weight"}, {.dense = Dtype::bf16}},
+                              {{.role = "output", .name = "lm_head.weight"}, {.dense = Dtype::bf16}},
+                              packed_site("a", eight),
+                              packed_site("b", four),
+                              packed_site("c", four),
+                              {{.role = "attn_q", .name = "d.weight"}, {.dense = Dtype::bf16}}};
+  const auto config = compressed_tensors_config(sites);
+  EXPECT_EQ(config["format"], "pack-quantized");
+  EXPECT_EQ(config["ignore"], nlohmann::ordered_json({"lm_head", "d"}));
+  ASSERT_EQ(config["config_groups"].size(), 2u);
+  const auto& eights = config["config_groups"]["group_0"];
+  EXPECT_EQ(eights["targets"], nlohmann::ordered_json({"a"}));
+  EXPECT_EQ(eights["weights"]["num_bits"], 8);
+  EXPECT_EQ(eights["weights"]["strategy"], "channel");
+  const auto& fours = config["config_groups"]["group_1"];
+  EXPECT_EQ(fours["targets"], nlohmann::ordered_json({"Linear"}));
+  EXPECT_EQ(fours["weights"]["group_size"], 32);
 }
 
 }  // namespace

@@ -74,6 +74,10 @@ void decode_file_row(const StoredWeight& w, int64_t row, std::span<float> out) {
     w.gemm->dequantize(w.packed, row, out.data());
     return;
   }
+  if (w.decode) {
+    w.decode(row, out);
+    return;
+  }
   const auto row_bytes = static_cast<size_t>(bytes_of(w.info.dtype, w.info.cols()));
   to_f32(w.info.dtype, w.bytes.subspan(static_cast<size_t>(row) * row_bytes, row_bytes), out);
 }
@@ -105,7 +109,7 @@ void StoredWeights::read(const TensorInfo& info, int64_t row_begin, std::span<fl
   for (size_t done = 0; done < out.size(); done += cols, ++row_begin)
     decode_file_row(*w, w->file_row.empty() ? row_begin : w->file_row[static_cast<size_t>(row_begin)],
                     out.subspan(done, cols));
-  if (!w->gemm && w->file_row.empty() && info.shape.size() > 1) {
+  if (!w->gemm && !w->decode && w->file_row.empty() && info.shape.size() > 1) {
     const auto row_bytes = static_cast<size_t>(bytes_of(info.dtype, info.cols()));
     const size_t rows = out.size() / cols;
     reader_->release(w->bytes.subspan((static_cast<size_t>(row_begin) - rows) * row_bytes, rows * row_bytes));

@@ -1,0 +1,92 @@
+// Keys that only newer readers know are left out: their absence means the default, and older readers refuse keys that
+// they do not know.
+// Source: compressed_tensors, quantization/quant_config.py, quant_scheme.py, quant_args.py.
+#include "targets/compressed_tensors.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace kerf {
+namespace {
+using nlohmann::ordered_json;
+
+// Matrices that one config group describes.
+struct Group {
+  const Storage* storage;
+  std::vector<std::string> modules = {};
+};
+
+std::string_view format_of(const Storage& s) {
+  if (s.layout->name() == "ct-pack") return "pack-quantized";
+  fail(ErrorKind::internal, "compressed-tensors has no format for the layout {}", s.layout->name());
+}
+
+ordered_json weights_of(const Scheme& s) {
+  const int64_t group = s.levels[0].block.cols;
+  return {{"num_bits", s.bits},
+          {"type", "int"},
+          {"symmetric", s.levels.size() == 1},
+          {"strategy", group ? "group" : "channel"},
+          {"group_size", group ? ordered_json(group) : ordered_json(nullptr)},
+          {"block_structure", nullptr},
+          {"dynamic", false},
+          {"actorder", nullptr},
+          {"observer", "minmax"},
+          {"observer_kwargs", ordered_json::object()}};
+}
+
+std::vector<Group> groups_of(std::span<const StoredSite> sites) {
+  std::vector<Group> groups;
+  for (const StoredSite& site : sites) {
+    if (!site.storage.layout) continue;
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
+      return g.storage->layout == site.storage.layout && g.storage->scheme == site.storage.scheme;
+    });
+    Group& group = same == groups.end() ? groups.emplace_back(Group{&site.storage}) : *same;
+    group.modules.push_back(site.module());
+  }
+  return groups;
+}
+
+// The head is a Linear that nobody quantizes unless told to, so it is named even where it is tied to the embedding. The
+// embedding is none.
+ordered_json ignored(std::span<const StoredSite> sites) {
+  ordered_json names = ordered_json::array();
+  bool head = false;
+  for (const StoredSite& site : sites) {
+    if (site.shape.role == "output") head = true;
+    if (!site.storage.layout && site.shape.role != "token_embd") names.push_back(site.module());
+  }
+  if (!head) names.push_back("lm_head");
+  return names;
+}
+
+}  // namespace
+
+ordered_json compressed_tensors_config(std::span<const StoredSite> sites) {
+  const std::vector<Group> groups = groups_of(sites);
+  if (groups.empty()) fail(ErrorKind::internal, "nothing is packed, so there is nothing to describe");
+  const auto most = std::max_element(
+      groups.begin(), groups.end(), [](const Group& a, const Group& b) { return a.modules.size() < b.modules.size(); });
+  std::string_view format = format_of(*most->storage);
+  ordered_json described = ordered_json::object();
+  for (auto g = groups.begin(); g != groups.end(); ++g) {
+    const ordered_json targets = g == most ? ordered_json{"Linear"} : ordered_json(g->modules);
+    ordered_json entry = {{"targets", targets},
+                          {"weights", weights_of(g->storage->scheme)},
+                          {"input_activations", nullptr},
+                          {"output_activations", nullptr}};
+    if (format_of(*g->storage) != format_of(*most->storage)) format = "mixed-precision";
+    described[fmt::format("group_{}", described.size())] = std::move(entry);
+  }
+  if (format == "mixed-precision")
+    for (auto g = groups.begin(); g != groups.end(); ++g)
+      described[fmt::format("group_{}", g - groups.begin())]["format"] = format_of(*g->storage);
+  return {{"quant_method", "compressed-tensors"}, {"format", format},           {"quantization_status", "compressed"},
+          {"global_compression_ratio", nullptr},  {"kv_cache_scheme", nullptr}, {"ignore", ignored(sites)},
+          {"config_groups", std::move(described)}};
+}
+
+}  // namespace kerf
