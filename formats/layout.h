@@ -41,7 +41,7 @@ class Layout {
   virtual std::vector<LayoutTensor> plan(const Scheme&, int64_t rows, int64_t cols) const = 0;
   /// True when a row has no bytes of its own (formats that pack along the inputs, outputs side by side): pack() then
   /// takes whole matrices only.
-  virtual bool packs_whole_matrices() const { return false; }
+  virtual bool packs_whole_matrices(const Scheme&) const { return false; }
   /// The bytes of each planned tensor for the rows of q, which may be some of the matrix; empty for a constant.
   virtual std::vector<std::vector<std::byte>> pack(const QuantizedMatrix& q) const = 0;
   /// The reverse, for whole rows. Error bad_input when the bytes are not as many as the shape needs.

@@ -1,16 +1,22 @@
-// compressed-tensors "pack-quantized", symmetric, 4 or 8 bits: unsigned codes q + 2^(bits-1) in int32 words along the
-// input, least significant bits first; each row begins a new word and its last word is padded with zero bits.
+// compressed-tensors "pack-quantized", 2 to 8 bits: unsigned codes q + 2^(bits-1) as a dense stream (bitstream.h) along
+// the input; each row begins a new word and its last word is padded with zero bits.
 //   weight_packed I32 [out, ceil(in * bits / 32)], weight_scale [out, groups], weight_shape I64 [2] = out, in
-// Source: compressed_tensors, compressors/pack_quantized (the 4- and 8-bit form is the same in all its versions).
+//   asymmetric: weight_zero_point I32 [ceil(out * bits / 32), groups], a stream along the outputs
+// Releases of compressed-tensors up to 0.16.0 left the bits of a word free that no whole code fits in: with 3, 5, 6 and
+// 7 bits their files are others than these.
+// Source: compressed_tensors, compressors/pack_quantized.
+#include <algorithm>
 #include <cstring>
 
 #include "core/checked.h"
+#include "formats/bitstream.h"
 #include "formats/layout.h"
 
 namespace kerf {
 namespace {
 
-int64_t words_per_row(int bits, int64_t cols) { return ceil_div(cols * bits, int64_t{32}); }
+bool symmetric(const Scheme& s) { return s.levels.size() == 1; }
+
 int64_t groups_per_row(const Scheme& s, int64_t cols) {
   const int64_t group = s.levels[0].block.cols;
   return group == 0 ? 1 : cols / group;
@@ -22,15 +28,18 @@ class CtPack final : public Layout {
 
   std::vector<Scheme> examples() const override {
     std::vector<Scheme> all;
-    for (int bits : {4, 8})
+    for (int bits = 2; bits <= 8; ++bits)
       for (int64_t group : {int64_t{0}, int64_t{4}, int64_t{32}})
-        for (Dtype scale : {Dtype::f32, Dtype::f16, Dtype::bf16}) all.push_back(symmetric_int(bits, group, scale));
+        for (Dtype scale : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+          all.push_back(symmetric_int(bits, group, scale));
+          all.push_back(asymmetric_int(bits, group, scale));
+        }
     return all;
   }
 
   std::optional<std::string> refuses(const Scheme& s, int64_t, int64_t cols) const override {
-    if (s.grid != "int" || s.levels.size() != 1 || (s.bits != 4 && s.bits != 8))
-      return fmt::format("pack-quantized holds symmetric integers of 4 or 8 bits here, not {}", describe(s));
+    if (s.grid != "int" || s.bits < 2 || s.bits > 8 || s.levels.empty() || s.levels.size() > 2)
+      return fmt::format("pack-quantized holds integers of 2 to 8 bits, not {}", describe(s));
     const int64_t group = s.levels[0].block.cols;
     if (group != 0 && cols % group != 0)
       return fmt::format(
@@ -40,68 +49,81 @@ class CtPack final : public Layout {
   }
 
   std::vector<LayoutTensor> plan(const Scheme& s, int64_t rows, int64_t cols) const override {
-    const int64_t words = words_per_row(s.bits, cols), groups = groups_per_row(s, cols);
+    const int64_t words = stream_words(cols, s.bits), groups = groups_per_row(s, cols);
     const Dtype scale = s.levels[0].stored;
-    const uint64_t packed_row = static_cast<uint64_t>(words) * 4;
-    const uint64_t scale_row = static_cast<uint64_t>(bytes_of(scale, groups));
     const int64_t shape[] = {rows, cols};
     std::vector<std::byte> shape_bytes(sizeof shape);
     std::memcpy(shape_bytes.data(), shape, sizeof shape);
-    return {{.suffix = "weight_packed",
-             .type = "I32",
-             .shape = {rows, words},
-             .bytes = packed_row * static_cast<uint64_t>(rows),
-             .row_bytes = packed_row},
-            {.suffix = "weight_scale",
-             .type = std::string(name_of(scale)),
-             .shape = {rows, groups},
-             .bytes = scale_row * static_cast<uint64_t>(rows),
-             .row_bytes = scale_row},
-            {.suffix = "weight_shape", .type = "I64", .shape = {2}, .bytes = sizeof shape, .constant = shape_bytes}};
+    std::vector<LayoutTensor> tensors = {
+        rows_tensor(s, "weight_packed", "I32", rows, words, words * 4),
+        rows_tensor(s, "weight_scale", name_of(scale), rows, groups, bytes_of(scale, groups)),
+        {.suffix = "weight_shape", .type = "I64", .shape = {2}, .bytes = sizeof shape, .constant = shape_bytes}};
+    if (!symmetric(s)) {
+      const int64_t height = stream_words(rows, s.bits);
+      tensors.push_back({.suffix = "weight_zero_point",
+                         .type = "I32",
+                         .shape = {height, groups},
+                         .bytes = static_cast<uint64_t>(height * groups) * 4});
+    }
+    return tensors;
   }
+
+  bool packs_whole_matrices(const Scheme& s) const override { return !symmetric(s); }  // zero points share words
 
   std::vector<std::vector<std::byte>> pack(const QuantizedMatrix& q) const override {
     const int bits = q.scheme.bits;
-    const int64_t row_bytes = words_per_row(bits, q.cols) * 4;
-    std::vector<std::byte> packed(static_cast<size_t>(q.rows * row_bytes));
+    const int64_t words = stream_words(q.cols, bits), groups = q.params[0].cols;
+    std::vector<std::byte> packed(static_cast<size_t>(q.rows * words) * 4);
+    std::vector<uint32_t> row(static_cast<size_t>(words));
     for (int64_t r = 0; r < q.rows; ++r) {
-      const uint8_t* codes = q.code_row(r).data();
-      std::byte* out = packed.data() + r * row_bytes;
-      if (bits == 8) {
-        std::memcpy(out, codes, static_cast<size_t>(q.cols));
-        continue;
-      }
-      for (int64_t i = 0; i + 1 < q.cols; i += 2) out[i / 2] = static_cast<std::byte>(codes[i] | (codes[i + 1] << 4));
-      if (q.cols % 2) out[q.cols / 2] = static_cast<std::byte>(codes[q.cols - 1]);
+      pack_stream(q.code_row(r).data(), q.cols, bits, row.data());
+      std::memcpy(packed.data() + r * words * 4, row.data(), row.size() * 4);
     }
-    return {std::move(packed), q.params[0].bytes, {}};
+    std::vector<std::vector<std::byte>> parts = {std::move(packed), q.params[0].bytes, {}};
+    if (!symmetric(q.scheme)) {
+      std::vector<std::byte> by_group(q.params[1].bytes.size());
+      transpose_bytes(q.params[1].bytes.data(), q.rows, groups, 1, by_group.data());
+      parts.emplace_back(static_cast<size_t>(stream_words(q.rows, bits) * groups) * 4);
+      pack_columns(reinterpret_cast<const uint8_t*>(by_group.data()), groups, q.rows, bits, parts.back().data());
+    }
+    return parts;
   }
 
   QuantizedMatrix unpack(const Scheme& s, int64_t rows, int64_t cols,
                          std::span<const std::span<const std::byte>> tensors) const override {
-    QuantizedMatrix q = allocate(s, rows, cols);
-    const int64_t row_bytes = words_per_row(s.bits, cols) * 4;
-    int64_t shape[2] = {0, 0};
-    if (tensors.size() != 3 || tensors[0].size() != static_cast<size_t>(rows * row_bytes) ||
-        tensors[1].size() != q.params[0].bytes.size() || tensors[2].size() != sizeof shape)
+    const std::vector<LayoutTensor> expected = plan(s, rows, cols);
+    if (tensors.size() != expected.size() ||
+        !std::equal(tensors.begin(), tensors.end(), expected.begin(),
+                    [](const auto& t, const LayoutTensor& e) { return t.size() == e.bytes; }))
       fail(ErrorKind::bad_input, "the packed tensors are not as long as a [{}, {}] matrix of {} needs", rows, cols,
            describe(s));
-    std::memcpy(shape, tensors[2].data(), sizeof shape);
-    if (shape[0] != rows || shape[1] != cols)
-      fail(ErrorKind::bad_input, "weight_shape says [{}, {}] where [{}, {}] was expected", shape[0], shape[1], rows,
-           cols);
+    if (!std::equal(tensors[2].begin(), tensors[2].end(), expected[2].constant.begin()))
+      fail(ErrorKind::bad_input, "weight_shape does not say [{}, {}]", rows, cols);
+    QuantizedMatrix q = allocate(s, rows, cols);
+    const int64_t words = stream_words(cols, s.bits), groups = q.params[0].cols;
     std::memcpy(q.params[0].bytes.data(), tensors[1].data(), tensors[1].size());
-    const int per_byte = 8 / s.bits;
-    const unsigned mask = (1u << s.bits) - 1;
+    std::vector<uint32_t> row(static_cast<size_t>(words));
     for (int64_t r = 0; r < rows; ++r) {
-      const std::byte* in = tensors[0].data() + r * row_bytes;
-      for (int64_t i = 0; i < cols; ++i) {
-        const unsigned shift = static_cast<unsigned>(i % per_byte * s.bits);
-        q.codes[static_cast<size_t>(r * cols + i)] =
-            static_cast<uint8_t>(std::to_integer<unsigned>(in[i / per_byte]) >> shift & mask);
-      }
+      std::memcpy(row.data(), tensors[0].data() + r * words * 4, row.size() * 4);
+      unpack_stream(row.data(), cols, s.bits, q.code_row(r).data());
+    }
+    if (!symmetric(s)) {
+      std::vector<std::byte> by_group(q.params[1].bytes.size());
+      unpack_columns(tensors[3].data(), groups, rows, s.bits, reinterpret_cast<uint8_t*>(by_group.data()));
+      transpose_bytes(by_group.data(), groups, rows, 1, q.params[1].bytes.data());
     }
     return q;
+  }
+
+ private:
+  // Row after row, where rows have bytes of their own.
+  LayoutTensor rows_tensor(const Scheme& s, const char* suffix, std::string_view type, int64_t rows, int64_t width,
+                           int64_t row_bytes) const {
+    return {.suffix = suffix,
+            .type = std::string(type),
+            .shape = {rows, width},
+            .bytes = static_cast<uint64_t>(row_bytes * rows),
+            .row_bytes = packs_whole_matrices(s) ? 0 : static_cast<uint64_t>(row_bytes)};
   }
 };
 

@@ -46,6 +46,14 @@ BlockParams read_params(const QuantizedMatrix& q) {
   return p;
 }
 
+// The same numbers the other way round, scale * (code - zero) = -scale * ((top - code) - (top - zero)), where a zero
+// point is below what may be stored.
+void raise_zero(const Scheme& s, float* scale, float* zero) {
+  if (*zero >= static_cast<float>(s.levels[1].lowest)) return;
+  *scale = -*scale;
+  *zero = top_code(s) - *zero;
+}
+
 class IntGrid final : public Grid {
  public:
   std::string_view name() const override { return "int"; }
@@ -65,6 +73,7 @@ class IntGrid final : public Grid {
       const Level& zero = s.levels[1];
       if (!zero.offset || zero.stored != Dtype::u8 || zero.block != scale.block)
         refuse("zero points are integers that cover what the scales cover");
+      if (2 * zero.lowest > top_code(s)) refuse("at least the upper half of the codes can be zero points");
     }
   }
 
@@ -83,6 +92,8 @@ class IntGrid final : public Grid {
         fail(ErrorKind::numerical,
              "row {}: a group scale of these weights is too large for {}; store scales as BF16 or F32",
              static_cast<int64_t>(i) / shape.cols, name_of(q.params[0].stored));
+    if (!symmetric(q.scheme))
+      for (size_t i = 0; i < n; ++i) raise_zero(q.scheme, &found.scales[i], &found.zeros[i]);
     from_f32(q.params[0].stored, found.scales, q.params[0].bytes);
     if (symmetric(q.scheme)) return;
     for (size_t i = 0; i < n; ++i) q.params[1].bytes[i] = static_cast<std::byte>(static_cast<int>(found.zeros[i]));
@@ -108,9 +119,11 @@ class IntGrid final : public Grid {
   }
 
   Effective project(const Scheme& s, Effective wanted) const override {
-    const float scale = round_to(s.levels[0].stored, wanted.scale);
+    float scale = round_to(s.levels[0].stored, wanted.scale);
     if (symmetric(s)) return {scale, symmetric_zero(s)};
-    return {scale, std::clamp(std::nearbyint(wanted.offset), 0.0f, top_code(s))};
+    float zero = std::clamp(std::nearbyint(wanted.offset), 0.0f, top_code(s));
+    raise_zero(s, &scale, &zero);
+    return {scale, zero};
   }
 
   uint32_t nearest(const Scheme& s, Effective e, float x) const override {

@@ -18,9 +18,9 @@ Scheme symmetric_int(int bits, int64_t group, Dtype scale) {
   return {.grid = "int", .bits = bits, .levels = {{.block = {1, group}, .stored = scale}}};
 }
 
-Scheme asymmetric_int(int bits, int64_t group, Dtype scale) {
+Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest) {
   Scheme s = symmetric_int(bits, group, scale);
-  s.levels.push_back({.block = {1, group}, .stored = Dtype::u8, .offset = true});
+  s.levels.push_back({.block = {1, group}, .stored = Dtype::u8, .offset = true, .lowest = lowest});
   return s;
 }
 
@@ -29,6 +29,7 @@ std::string describe(const Scheme& s) {
   for (const Level& level : s.levels) {
     if (level.offset) {
       text += " asymmetric";
+      if (level.lowest > 0) text += fmt::format(" (zero points from {})", level.lowest);
       continue;
     }
     text += level.block.cols == 0 ? std::string(" channel") : fmt::format(" g{}", level.block.cols);

@@ -21,6 +21,7 @@ struct Level {
   Block block;
   Dtype stored = Dtype::f16;
   bool offset = false;
+  uint8_t lowest = 0;  // of an offset in U8: the smallest that may be stored
   bool operator==(const Level&) const = default;
 };
 
@@ -35,8 +36,8 @@ struct Scheme {
 
 /// Symmetric integers: value = scale * (code - 2^(bits-1)), one scale per `group` weights of a row (0: one per row).
 Scheme symmetric_int(int bits, int64_t group, Dtype scale);
-/// Asymmetric integers: value = scale * (code - zero), with zero in 0 ... 2^bits-1 stored as U8 beside each scale.
-Scheme asymmetric_int(int bits, int64_t group, Dtype scale);
+/// Asymmetric integers: value = scale * (code - zero), with zero in lowest ... 2^bits-1 stored as U8 beside each scale.
+Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest = 0);
 
 /// "int4 g32 F16", "int4 asymmetric channel BF16": for people.
 std::string describe(const Scheme&);

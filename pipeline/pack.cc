@@ -115,7 +115,7 @@ void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& 
 void prepare_gathering(MatrixWork& work) {
   for (MatrixWork::Use& use : work.uses) {
     const Storage& storage = use.matrix->storage;
-    if (!storage.layout || !storage.layout->packs_whole_matrices()) continue;
+    if (!storage.layout || !storage.layout->packs_whole_matrices(storage.scheme)) continue;
     use.gathered = std::make_unique<Gathered>(work.site->out);
   }
 }

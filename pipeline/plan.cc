@@ -1,5 +1,6 @@
 #include "pipeline/plan.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/checked.h"
@@ -70,7 +71,8 @@ class Planner {
     m.storage = plan_.choice.target->storage(plan_.choice.scheme, shape, a_.dtype);
     if (!m.storage.remark.empty()) {
       if (strict_) fail(ErrorKind::unsupported, "{} (refused because of --strict)", m.storage.remark);
-      plan_.remarks.push_back(m.storage.remark);
+      if (std::find(plan_.remarks.begin(), plan_.remarks.end(), m.storage.remark) == plan_.remarks.end())
+        plan_.remarks.push_back(m.storage.remark);
     }
     m.source_row = row_order(site.name, site.layer, site.out);
     const std::string stem = file_name(site.name, site.layer);

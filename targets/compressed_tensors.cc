@@ -12,6 +12,9 @@ namespace kerf {
 namespace {
 using nlohmann::ordered_json;
 
+// The release whose bytes these are: since 0.17.0 "pack-quantized" is a dense stream of bits.
+constexpr std::string_view kVersion = "0.17.0";
+
 // Matrices that one config group describes.
 struct Group {
   const Storage* storage;

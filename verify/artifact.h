@@ -13,6 +13,7 @@
 
 #include "core/tensor.h"
 #include "formats/container.h"
+#include "grids/scheme.h"
 #include "kernels/arithmetic.h"
 #include "kernels/gemm.h"
 #include "model/architecture.h"
@@ -35,6 +36,9 @@ struct StoredWeight {
   std::function<void(int64_t row, std::span<float> out)> decode;
   std::vector<int64_t> file_row;  // row r of the checkpoint is row file_row[r] of the file; empty: the same
   uint64_t stored_bytes = 0;      // of everything that belongs to it
+  /// The layout of formats/ that would write these bytes and the numbers they hold; "" when none does.
+  std::string layout;
+  Scheme numbers = {};
 };
 
 /// Decoded weights by their checkpoint names.

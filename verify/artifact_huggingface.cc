@@ -58,6 +58,13 @@ std::vector<StoredWeight> quantized(const QuantizedRepository& r, std::span<cons
 
 }  // namespace
 
+StoredWeight packed_weight(const std::string& module, int64_t out, int64_t in) {
+  StoredWeight w;
+  w.info.name = w.file_name = module + ".weight";
+  w.info.shape = {out, in};
+  return w;
+}
+
 std::string QuantizedRepository::text(const char* key) const {
   const auto at = quantization.find(key);
   return at != quantization.end() && at->is_string() ? at->get<std::string>() : "";

@@ -45,4 +45,7 @@ struct StoredFormat {
 
 std::span<const StoredFormat* const> all_storeds();
 
+/// A StoredWeight with the names and the shape of a packed module's matrix, the rest to be filled in.
+StoredWeight packed_weight(const std::string& module, int64_t out, int64_t in);
+
 }  // namespace kerf

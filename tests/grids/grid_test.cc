@@ -51,6 +51,26 @@ QuantizedMatrix quantized(const Scheme& s, std::span<const float> w, int64_t row
   return q;
 }
 
+TEST(IntGrid, AZeroPointThatMayNotBeStoredIsTurnedRoundWithoutLoss) {
+  auto w = normal(8 * 32, 5);
+  for (size_t i = 0; i < w.size() / 2; ++i) w[i] = std::abs(w[i]);  // zero points of 0
+  for (int bits : {2, 3, 4, 8}) {
+    const QuantizedMatrix any = quantized(asymmetric_int(bits, 32, Dtype::f16), w, 8, 32);
+    const QuantizedMatrix from_one = quantized(asymmetric_int(bits, 32, Dtype::f16, 1), w, 8, 32);
+    int turned = 0;
+    for (int64_t r = 0; r < 8; ++r) {
+      EXPECT_GE(from_one.params[1].get(r, 0), 1);
+      turned += any.params[1].get(r, 0) == 0;
+    }
+    EXPECT_GT(turned, 0);
+    EXPECT_EQ(squared_error(w, any), squared_error(w, from_one));
+    const Grid& grid = find_grid("int");
+    const Effective e = grid.project(from_one.scheme, {0.5f, 0.2f});
+    EXPECT_EQ(e.scale, -0.5f);
+    EXPECT_EQ(e.offset, static_cast<float>((1 << bits) - 1));
+  }
+}
+
 TEST(IntGrid, EncodingChoosesTheNearestCodeOfAll) {
   const auto w = normal(4 * 96, 1);
   for (const Scheme& s : int_schemes()) {

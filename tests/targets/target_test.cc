@@ -42,7 +42,8 @@ TEST(ParseTarget, NamesTheChoicesWhenThereIsNone) {
   EXPECT_EQ(parse_target("vllm").text(), "vllm:w4a16-g128");
   EXPECT_TRUE(mentions(sentence_of([] { parse_target("tensorflow"); }, ErrorKind::usage), "llama.cpp-cpu"));
   EXPECT_TRUE(mentions(sentence_of([] { parse_target("llama.cpp-cpu:Q9_9"); }, ErrorKind::usage), "Q4_0"));
-  for (const char* bad : {"vllm:w4a16-g", "vllm:w4a16-g0", "vllm:w4a16-g12x", "vllm:w5a16", "vllm:w4a16-g99999999999"})
+  for (const char* bad : {"vllm:w4a16-g", "vllm:w4a16-g0", "vllm:w4a16-g12x", "vllm:w9a16", "vllm:w4a16-asym-g32",
+                          "vllm:w4a16-g99999999999"})
     EXPECT_TRUE(mentions(sentence_of([&] { parse_target(bad); }, ErrorKind::usage), "w4a16-g128")) << bad;
 }
 
@@ -67,6 +68,98 @@ TEST(Vllm, RefusesAGroupThatDoesNotDivideAndNamesThoseThatDo) {
   const Storage fast =
       find_target("vllm").storage("w4a16-g32", {.role = "attn_q", .name = "q", .out = 256, .in = 256}, Dtype::bf16);
   EXPECT_EQ(fast.remark, "");
+}
+
+SiteShape square(const char* name, int64_t n) { return {.role = "attn_q", .name = name, .out = n, .in = n}; }
+
+TEST(Vllm, HoldsTwoToEightBitsAndSaysWhichOnlyTransformersLoads) {
+  const Target& t = find_target("vllm");
+  EXPECT_EQ(t.canonical("w3a16-channel-asym"), "w3a16-channel-asym");
+  EXPECT_EQ(t.canonical("w4a16-asym"), "w4a16-g128-asym");
+  EXPECT_TRUE(mentions(t.storage("w3a16-g32", square("q", 256), Dtype::bf16).remark, "transformers"));
+  EXPECT_EQ(t.storage("w4a16-g32-asym", square("q", 256), Dtype::bf16).remark, "");
+  EXPECT_TRUE(mentions(t.storage("w8a16-g32-asym", square("q", 256), Dtype::bf16).remark, "slow path"));
+}
+
+TEST(TransformersGptq, SpellsItsSchemesOneWay) {
+  const Target& t = find_target("transformers-gptq");
+  EXPECT_EQ(t.canonical(""), "w4-g128");
+  EXPECT_EQ(t.canonical("w3-channel-asym-v2"), "w3-channel-asym-v2");
+  for (const char* bad : {"w5-g128", "w4a16-g128", "w4-g128-v2-asym", "w4-g-1", "w04-g128", "w4-g0128", "w4-g128-sym"})
+    EXPECT_TRUE(mentions(sentence_of([&] { (void)t.canonical(bad); }, ErrorKind::usage), "w4-g128")) << bad;
+}
+
+TEST(TransformersGptq, NamesTheGroupsThatItsRuntimeTakes) {
+  const Target& t = find_target("transformers-gptq");
+  const auto said = [&](const char* scheme, const SiteShape& site) {
+    return sentence_of([&] { t.storage(scheme, site, Dtype::f32); }, ErrorKind::unsupported);
+  };
+  // 96 divides 288, but gptqmodel has no kernel for it.
+  EXPECT_TRUE(mentions(said("w4-g96", square("q", 288)), "g16, g32 or channel"));
+  EXPECT_TRUE(mentions(said("w4-g64", square("q", 288)), "g16, g32 or channel"));
+  EXPECT_TRUE(mentions(said("w3-channel", square("q", 40)), "divisible by 32"));
+  EXPECT_EQ(t.storage("w4-g32-asym", square("q", 288), Dtype::f32).scheme.levels[1].lowest, 1);
+  EXPECT_EQ(t.storage("w4-g32-asym-v2", square("q", 288), Dtype::f32).scheme.levels[1].lowest, 0);
+}
+
+TEST(TransformersGptq, DescribesEverySiteThatDiffers) {
+  const Target& t = find_target("transformers-gptq");
+  const auto stored = [&](const char* name, const char* scheme) {
+    const SiteShape site = square(name, 64);
+    return StoredSite{site, t.storage(scheme, site, Dtype::bf16)};
+  };
+  const StoredSite sites[] = {{{.role = "token_embd", .name = "e.weight"}, {.dense = Dtype::bf16}},
+                              stored("a.weight", "w4-g32"),
+                              stored("b.weight", "w4-g32"),
+                              stored("c.c.weight", "w8-channel"),
+                              {square("d.weight", 64), {.dense = Dtype::bf16}}};
+  nlohmann::ordered_json config = {{"torch_dtype", "bfloat16"}};
+  t.configure(config, "w4-g32", sites);
+  const auto& q = config["quantization_config"];
+  EXPECT_EQ(config["torch_dtype"], "bfloat16");
+  EXPECT_EQ(q["bits"], 4);
+  EXPECT_EQ(q["group_size"], 32);
+  EXPECT_EQ(q["checkpoint_format"], "gptq");
+  EXPECT_EQ(q["dynamic"]["+:^c\\.c$"], nlohmann::ordered_json({{"bits", 8}, {"group_size", -1}, {"sym", true}}));
+  EXPECT_EQ(q["dynamic"]["-:^d$"], nlohmann::ordered_json::object());
+  EXPECT_EQ(q["modules_in_block_to_quantize"], nlohmann::ordered_json::parse(R"([["a", "b", "c.c"]])"));
+  const auto files = t.companions(config);
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].name, "quantize_config.json");
+  EXPECT_EQ(nlohmann::ordered_json::parse(files[0].text), q);
+}
+
+TEST(TransformersGptq, MakesAFloat32ModelAFloat16One) {
+  nlohmann::ordered_json config = {{"dtype", "float32"}};
+  const StoredSite site{square("a.weight", 64),
+                        find_target("transformers-gptq").storage("w4-g32", square("a", 64), Dtype::f32)};
+  find_target("transformers-gptq").configure(config, "w4-g32", {&site, 1});
+  EXPECT_EQ(config["dtype"], "float16");
+  EXPECT_FALSE(config.contains("torch_dtype"));
+}
+
+TEST(Awq, TakesOneGroupForAllAndLeavesTheRestDense) {
+  const Target& t = find_target("awq");
+  EXPECT_EQ(t.canonical("w4-g32-sym"), "w4-g32-sym");
+  EXPECT_TRUE(mentions(sentence_of([&] { (void)t.canonical("w3-g128"); }, ErrorKind::usage), "w4"));
+  EXPECT_TRUE(mentions(sentence_of([&] { t.storage("w4-g96", square("q", 288), Dtype::f32); }, ErrorKind::unsupported),
+                       "g16, g32"));
+  EXPECT_TRUE(mentions(
+      sentence_of([&] { t.storage("w4-channel", {.role = "attn_q", .name = "q", .out = 12, .in = 32}, Dtype::f16); },
+                  ErrorKind::unsupported),
+      "8 outputs"));
+  const auto stored = [&](const char* name, const char* scheme) {
+    return StoredSite{square(name, 64), t.storage(scheme, square(name, 64), Dtype::f16)};
+  };
+  nlohmann::ordered_json config;
+  const StoredSite good[] = {stored("a.weight", "w4-g32"),
+                             {square("d.weight", 64), {.dense = Dtype::f16}},
+                             {{.role = "token_embd", .name = "e.weight"}, {.dense = Dtype::f16}}};
+  t.configure(config, "w4-g32", good);
+  EXPECT_EQ(config["quantization_config"]["group_size"], 32);
+  EXPECT_EQ(config["quantization_config"]["modules_to_not_convert"], nlohmann::ordered_json({"d"}));
+  const StoredSite two[] = {stored("a.weight", "w4-g32"), stored("b.weight", "w4-g64")};
+  EXPECT_TRUE(mentions(sentence_of([&] { t.configure(config, "w4-g32", two); }, ErrorKind::unsupported), "one group"));
 }
 
 TEST(Vllm, LeavesTheVocabularyInTheModelsType) {

@@ -1,0 +1,39 @@
+// What targets with integer weights and plain activations have in common: how their schemes are spelled, and the rules
+// of the kernels that several runtimes share.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "targets/target.h"
+
+namespace kerf {
+
+/// "w4-g128-asym": bits, weights per scale along a row (0: one scale per output channel), and flags after them.
+struct WeightOnly {
+  int bits = 4;
+  int64_t group = 128;
+  bool asymmetric = false;
+  bool v2 = false;
+
+  /// "g128" or "channel".
+  std::string group_text() const;
+};
+
+/// Reads "w" BITS `after_bits` ("-g" N | "-channel"), then the flags "-asym" and "-v2" in this order. Without a group
+/// 128 is meant. nullopt when that is not what it says; bits are 1 ... 9 here.
+std::optional<WeightOnly> parse_weight_only(std::string_view scheme, std::string_view after_bits);
+
+/// The groups of `choices` that divide n, "g32, g64 or channel": for sentences.
+std::string groups_dividing(int64_t n, std::span<const int64_t> choices);
+
+/// Powers of two from 16 to 1024: the groups that people use.
+std::span<const int64_t> usual_groups();
+
+/// What vLLM's Marlin kernels would not take of a matrix, as a sentence that begins with its name; "" when they take
+/// it. Source: vllm/model_executor/layers/quantization/utils/marlin_utils.py.
+std::string marlin_remark(const WeightOnly&, const SiteShape&);
+
+}  // namespace kerf
