@@ -11,6 +11,7 @@
 #include "pipeline/export_huggingface.h"
 #include "pipeline/measure.h"
 #include "pipeline/model_path.h"
+#include "pipeline/output_folder.h"
 #include "pipeline/pack.h"
 #include "pipeline/plan.h"
 
@@ -43,14 +44,6 @@ fs::path folder_of(const CompressOptions& o, const TargetChoice& choice) {
   return o.out / name;
 }
 
-void check_folder(const CompressOptions& o) {
-  if (fs::exists(o.out) && !fs::is_directory(o.out))
-    fail(ErrorKind::usage, "{} is a file; -o names a folder", o.out.string());
-  if (!o.force && fs::exists(o.out) && !fs::is_empty(o.out))
-    fail(ErrorKind::usage, "the folder {} is not empty; choose another, or give --force to replace files in it",
-         o.out.string());
-}
-
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source) {
   std::vector<Output> outputs;
   const std::string name = model_name(o.model);
@@ -81,23 +74,6 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
-// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
-// say), and a loader would read those.
-void remove_stale_weights(const Output& out) {
-  if (!out.plan.file_name.empty()) return;
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(out.folder)) {
-    const std::string name = entry.path().filename().string();
-    const bool weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
-    if (weights && std::find(out.files.begin(), out.files.end(), entry.path()) == out.files.end())
-      stale.push_back(entry.path());
-  }
-  for (const fs::path& file : stale) {
-    note(fmt::format("removing {}, which belongs to an earlier run", file.string()));
-    fs::remove(file);
-  }
-}
-
 void pack_all(const Artifact& source, const Quantizer& quantizer, std::vector<Output>& outputs) {
   std::vector<PackJob> jobs;
   for (Output& out : outputs) {
@@ -110,7 +86,7 @@ void pack_all(const Artifact& source, const Quantizer& quantizer, std::vector<Ou
   pack(source.architecture, *source.weights, quantizer, jobs);
   for (Output& out : outputs) {
     out.files = out.writer->commit();
-    remove_stale_weights(out);
+    if (out.plan.file_name.empty()) remove_stale_weights(out.folder, out.files);
     if (out.plan.choice.target->container() == "gguf") continue;
     const fs::path from = fs::is_directory(source.path) ? source.path : source.path.parent_path();
     for (fs::path& f : write_huggingface_companions(from, out.plan, out.folder)) out.files.push_back(std::move(f));
@@ -123,7 +99,7 @@ Report compress(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   parse_gate(o.gate);
   const Quantizer& quantizer = find_quantizer(o.method);
-  check_folder(o);
+  check_output_folder(o.out, o.force);
   const Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
   const std::optional<Windows> windows = read_windows(source, o.eval);

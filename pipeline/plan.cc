@@ -22,8 +22,8 @@ std::vector<int64_t> interleaved(int64_t rows, int64_t head_dim) {
 
 class Planner {
  public:
-  Planner(const Architecture& a, const TargetChoice& choice, bool strict)
-      : a_(a), gguf_(choice.target->container() == "gguf"), strict_(strict) {
+  Planner(const Architecture& a, const TargetChoice& choice, bool strict, const ChooseStorage& storage)
+      : a_(a), gguf_(choice.target->container() == "gguf"), strict_(strict), storage_(storage) {
     plan_.choice = choice;
   }
 
@@ -68,7 +68,7 @@ class Planner {
   void add_matrix(const Site& site) {
     PlannedMatrix m{.site = site};
     const SiteShape shape{.role = site.role, .name = site.name, .out = site.out, .in = site.in};
-    m.storage = plan_.choice.target->storage(plan_.choice.scheme, shape, a_.dtype);
+    m.storage = storage_(shape);
     if (!m.storage.remark.empty()) {
       if (strict_) fail(ErrorKind::unsupported, "{} (refused because of --strict)", m.storage.remark);
       if (std::find(plan_.remarks.begin(), plan_.remarks.end(), m.storage.remark) == plan_.remarks.end())
@@ -112,13 +112,20 @@ class Planner {
 
   const Architecture& a_;
   const bool gguf_, strict_;
+  const ChooseStorage& storage_;
   TargetPlan plan_;
 };
 
 }  // namespace
 
 TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict) {
-  TargetPlan plan = Planner(a, choice, strict).make();
+  return make_plan(a, choice, name, strict,
+                   [&](const SiteShape& site) { return choice.target->storage(choice.scheme, site, a.dtype); });
+}
+
+TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
+                     const ChooseStorage& storage) {
+  TargetPlan plan = Planner(a, choice, strict, storage).make();
   if (choice.target->container() == "gguf") plan.file_name = fmt::format("{}-{}.gguf", name, choice.scheme);
   return plan;
 }

@@ -2,6 +2,7 @@
 // which name, in which order. Packing only executes it.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -51,5 +52,10 @@ struct TargetPlan {
 /// Error unsupported, with the rule and the choices, when the target cannot take a matrix; with `strict`, also when it
 /// can only be stored in another way than the scheme's name says. `name` is the model's, for the file name.
 TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict);
+
+/// The same with `storage` deciding for each matrix instead of the choice's scheme.
+using ChooseStorage = std::function<Storage(const SiteShape&)>;
+TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict,
+                     const ChooseStorage& storage);
 
 }  // namespace kerf

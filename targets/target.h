@@ -71,6 +71,9 @@ class Target {
   virtual std::vector<std::string_view> rules() const = 0;
   /// The scheme's canonical name ("" gives the default one). Error usage with the choices.
   virtual std::string canonical(std::string_view scheme) const = 0;
+  /// The canonical scheme whose matrices hold these numbers, whatever the type of their scales; nullopt when there is
+  /// none.
+  virtual std::optional<std::string> scheme_holding(const Scheme&) const { return std::nullopt; }
   /// How the matrix is stored under a canonical scheme, given the model's dtype. Error unsupported, with the rule and
   /// the choices, when the runtime cannot take it.
   virtual Storage storage(std::string_view scheme, const SiteShape&, Dtype model) const = 0;

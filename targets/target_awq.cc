@@ -59,6 +59,12 @@ class Awq final : public Target {
     return fmt::format("w4-{}{}", c->group_text(), c->asymmetric ? "" : "-sym");
   }
 
+  std::optional<std::string> scheme_holding(const Scheme& s) const override {
+    const auto w = weight_only(s);
+    if (!w || w->bits != 4) return std::nullopt;
+    return fmt::format("w4-{}{}", w->group_text(), w->asymmetric ? "" : "-sym");
+  }
+
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
     if (site.role == "token_embd" || site.role == "output") return {.dense = half_type(model)};
     const WeightOnly c = *parse(scheme);

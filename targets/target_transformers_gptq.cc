@@ -88,6 +88,12 @@ class TransformersGptq final : public Target {
     return fmt::format("w{}-{}{}{}", c->bits, c->group_text(), c->asymmetric ? "-asym" : "", c->v2 ? "-v2" : "");
   }
 
+  std::optional<std::string> scheme_holding(const Scheme& s) const override {
+    const auto w = weight_only(s);
+    if (!w || (w->bits != 2 && w->bits != 3 && w->bits != 4 && w->bits != 8)) return std::nullopt;
+    return fmt::format("w{}-{}{}", w->bits, w->group_text(), w->asymmetric ? "-asym" : "");
+  }
+
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
     if (site.role == "token_embd" || site.role == "output") return {.dense = half_type(model)};
     const WeightOnly c = *parse_weight_only(scheme, "");

@@ -48,6 +48,12 @@ class Vllm final : public Target {
     return fmt::format("w{}a16-{}{}", choice->bits, choice->group_text(), choice->asymmetric ? "-asym" : "");
   }
 
+  std::optional<std::string> scheme_holding(const Scheme& s) const override {
+    const auto w = weight_only(s);
+    if (!w || w->bits < 2 || w->bits > 8) return std::nullopt;
+    return fmt::format("w{}a16-{}{}", w->bits, w->group_text(), w->asymmetric ? "-asym" : "");
+  }
+
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
     if (site.role == "token_embd" || site.role == "output") return {.dense = model};
     const WeightOnly choice = *parse_weight_only(scheme, "a16");

@@ -50,6 +50,11 @@ std::optional<WeightOnly> parse_weight_only(std::string_view s, std::string_view
   return w;
 }
 
+std::optional<WeightOnly> weight_only(const Scheme& s) {
+  if (s.grid != "int" || s.levels.empty() || s.levels.size() > 2 || s.levels[0].block.rows != 1) return std::nullopt;
+  return WeightOnly{.bits = s.bits, .group = s.levels[0].block.cols, .asymmetric = s.levels.size() == 2};
+}
+
 std::span<const int64_t> usual_groups() { return kUsualGroups; }
 
 std::string groups_dividing(int64_t n, std::span<const int64_t> choices) {

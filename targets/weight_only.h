@@ -26,6 +26,9 @@ struct WeightOnly {
 /// 128 is meant. nullopt when that is not what it says; bits are 1 ... 9 here.
 std::optional<WeightOnly> parse_weight_only(std::string_view scheme, std::string_view after_bits);
 
+/// The same of integers with a scale per group or row; nullopt for other numbers.
+std::optional<WeightOnly> weight_only(const Scheme&);
+
 /// The groups of `choices` that divide n, "g32, g64 or channel": for sentences.
 std::string groups_dividing(int64_t n, std::span<const int64_t> choices);
 

@@ -1,0 +1,56 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/common.h"
+#include "pipeline/repack.h"
+
+namespace kerf {
+namespace {
+
+struct Options : RepackOptions {
+  bool json = false;
+};
+
+void add(CLI::App& program, int*) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = program.add_subcommand("repack", "The same quantized numbers in another layout, bit for bit");
+  c->add_option("DIR", o->packed, "Quantized repository: GPTQ, AWQ or compressed-tensors")->required();
+  c->add_option("--target", o->target,
+                "What will load the files; without a scheme the one that holds the numbers is taken")
+      ->required()
+      ->type_name("NAME[:SCHEME]");
+  c->add_option("-o,--out", o->out, "Folder to write to")->required()->type_name("DIR");
+  c->add_flag("--force", o->force, "Write into a folder that is not empty, replacing files of the same name");
+  c->add_option("--shard-size", o->shard_bytes, "Most bytes of one safetensors file")
+      ->transform(CLI::AsSizeValue(true))
+      ->capture_default_str()
+      ->type_name("SIZE");
+  c->add_flag("--json", o->json, "Print JSON");
+  c->callback([o] {
+    const Repacked r = repack(*o);
+    if (!o->json) {
+      print(fmt::format("{} matrices from {} to {}, the same numbers; written to {}\n", r.matrices, r.from,
+                        r.choice.text(), o->out.string()));
+      return;
+    }
+    nlohmann::ordered_json files = nlohmann::ordered_json::array();
+    for (const auto& f : r.files) files.push_back(f.filename().string());
+    print({{"from", r.from},
+           {"target", r.choice.target->name()},
+           {"scheme", r.choice.scheme},
+           {"matrices", r.matrices},
+           {"files", files}});
+  });
+}
+
+}  // namespace
+
+const Command& command_repack() {
+  static constexpr Command command{add};
+  return command;
+}
+
+}  // namespace kerf

@@ -1,0 +1,34 @@
+// `kerf repack`: the same numbers in another layout.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "targets/target.h"
+
+namespace kerf {
+
+struct RepackOptions {
+  std::string packed;  // a quantized repository
+  std::string target;  // NAME, whose scheme is then the one that holds the numbers, or NAME:SCHEME
+  std::filesystem::path out;
+  bool force = false;  // write into a folder that is not empty
+  uint64_t shard_bytes = 5'000'000'000;
+};
+
+struct Repacked {
+  std::string from;     // the format that was read
+  TargetChoice choice;  // what was written
+  int64_t matrices = 0;
+  std::vector<std::filesystem::path> files;  // weights first
+};
+
+/// Moves codes, scales and zero points of every packed matrix, bit for bit; what is not packed stays as it is. Error
+/// unsupported, with the matrix and the reason, where the other layout cannot hold the same numbers: other widths,
+/// groups that its runtime does not take, scales or plain numbers that would be rounded, zero points that it cannot
+/// store.
+Repacked repack(const RepackOptions&);
+
+}  // namespace kerf

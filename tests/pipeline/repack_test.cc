@@ -1,0 +1,141 @@
+#include "pipeline/repack.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "pipeline/compress.h"
+#include "tests/support/data.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+fs::path compressed(const test::TempDir& dir, const std::string& target) {
+  CompressOptions o;
+  o.model = test::example_dir();
+  o.targets = {target};
+  o.out = dir / "source";
+  compress(o);
+  return o.out;
+}
+
+Repacked repacked(const fs::path& from, const std::string& target, const fs::path& to) {
+  RepackOptions o;
+  o.packed = from;
+  o.target = target;
+  o.out = to;
+  return repack(o);
+}
+
+std::string refusal(const std::function<void()>& f, ErrorKind kind = ErrorKind::unsupported) {
+  try {
+    f();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), kind) << e.what();
+    return e.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return "";
+}
+
+bool mentions(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+TEST(Repack, ThereAndBackGivesTheSameFiles) {
+  const std::vector<std::vector<std::string>> ways = {
+      {"transformers-gptq:w4-g32", "transformers-gptq:w4-g32-v2", "awq", "transformers-gptq"},
+      {"transformers-gptq:w4-g64-asym-v2", "awq", "transformers-gptq:w4-g64-asym-v2"},
+      {"transformers-gptq:w3-channel-asym", "transformers-gptq:w3-channel-asym-v2", "transformers-gptq"},
+      {"vllm:w4a16-g32", "transformers-gptq", "awq:w4-g32-sym", "vllm"},
+      {"vllm:w8a16-channel", "transformers-gptq:w8-channel", "vllm"},
+      {"awq:w4-channel", "transformers-gptq:w4-channel-asym-v2", "awq"}};
+  for (const auto& way : ways) {
+    const test::TempDir dir;
+    fs::path last = compressed(dir, way[0]);
+    for (size_t i = 1; i < way.size(); ++i) {
+      const fs::path next = dir / std::to_string(i);
+      const Repacked r = repacked(last, way[i], next);
+      EXPECT_EQ(r.matrices, 28) << way[i];
+      EXPECT_NO_THROW(open_artifact(next)) << way[i];
+      last = next;
+    }
+    for (const char* name : {"model.safetensors", "config.json", "tokenizer.json"})
+      EXPECT_EQ(read_text(dir / "source" / name), read_text(last / name)) << way[0] << " " << name;
+  }
+}
+
+TEST(Repack, MovesTheNumbersUnchanged) {
+  const test::TempDir dir;
+  const fs::path source = compressed(dir, "transformers-gptq:w4-g32-asym");
+  repacked(source, "awq", dir / "awq");
+  const Artifact a = open_artifact(source), b = open_artifact(dir / "awq");
+  const std::string name = "model.layers.2.mlp.down_proj.weight";
+  const TensorInfo& info = *a.weights->find(name);
+  std::vector<float> x(static_cast<size_t>(info.elements())), y(x.size());
+  a.weights->read(info, 0, x);
+  b.weights->read(*b.weights->find(name), 0, y);
+  EXPECT_EQ(x, y);
+  EXPECT_EQ(b.format, "awq");
+}
+
+TEST(Repack, RefusesWhatWouldNotBeTheSame) {
+  const test::TempDir dir;
+  const fs::path out = dir / "out";
+  {
+    const test::TempDir source_dir;
+    const fs::path three = compressed(source_dir, "transformers-gptq:w3-g128");
+    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "awq", out); }), "int3"));
+    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "transformers-gptq:w4-g128", out); }), "int3"));
+    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "transformers-gptq:w3-g64", out); }), "g128"));
+    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "llama.cpp-cpu", out); }), "gguf"));
+    // F16 scales in a bfloat16 model of compressed-tensors.
+    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "vllm", out); }), "BF16"));
+  }
+  {
+    const test::TempDir source_dir;
+    const fs::path five = compressed(source_dir, "vllm:w5a16-g32");
+    EXPECT_TRUE(mentions(refusal([&] { repacked(five, "transformers-gptq", out); }), "int5"));
+  }
+  EXPECT_TRUE(mentions(refusal([&] { repacked(test::example_dir(), "awq", out); }), "full-precision"));
+  EXPECT_FALSE(fs::exists(out / "config.json"));
+  EXPECT_FALSE(fs::exists(out / "model.safetensors"));
+}
+
+TEST(Repack, RefusesAZeroPointOfZeroInGptqV1) {
+  const test::TempDir dir;
+  const fs::path source = compressed(dir, "transformers-gptq:w4-g128-asym-v2");
+  const std::string file = source / "model.safetensors";
+  std::string bytes = read_text(file);
+  uint64_t length;
+  std::memcpy(&length, bytes.data(), 8);
+  const auto header = nlohmann::json::parse(bytes.substr(8, length));
+  const auto at = header["model.layers.1.self_attn.k_proj.qzeros"]["data_offsets"][0].get<uint64_t>();
+  std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(8 + length + at), 4, '\0');  // eight outputs
+  write_text(file, bytes);
+  const std::string said = refusal([&] { repacked(source, "transformers-gptq:w4-g128-asym", dir / "out"); });
+  EXPECT_TRUE(mentions(said, "zero points below 1")) << said;
+  EXPECT_TRUE(mentions(said, "layers.1.self_attn.k_proj")) << said;
+  EXPECT_NO_THROW(repacked(source, "awq", dir / "awq"));
+}
+
+TEST(Repack, RefusesAFolderThatIsNotEmpty) {
+  const test::TempDir dir;
+  const fs::path source = compressed(dir, "awq:w4-g128");
+  EXPECT_TRUE(mentions(refusal([&] { repacked(source, "transformers-gptq", source); }, ErrorKind::usage), "not empty"));
+}
+
+TEST(Compress, NamesRepackForASourceThatIsQuantized) {
+  const test::TempDir dir;
+  CompressOptions o;
+  o.model = compressed(dir, "awq:w4-g128");
+  o.targets = {"vllm:w4a16-g128"};
+  o.out = dir / "out";
+  EXPECT_TRUE(mentions(refusal([&] { compress(o); }), "kerf repack"));
+}
+
+}  // namespace
+}  // namespace kerf
