@@ -19,14 +19,14 @@ struct IntFitProblem {
   int bits;
   bool symmetric;
   Dtype stored;    // of the scales: F16, BF16 or F32
-  float* scratch;  // 2 * 16 * size floats, aligned to 64 bytes
+  float* scratch;  // 2 * 16 * (size + 1) floats, aligned to 64 bytes
 };
 
 struct Fitter {
   Isa isa;
   /// Writes one scale (as it will read back from its stored form) and one zero point per block.
   void (*search)(const IntFitProblem&, float* scales, float* zeros);
-  /// codes[i] = clamp(round(w[i] / scale) + zero, 0, 2^bits - 1), block by block.
+  /// codes[i] = clamp(round(w[i] / scale + zero), 0, 2^bits - 1), block by block; ties to even.
   void (*encode)(const IntFitProblem&, const float* scales, const float* zeros, uint8_t* codes);
 };
 

@@ -82,7 +82,7 @@ class IntGrid final : public Grid {
     const size_t n = static_cast<size_t>(shape.rows * shape.cols);
     BlockParams found{std::vector<float>(n), std::vector<float>(n)};
     const int64_t size = q.cols / shape.cols;
-    const AlignedFloats scratch = aligned_floats(2 * 16 * size);
+    const AlignedFloats scratch = aligned_floats(2 * 16 * (size + 1));
     IntFitProblem p = problem(w, q);
     p.importance = importance.empty() ? nullptr : importance.data();
     p.scratch = scratch.get();
@@ -129,8 +129,8 @@ class IntGrid final : public Grid {
   uint32_t nearest(const Scheme& s, Effective e, float x) const override {
     // Through 1.5 * 2^23 as in the fitter, so that ties of x / scale fall alike.
     const float inverse = e.scale != 0.0f ? 1.0f / e.scale : 0.0f;
-    const float q = std::fma(x, inverse, 12582912.0f) - 12582912.0f;
-    return static_cast<uint32_t>(std::clamp(q, -e.offset, top_code(s) - e.offset) + e.offset);
+    const float code = (x * inverse + (12582912.0f + e.offset)) - 12582912.0f;
+    return static_cast<uint32_t>(std::clamp(code, 0.0f, top_code(s)));
   }
 
   float value(const Scheme&, Effective e, uint32_t code) const override {

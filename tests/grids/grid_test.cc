@@ -116,9 +116,14 @@ TEST(IntGrid, NeighboursAreTheNextNumbersDownAndUp) {
   }
 }
 
-// The plain scales of llama-quantize's Q4_0 and Q8_0: the search may never do worse, block by block.
-TEST(IntGrid, SearchedScalesAreNeverWorseThanThePlainOnes) {
-  for (uint32_t seed = 0; seed < 200; ++seed) {
+// The plain scales of llama-quantize's Q4_0 and Q8_0 are among those that the search tries, so block by block it may be
+// worse only by what it neglects. In units of the squared scale, with half = 2^(bits-1):
+//   32 * 2 * half / 2^13  weights are compared as multiples of 2^-12 of the largest, so a code may be off where w / s
+//                         lies within half / 2^13 of a tie, and costs twice that distance;
+//   32 half^2 / 2^22      the best scale is rounded to F16, by 2^-11 at most;
+//   32 half^2 / 2^20      gains, up to 32 half^2, are compared in float32: 8 roundings of 2^-24 on either side.
+TEST(IntGrid, SearchedScalesAreNoWorseThanThePlainOnes) {
+  for (uint32_t seed = 0; seed < 2000; ++seed) {
     const auto w = normal(32, seed);
     for (int bits : {4, 8}) {
       const Scheme s = symmetric_int(bits, 32, Dtype::f16);
@@ -129,27 +134,36 @@ TEST(IntGrid, SearchedScalesAreNeverWorseThanThePlainOnes) {
       QuantizedMatrix plain = allocate(s, 1, 32);
       plain.params[0].set(0, 0, bits == 4 ? biggest / -half : biggest / (half - 1));
       find_grid("int").encode(w, plain);
-      // The search compares in float32: sums of 32 terms differ by at most 32 * 2^-24 relative.
-      EXPECT_LE(squared_error(w, quantized(s, w, 1, 32)), squared_error(w, plain) * (1 + 0x1p-18));
+      const double h = static_cast<double>(half), scale = static_cast<double>(biggest) / h;
+      const double neglected = (64 * h * 0x1p-13 + 32 * h * h * (0x1p-22 + 0x1p-20)) * scale * scale;
+      EXPECT_LE(squared_error(w, quantized(s, w, 1, 32)), squared_error(w, plain) + neglected);
     }
   }
 }
 
+// What kPast promises (grids/fitter_int_body.h), a hundredth above the figures there.
 TEST(IntGrid, SearchingLowersTheErrorOfGaussianWeightsWell) {
-  const auto w = normal(256 * 128, 3);
-  const Scheme s = symmetric_int(4, 32, Dtype::f16);
-  QuantizedMatrix plain = allocate(s, 256, 128);
-  for (int64_t r = 0; r < 256; ++r)
-    for (int64_t g = 0; g < 4; ++g) {
-      float biggest = 0;
-      for (int64_t j = 0; j < 32; ++j) {
-        const float x = w[static_cast<size_t>(r * 128 + g * 32 + j)];
-        if (std::abs(x) > std::abs(biggest)) biggest = x;
+  struct Case {
+    int bits;
+    int64_t group;
+    double at_most;  // of the error of the plain scale
+  };
+  for (const Case& c : {Case{4, 32, 0.91}, Case{4, 128, 0.896}, Case{4, 2048, 0.684}, Case{8, 32, 0.874}}) {
+    const auto w = normal(256 * 2048, 3);
+    const Scheme s = symmetric_int(c.bits, c.group, Dtype::f16);
+    const float half = static_cast<float>(1 << (c.bits - 1));
+    QuantizedMatrix plain = allocate(s, 256, 2048);
+    for (int64_t r = 0; r < 256; ++r)
+      for (int64_t g = 0; g < 2048 / c.group; ++g) {
+        float biggest = 0;
+        for (const float x :
+             std::span(w).subspan(static_cast<size_t>(r * 2048 + g * c.group), static_cast<size_t>(c.group)))
+          if (std::abs(x) > std::abs(biggest)) biggest = x;
+        plain.params[0].set(r, g, c.bits == 4 ? biggest / -half : biggest / (half - 1));
       }
-      plain.params[0].set(r, g, biggest / -8);
-    }
-  find_grid("int").encode(w, plain);
-  EXPECT_LT(squared_error(w, quantized(s, w, 256, 128)), 0.92 * squared_error(w, plain));
+    find_grid("int").encode(w, plain);
+    EXPECT_LT(squared_error(w, quantized(s, w, 256, 2048)), c.at_most * squared_error(w, plain)) << describe(s);
+  }
 }
 
 TEST(IntGrid, ImportanceMovesTheErrorToUnimportantColumns) {
@@ -203,7 +217,7 @@ TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
   for (const Fitter* f : all_fitters())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
-  for (int64_t size : {5, 24, 32, 128})
+  for (int64_t size : {1, 5, 24, 32, 128, 4100})
     for (int64_t blocks : {1, 7, 33})
       for (int bits : {2, 4, 8})
         for (bool symmetric : {true, false})
@@ -212,7 +226,7 @@ TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
             const auto w = normal(blocks * size, static_cast<uint32_t>(size));
             std::vector<float> importance = normal(blocks * size, 9);
             for (float& x : importance) x = x * x + 1e-4f;
-            std::vector<float> scratch(static_cast<size_t>(32 * size + 16));
+            std::vector<float> scratch(static_cast<size_t>(32 * (size + 1) + 16));
             const auto address = reinterpret_cast<uintptr_t>(scratch.data());
             IntFitProblem p{.w = w.data(),
                             .blocks = blocks,
