@@ -11,6 +11,8 @@
 #include <limits>
 
 #include "core/checked.h"
+#include "core/converter.h"
+#include "core/float_bits.h"
 
 namespace kerf {
 namespace {
@@ -46,8 +48,6 @@ constexpr std::array kRows = {
 };
 const Row& row(Dtype t) { return kRows[static_cast<size_t>(t)]; }
 
-uint32_t bits_of_float(float x) { return std::bit_cast<uint32_t>(x); }
-
 // A sign, E exponent bits with the IEEE bias, M mantissa bits. `kMax` is the code of the largest finite magnitude.
 template <int E, int M, uint32_t kMax>
 struct Small {
@@ -56,7 +56,7 @@ struct Small {
 
   // The code of |x| rounded to nearest even, as if exponents had no upper end; x finite.
   static uint32_t magnitude(float x) {
-    const uint32_t b = bits_of_float(x) & 0x7fffffffu;
+    const uint32_t b = bits_of_f32(x) & 0x7fffffffu;
     const int exponent = static_cast<int>(b >> 23) - 127;
     if (exponent < 1 - kBias) {
       // Below the normal range codes count multiples of 2^(1 - bias - M): rounding to an integer is the code.
@@ -67,7 +67,7 @@ struct Small {
     const uint32_t rounded = b + ((1u << (drop - 1)) - 1) + ((b >> drop) & 1u);
     return (rounded >> drop) - (static_cast<uint32_t>(127 - kBias) << M);
   }
-  static uint32_t sign(float x) { return (bits_of_float(x) >> 31) << (E + M); }
+  static uint32_t sign(float x) { return (bits_of_f32(x) >> 31) << (E + M); }
   static uint32_t saturated(float x) { return sign(x) | std::min(magnitude(x), kMax); }
 
   // The value of a finite code.
@@ -140,39 +140,10 @@ int64_t bytes_of(Dtype t, int64_t n) {
   return ceil_div(checked_mul<int64_t>(n, bits_of(t), "tensor size in bits"), int64_t{8});
 }
 
-float f16_to_f32(uint16_t h) {
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
-  const uint32_t m = h & 0x7fffu;
-  if (m >= 0x7c00u) {  // infinity, or NaN made quiet with its payload kept
-    const uint32_t quiet = m > 0x7c00u ? 0x400000u : 0u;
-    return std::bit_cast<float>(sign | 0x7f800000u | ((m & 0x3ffu) << 13) | quiet);
-  }
-  // Read as a float whose exponent is too small by 112, then scaled by 2^112: exact, subnormals included.
-  const float magnitude = std::bit_cast<float>(m << 13) * 0x1p112f;
-  return std::bit_cast<float>(sign | bits_of_float(magnitude));
-}
-
-uint16_t f32_to_f16(float x) {
-  const uint32_t b = bits_of_float(x);
-  const uint32_t sign = (b >> 16) & 0x8000u;
-  const uint32_t m = b & 0x7fffffffu;
-  if (m > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u | ((m >> 13) & 0x3ffu));
-  if (m >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // 65520 and above round to infinity
-  if (m < 0x38800000u) {  // below 2^-14: adding 0.5 leaves multiples of 2^-24 in the last bits, rounded to even
-    const float shifted = std::bit_cast<float>(m) + 0.5f;
-    return static_cast<uint16_t>(sign | (bits_of_float(shifted) - 0x3f000000u));
-  }
-  const uint32_t rounded = m + 0xfffu + ((m >> 13) & 1u);
-  return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
-}
-
-float bf16_to_f32(uint16_t h) { return std::bit_cast<float>(static_cast<uint32_t>(h) << 16); }
-
-uint16_t f32_to_bf16(float x) {
-  const uint32_t b = bits_of_float(x);
-  if ((b & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((b >> 16) | 0x40u);
-  return static_cast<uint16_t>((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
-}
+float f16_to_f32(uint16_t h) { return widen_f16(h); }
+uint16_t f32_to_f16(float x) { return narrow_f16(x); }
+float bf16_to_f32(uint16_t h) { return widen_bf16(h); }
+uint16_t f32_to_bf16(float x) { return narrow_bf16(x); }
 
 float f8_e4m3_to_f32(uint8_t c) {
   static const auto table = table_of([](uint32_t i) { return (i & 0x7f) == 0x7f ? kNan : E4m3::value(i); });
@@ -228,10 +199,10 @@ void to_f32(Dtype t, std::span<const std::byte> src, std::span<float> dst) {
       std::memcpy(dst.data(), src.data(), src.size());
       return;
     case Dtype::f16:
-      widen<uint16_t>(src, dst, [](uint16_t v) { return f16_to_f32(v); });
+      converter().f16_to_f32(src.data(), dst.data(), static_cast<int64_t>(dst.size()));
       return;
     case Dtype::bf16:
-      widen<uint16_t>(src, dst, [](uint16_t v) { return bf16_to_f32(v); });
+      converter().bf16_to_f32(src.data(), dst.data(), static_cast<int64_t>(dst.size()));
       return;
     case Dtype::f64:
       widen<double>(src, dst, [](double v) { return static_cast<float>(v); });
@@ -273,10 +244,10 @@ void from_f32(Dtype t, std::span<const float> src, std::span<std::byte> dst) {
       std::memcpy(dst.data(), src.data(), dst.size());
       return;
     case Dtype::f16:
-      narrow<uint16_t>(src, dst, [](float v) { return f32_to_f16(v); });
+      converter().f32_to_f16(src.data(), dst.data(), static_cast<int64_t>(src.size()));
       return;
     case Dtype::bf16:
-      narrow<uint16_t>(src, dst, [](float v) { return f32_to_bf16(v); });
+      converter().f32_to_bf16(src.data(), dst.data(), static_cast<int64_t>(src.size()));
       return;
     case Dtype::f8_e4m3:
       narrow<uint8_t>(src, dst, [](float v) { return f32_to_f8_e4m3(v); });

@@ -21,10 +21,13 @@ namespace {
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() { ::close(fd_); }
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -83,26 +86,46 @@ void remove_partial_files_on_signals() {
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const Descriptor fd(open_for_reading(path));
+  Descriptor fd(open_for_reading(path));
   size_ = regular_size(fd.get(), path);
-  if (size_ == 0) return;
-  void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-  if (p == MAP_FAILED) fail(ErrorKind::io, "cannot map {}: {}", path.string(), std::strerror(errno));
-  data_ = static_cast<const std::byte*>(p);
+  if (size_ != 0) {
+    void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (p == MAP_FAILED) fail(ErrorKind::io, "cannot map {}: {}", path.string(), std::strerror(errno));
+    data_ = static_cast<const std::byte*>(p);
+  }
+  fd_ = fd.release();
 }
 
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(fd_, other.fd_);
   return *this;
+}
+
+void MappedFile::read(std::span<const std::byte> part, std::span<std::byte> to) const {
+  off_t at = part.data() - data_;
+  while (!to.empty()) {
+    const ssize_t n = ::pread(fd_, to.data(), to.size(), at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      fail(ErrorKind::io, "cannot read {} bytes at {} of {}: {}", to.size(), at, path_.string(),
+           n < 0 ? std::strerror(errno) : "the file has become shorter");
+    to = to.subspan(static_cast<size_t>(n));
+    at += n;
+  }
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {

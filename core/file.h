@@ -21,6 +21,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
+  /// The same bytes by pread, which maps no pages: cheaper for what is read once, and a file that became shorter is an
+  /// Error io instead of a signal. `part` must lie in bytes() and be as long as `to`.
+  void read(std::span<const std::byte> part, std::span<std::byte> to) const;
   /// Tells the system that these bytes will not be read again soon, so that mapped pages do not pile up.
   void release(std::span<const std::byte> part) const;
 
@@ -28,6 +31,7 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  int fd_ = -1;
 };
 
 /// Writes NAME.partial; commit() flushes it to disk and renames it to NAME. Destroyed without commit(), it removes the

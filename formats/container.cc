@@ -103,15 +103,18 @@ void Reader::refuse_type(std::string_view key, const MetaValue& v, std::string_v
        type_name_of(v), wanted);
 }
 
-void Reader::release(std::span<const std::byte> part) const {
+const MappedFile& Reader::file_of(std::span<const std::byte> part) const {
   // std::less orders pointers into different mappings, which < need not.
   const std::less<const std::byte*> before;
   for (const MappedFile& f : files_) {
     const std::span<const std::byte> all = f.bytes();
-    if (!before(part.data(), all.data()) && !before(all.data() + all.size(), part.data() + part.size()))
-      return f.release(part);
+    if (!before(part.data(), all.data()) && !before(all.data() + all.size(), part.data() + part.size())) return f;
   }
+  fail(ErrorKind::internal, "{}: bytes of another file", path_.string());
 }
+
+void Reader::read(std::span<const std::byte> part, std::span<std::byte> to) const { file_of(part).read(part, to); }
+void Reader::release(std::span<const std::byte> part) const { file_of(part).release(part); }
 
 const Container& find_container(std::string_view name) {
   std::vector<std::string_view> known;

@@ -105,10 +105,13 @@ class Reader {
   /// A key of any integer or floating-point type.
   std::optional<double> get_number(std::string_view key) const;
 
+  /// Copies bytes of a tensor by reading the file (MappedFile::read): for what is needed once.
+  void read(std::span<const std::byte> part, std::span<std::byte> to) const;
   /// These bytes of a tensor will not be read again soon: their pages may leave memory.
   void release(std::span<const std::byte>) const;
 
  private:
+  const MappedFile& file_of(std::span<const std::byte> part) const;
   [[noreturn]] void refuse_type(std::string_view key, const MetaValue&, std::string_view wanted) const;
 
   std::filesystem::path path_;

@@ -9,7 +9,13 @@ struct Q4_0 {
   static constexpr int64_t kWeights = 32, kBytes = 18;
   static void pack(const uint8_t* codes, const std::byte* scale, std::byte* out) {
     std::memcpy(out, scale, 2);
-    for (int64_t j = 0; j < 16; ++j) out[2 + j] = static_cast<std::byte>(codes[j] | (codes[j + 16] << 4));
+    for (int64_t j = 0; j < 16; j += 8) {  // eight bytes of low and eight of high nibbles at once
+      uint64_t low, high;
+      std::memcpy(&low, codes + j, 8);
+      std::memcpy(&high, codes + 16 + j, 8);
+      low |= high << 4;
+      std::memcpy(out + 2 + j, &low, 8);
+    }
   }
   static void unpack(const std::byte* in, uint8_t* codes, std::byte* scale) {
     std::memcpy(scale, in, 2);

@@ -1,9 +1,9 @@
 // Float32 weights from a TensorSource, read in panels of rows on all threads.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "core/checked.h"
+#include "core/converter.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/dense.h"
@@ -130,9 +130,7 @@ std::unique_ptr<Weights> dense_weights(const Architecture& a, const TensorSource
 }
 
 void check_finite(std::span<const float> values, std::string_view tensor, int64_t row_begin, int64_t cols) {
-  int32_t worst = 0;  // the largest magnitude, as bits: all exponent bits are set in NaN and infinity alone
-  for (float v : values) worst = std::max(worst, std::bit_cast<int32_t>(v) & 0x7fffffff);
-  if (worst < 0x7f800000) return;
+  if (converter().all_finite(values.data(), static_cast<int64_t>(values.size()))) return;
   const auto at = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
   const int64_t i = at - values.begin();
   fail(ErrorKind::numerical, "tensor {} holds {} at [{}, {}]: the checkpoint is damaged", tensor, *at,

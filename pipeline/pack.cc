@@ -14,9 +14,9 @@
 namespace kerf {
 namespace {
 
-// Weights in one panel: large enough that a panel's cost hides the hand-out of work, small enough for caches and
-// memory.
-constexpr int64_t kPanelWeights = 1 << 20;
+// Weights in one panel, about: their floats (512 KiB) and codes stay in the processor's second cache from the first
+// pass to the last, and a panel still costs far more than handing it out.
+constexpr int64_t kPanelWeights = 1 << 17;
 
 // The panels of a matrix whose layout packs it as a whole.
 struct Gathered {
@@ -120,6 +120,14 @@ void prepare_gathering(MatrixWork& work) {
   }
 }
 
+// Whole heads where a target wants their rows in another order.
+int64_t panel_rows(const MatrixWork& work, int64_t head_dim) {
+  bool moves = false;
+  for (const MatrixWork::Use& use : work.uses) moves = moves || !use.matrix->source_row.empty();
+  const int64_t unit = moves ? head_dim : 1;
+  return std::max<int64_t>(1, kPanelWeights / work.site->in / unit) * unit;
+}
+
 void write_vectors(const TensorSource& source, const PackJob& job) {
   for (const PlannedVector& v : job.plan->vectors) {
     std::vector<float> values(static_cast<size_t>(v.size));
@@ -154,7 +162,7 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
     std::vector<Panel> panels;
     for (MatrixWork& work : block) {
       prepare_gathering(work);
-      const int64_t rows = std::max<int64_t>(1, kPanelWeights / work.site->in / a.head_dim) * a.head_dim;
+      const int64_t rows = panel_rows(work, a.head_dim);
       for (int64_t begin = 0; begin < work.site->out; begin += rows)
         panels.push_back({&work, begin, std::min(work.site->out, begin + rows)});
     }

@@ -56,6 +56,8 @@ class StoredWeights final : public TensorSource {
   const Reader& reader() const { return *reader_; }
 
  private:
+  void read_plain(const StoredWeight&, int64_t begin, std::span<float> out) const;
+
   std::unique_ptr<Reader> reader_;
   std::vector<StoredWeight> weights_;
   std::vector<TensorInfo> infos_;

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
+#include "core/converter.h"
 #include "core/error.h"
 
 namespace kerf {
@@ -132,6 +134,51 @@ TEST(Dtype, NamesAreTheSafetensorsOnesAndRoundTrip) {
   EXPECT_EQ(dtype_from_torch_name("torch.bfloat16"), Dtype::bf16);
   EXPECT_FALSE(dtype_from_name("bf16"));
   EXPECT_THROW(bytes_of(Dtype::f64, int64_t{1} << 60), Error);
+}
+
+// Each code, each number whose lower half decides a rounding, and every length of a remainder.
+TEST(Converters, GiveWhatTheScalarFunctionsGiveOnEveryInstructionSet) {
+  std::vector<uint16_t> codes(1 << 16);
+  std::iota(codes.begin(), codes.end(), uint16_t{0});
+  std::vector<float> numbers;
+  for (uint32_t high = 0; high < 1 << 16; ++high)
+    for (uint32_t low : {0u, 1u, 0x0fffu, 0x1000u, 0x1001u, 0x2000u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu})
+      numbers.push_back(std::bit_cast<float>(high << 16 | low));
+  const auto same = [](float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b); };
+  for (const Converter* c : all_converters()) {
+    if (c->isa > cpu_isa()) continue;
+    std::vector<float> wide(codes.size());
+    c->f16_to_f32(codes.data(), wide.data(), std::ssize(codes));
+    for (size_t i = 0; i < codes.size(); ++i) ASSERT_TRUE(same(wide[i], f16_to_f32(codes[i]))) << i;
+    c->bf16_to_f32(codes.data(), wide.data(), std::ssize(codes));
+    for (size_t i = 0; i < codes.size(); ++i) ASSERT_TRUE(same(wide[i], bf16_to_f32(codes[i]))) << i;
+    std::vector<uint16_t> narrow(numbers.size());
+    c->f32_to_f16(numbers.data(), narrow.data(), std::ssize(numbers));
+    for (size_t i = 0; i < numbers.size(); ++i) ASSERT_EQ(narrow[i], f32_to_f16(numbers[i])) << numbers[i];
+    c->f32_to_bf16(numbers.data(), narrow.data(), std::ssize(numbers));
+    for (size_t i = 0; i < numbers.size(); ++i) ASSERT_EQ(narrow[i], f32_to_bf16(numbers[i])) << numbers[i];
+    for (int64_t n = 0; n < 70; ++n) {
+      c->bf16_to_f32(codes.data() + 16000, wide.data(), n);
+      for (int64_t i = 0; i < n; ++i)
+        ASSERT_EQ(wide[static_cast<size_t>(i)], bf16_to_f32(static_cast<uint16_t>(16000 + i)));
+    }
+  }
+}
+
+TEST(Converters, FindOneNanOrInfinityAnywhere) {
+  for (const Converter* c : all_converters()) {
+    if (c->isa > cpu_isa()) continue;
+    std::vector<float> x(67, std::numeric_limits<float>::max());
+    EXPECT_TRUE(c->all_finite(x.data(), 0));
+    EXPECT_TRUE(c->all_finite(x.data(), std::ssize(x)));
+    for (float& v : x) {
+      for (const float bad : {INFINITY, -INFINITY, std::numeric_limits<float>::quiet_NaN()}) {
+        v = bad;
+        EXPECT_FALSE(c->all_finite(x.data(), std::ssize(x)));
+      }
+      v = -1;
+    }
+  }
 }
 
 }  // namespace

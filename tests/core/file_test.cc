@@ -78,6 +78,21 @@ TEST(MappedFile, SeesTheBytesAndAllowsEmptyFiles) {
   EXPECT_EQ(kind_of([&] { MappedFile m(dir.path()); }), ErrorKind::io);
 }
 
+TEST(MappedFile, ReadsWhatItMapsAndSaysWhenTheFileBecameShorter) {
+  test::TempDir dir;
+  std::string text(100000, 'x');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i % 23);
+  write_text(dir / "a", text);
+  MappedFile first(dir / "a");
+  const MappedFile a = std::move(first);
+  std::vector<std::byte> to(70001);
+  const auto part = a.bytes().subspan(29998, to.size());
+  a.read(part, to);
+  EXPECT_TRUE(std::equal(to.begin(), to.end(), part.begin()));
+  fs::resize_file(dir / "a", 50000);
+  EXPECT_EQ(kind_of([&] { a.read(part, to); }), ErrorKind::io);
+}
+
 TEST(ReadText, RefusesMoreThanTheLimit) {
   test::TempDir dir;
   write_text(dir / "a", "hello");
