@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/pretokenizer.h"
@@ -74,7 +75,9 @@ struct TokenizerSpec {
   std::optional<int32_t> bos = {}, eos = {}, unk = {}, pad = {};
   bool add_bos = false, add_eos = false;
   bool add_space_prefix = false;   // spm_bpe: U+2581 goes in front of the text
-  std::string chat_template = {};  // Jinja text, not interpreted
+  std::string chat_template = {};  // Jinja text, for model/chat_template.h
+  /// What a chat template calls the special tokens: ("bos_token", "<s>").
+  std::vector<std::pair<std::string, std::string>> named_tokens = {};
 
   // The rest has no GGUF key. Tokenizer(spec) fills what is empty with what the fields above imply.
   std::vector<AddedToken> added = {};

@@ -32,6 +32,17 @@ class SideFile {
     const Field field{content_[key], name_ + "." + key};
     return field.value.is_object() ? field.required("content").text() : field.text();
   }
+  /// Every key that ends in "_token" and names one.
+  void add_tokens(std::vector<std::pair<std::string, std::string>>& named) const {
+    if (content_.is_null()) return;
+    for (const auto& [key, value] : content_.items()) {
+      const bool is_token = value.is_string() || (value.is_object() && value.contains("content"));
+      const auto known = [&k = key](const auto& pair) { return pair.first == k; };
+      if (!std::string_view(key).ends_with("_token") || !is_token || std::any_of(named.begin(), named.end(), known))
+        continue;
+      named.emplace_back(key, *token(key.c_str()));
+    }
+  }
   /// An id, or the first of a list of ids.
   std::optional<int32_t> id(const char* key, size_t tokens) const {
     if (content_.is_null() || !content_.contains(key) || content_[key].is_null()) return std::nullopt;
@@ -89,6 +100,9 @@ TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
   if (!spec.bos && !spec.prefix.empty()) spec.bos = spec.prefix.front();
   spec.add_bos = spec.bos && !spec.prefix.empty() && spec.prefix.front() == *spec.bos;
   spec.add_eos = spec.eos && !spec.suffix.empty() && spec.suffix.back() == *spec.eos;
+
+  config.add_tokens(spec.named_tokens);
+  map.add_tokens(spec.named_tokens);
 
   spec.chat_template = config.chat_template();
   if (const fs::path jinja = directory / "chat_template.jinja"; fs::exists(jinja)) {

@@ -16,4 +16,12 @@ struct EvalOptions {
   int64_t skip_tokens = 0;
 };
 
+/// Which tokens calibration sees: model/calibration_text.h says how they are cut.
+struct CalibrationOptions {
+  std::filesystem::path text;  // UTF-8 or JSONL; empty: no calibration
+  int64_t windows = 128;       // at most; fewer when the text is shorter
+  int64_t ctx = 256;
+  uint64_t seed = 0;  // 0: the order of the file
+};
+
 }  // namespace kerf

@@ -48,6 +48,25 @@ TEST(Program, EveryCommandHasHelpAndExitsWithZero) {
   }
 }
 
+TEST(Program, TokenizeRendersChats) {
+  test::TempDir dir;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
+    fs::copy_file(test::example_dir() / name, dir / name);
+  write_text(dir / "chat_template.jinja", "{% for m in messages %}{{ m.role }}>{{ m.content }}\n{% endfor %}end");
+  write_text(dir / "chats.jsonl",
+             "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}\n{\"text\": \"Hello\"}\n{\"x\": 1}\n");
+  const std::string arguments = "tokenize '" + dir.path().string() + "' --json --chat '" + dir.path().string() + "/";
+  const Outcome o = run(arguments + "chats.jsonl'");
+  EXPECT_EQ(o.exit_code, 3);
+  EXPECT_TRUE(mentions(o.err, "line 3 has neither")) << o.err;
+  EXPECT_TRUE(mentions(o.out, "user>Hello\\nend")) << o.out;
+  EXPECT_TRUE(mentions(o.out, "\"text\":\"Hello\"")) << o.out;
+  write_text(dir / "chat_template.jinja", "\n{% include 'x' %}");
+  const Outcome lacking = run(arguments + "chats.jsonl'");
+  EXPECT_EQ(lacking.exit_code, 4);
+  EXPECT_TRUE(mentions(lacking.err, "line 2: the tag 'include'")) << lacking.err;
+}
+
 TEST(Program, VersionNamesTheCpuAndTheKernels) {
   const Outcome o = run("--version");
   EXPECT_EQ(o.exit_code, 0);

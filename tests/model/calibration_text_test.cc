@@ -1,0 +1,158 @@
+// Calibration windows against their stated rule, and texts that cannot be read.
+#include "model/calibration_text.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "tests/support/data.h"
+
+namespace kerf {
+namespace {
+
+const Tokenizer& tokenizer() {
+  static const Tokenizer t = [] {
+    TokenizerSpec spec = read_tokenizer_spec(test::example_dir());
+    spec.chat_template =
+        "{% for m in messages %}{{ bos_token if loop.first }}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}";
+    return Tokenizer(std::move(spec));
+  }();
+  return t;
+}
+
+Windows cut(std::string_view text, const std::string& name, CalibrationWindows wanted) {
+  return cut_calibration(tokenizer(), tokenizer().spec().bos, text, name, "the model", wanted);
+}
+
+std::string refusal(std::string_view text, const std::string& name, CalibrationWindows wanted = {.length = 8},
+                    ErrorKind kind = ErrorKind::bad_input) {
+  try {
+    cut(text, name, wanted);
+    ADD_FAILURE() << name << " was read";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), kind) << e.what();
+    return e.what();
+  }
+  return "";
+}
+
+void expect_says(const std::string& sentence, const std::string& part) {
+  EXPECT_NE(sentence.find(part), std::string::npos) << "it says: " << sentence;
+}
+
+TEST(CalibrationText, PlainTextIsCutAsEvaluationTextIs) {
+  const std::string text = read_text(test::example_dir() / "calibration.txt");
+  const auto ids = tokenizer().encode(text, false);
+  const Windows w = cut(text, "calibration.txt", {.count = 5, .length = 64});
+  EXPECT_EQ(w.ids, cut_windows(ids, tokenizer().spec().bos, 64, 5, 0).ids);
+  EXPECT_EQ(w.count, 5);
+  EXPECT_EQ(w.ids[0], *tokenizer().spec().bos);
+}
+
+TEST(CalibrationText, ASeedDrawsWindowsOfPlainTextWithoutReplacement) {
+  const std::string text = read_text(test::example_dir() / "calibration.txt").substr(0, 40000);
+  const Windows all = cut(text, "t", {.count = 100000, .length = 64});
+  const auto set_of = [](const Windows& w) {
+    std::multiset<std::vector<int32_t>> windows;
+    for (int64_t i = 0; i < w.count; ++i) windows.emplace(w.window(i).begin(), w.window(i).end());
+    return windows;
+  };
+  const Windows shuffled = cut(text, "t", {.count = 100000, .length = 64, .seed = 7});
+  EXPECT_EQ(set_of(all), set_of(shuffled));
+  EXPECT_NE(all.ids, shuffled.ids);
+  EXPECT_EQ(shuffled.ids, cut(text, "t", {.count = 100000, .length = 64, .seed = 7}).ids);
+  EXPECT_NE(shuffled.ids, cut(text, "t", {.count = 100000, .length = 64, .seed = 8}).ids);
+  const Windows few = cut(text, "t", {.count = 3, .length = 64, .seed = 7});
+  EXPECT_TRUE(std::equal(few.ids.begin(), few.ids.end(), shuffled.ids.begin()));
+}
+
+TEST(CalibrationText, DocumentsStandBackToBack) {
+  const std::string text =
+      "\n{\"text\": \"Once upon a time there was a dog.\"}\n  \n"
+      "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": "
+      "\"Yes.\"}]}\r\n"
+      "{\"text\": \"The end\\u00e9.\", \"id\": 3}";
+  std::vector<int32_t> ids = tokenizer().encode("Once upon a time there was a dog.", true);
+  const std::string bos = tokenizer().spec().tokens[static_cast<size_t>(*tokenizer().spec().bos)];
+  const std::string eos = tokenizer().spec().tokens[static_cast<size_t>(*tokenizer().spec().eos)];
+  const auto chat = tokenizer().encode(bos + "user: Hi" + eos + "assistant: Yes." + eos, false);
+  EXPECT_EQ(chat[0], *tokenizer().spec().bos);  // the template's, and no second one
+  EXPECT_NE(chat[1], *tokenizer().spec().bos);
+  EXPECT_EQ(chat.back(), *tokenizer().spec().eos);
+  ids.insert(ids.end(), chat.begin(), chat.end());
+  const auto last = tokenizer().encode("The end\u00e9.", true);
+  ids.insert(ids.end(), last.begin(), last.end());
+
+  const Windows w = cut(text, "chats.txt", {.length = 4});
+  EXPECT_EQ(w.count, static_cast<int64_t>(ids.size()) / 4);
+  EXPECT_EQ(w.ids, std::vector<int32_t>(ids.begin(), ids.begin() + w.tokens()));
+  const Windows two = cut(text, "chats.txt", {.count = 2, .length = 4});
+  EXPECT_EQ(two.ids, std::vector<int32_t>(ids.begin(), ids.begin() + 8));
+}
+
+TEST(CalibrationText, ASeedShufflesDocuments) {
+  std::string text;
+  for (int i = 0; i < 50; ++i) text += "{\"text\": \"Story number " + std::to_string(i) + ".\"}\n";
+  const Windows in_order = cut(text, "t.jsonl", {.count = 1000, .length = 2});
+  const Windows shuffled = cut(text, "t.jsonl", {.count = 1000, .length = 2, .seed = 1});
+  auto a = in_order.ids, b = shuffled.ids;
+  EXPECT_NE(a, b);
+  EXPECT_EQ(b, cut(text, "t.jsonl", {.count = 1000, .length = 2, .seed = 1}).ids);
+  std::sort(a.begin(), a.end());
+  std::sort(b.begin(), b.end());
+  std::vector<int32_t> missing;  // an id that fills no window of 2 may be left out of either
+  std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(missing));
+  EXPECT_EQ(a.size(), b.size());
+  EXPECT_LE(missing.size(), 1u);
+}
+
+TEST(CalibrationText, LinesPastTheWindowsAreNotRead) {
+  EXPECT_EQ(
+      cut("{\"text\": \"One two three four five six seven.\"}\nbroken", "t.jsonl", {.count = 1, .length = 4}).count, 1);
+}
+
+TEST(CalibrationText, JsonLinesAreKnownByNameOrByTheirFirstLine) {
+  EXPECT_TRUE(is_json_lines("", "a.jsonl"));
+  EXPECT_TRUE(is_json_lines("\xEF\xBB\xBF\n \n {\"text\": \"a\"}\nx", "a.txt"));
+  EXPECT_FALSE(is_json_lines("{not json}\n{\"text\": 1}", "a.txt"));
+  EXPECT_FALSE(is_json_lines("[1]\n", "a.txt"));
+  EXPECT_FALSE(is_json_lines("  \n", "a.txt"));
+}
+
+TEST(CalibrationText, RefusesWhatCannotBeRead) {
+  expect_says(refusal("too short", "t"), "too few for one window of 8");
+  expect_says(refusal("", "t"), "0 tokens");
+  expect_says(refusal("{\"text\": \"a\"}", "t.jsonl", {.length = 64}), "the 1 documents of t.jsonl have 2 tokens");
+  expect_says(refusal("", "t.jsonl"), "the 0 documents");
+  expect_says(refusal("abc\xff", "t"), "byte 3");
+  expect_says(refusal(std::string_view("\xFF\xFE\x61\x00", 4), "t"), "UTF-16");
+  expect_says(refusal("x", "t", {.length = 1}, ErrorKind::usage), "at least 1 window of 2");
+  expect_says(refusal("x", "t", {.count = 0}, ErrorKind::usage), "at least 1 window of 2");
+}
+
+TEST(CalibrationText, NamesTheLineThatIsWrong) {
+  const std::string good = "{\"text\": \"a\"}\n\n";
+  expect_says(refusal(good + "{\"text\": ", "t.jsonl"), "t.jsonl, line 3 is not valid JSON");
+  expect_says(refusal(good + "[1]", "t.jsonl"), "t.jsonl, line 3 is a list");
+  expect_says(refusal(good + "{\"txt\": \"a\", \"b\": 1}", "t.jsonl"), "line 3 has neither");
+  expect_says(refusal(good + "{\"txt\": \"a\", \"b\": 1}", "t.jsonl"), "it has \"txt\", \"b\"");
+  expect_says(refusal(good + "{\"text\": 5}", "t.jsonl"), "line 3: \"text\" is a int");
+  expect_says(refusal(good + "{\"messages\": []}", "t.jsonl"), "line 3: the chat template of the model: there are no");
+  expect_says(
+      refusal(good + "{\"messages\": [{\"role\": \"user\", \"content\": [{}, 1]}]}\n{\"messages\": 3}", "t.jsonl"),
+      "line 4: the chat template of the model: the messages are a int");
+  expect_says(refusal(good + "{\"messages\": " + std::string(100000, '['), "t.jsonl"), "line 3 is nested deeper");
+  const Tokenizer bare(read_tokenizer_spec(test::example_dir()));
+  try {
+    cut_calibration(bare, {}, "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", "t.jsonl", "M", {});
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    expect_says(e.what(), "t.jsonl, line 1: M has no chat template");
+  }
+}
+
+}  // namespace
+}  // namespace kerf
