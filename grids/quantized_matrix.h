@@ -40,7 +40,8 @@ struct QuantizedMatrix {
   }
 };
 
-/// All codes and parameters zero. Error unsupported when a block does not divide the shape (choices named).
+/// All codes and parameters zero. A group of one row divides the row (Error unsupported otherwise, choices named);
+/// blocks of several rows are cut off at the edges.
 QuantizedMatrix allocate(const Scheme&, int64_t rows, int64_t cols);
 
 }  // namespace kerf

@@ -12,6 +12,12 @@ int64_t count(const Level& level, int64_t rows, int64_t cols) {
   return ceil_div(rows, extent(level.block.rows, rows)) * ceil_div(cols, extent(level.block.cols, cols));
 }
 
+std::string text_of(const Block& b) {
+  if (b.rows == 1) return b.cols == 0 ? "channel" : fmt::format("g{}", b.cols);
+  if (b.rows == 0 && b.cols == 0) return "tensor";
+  return fmt::format("{}x{}", b.rows, b.cols);
+}
+
 }  // namespace
 
 Scheme symmetric_int(int bits, int64_t group, Dtype scale) {
@@ -24,16 +30,19 @@ Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest) {
   return s;
 }
 
+Scheme fp8(Block block, Dtype scale) {
+  return {.grid = "fp8", .bits = 8, .levels = {{.block = block, .stored = scale}}};
+}
+
 std::string describe(const Scheme& s) {
-  std::string text = fmt::format("{}{}", s.grid, s.bits);
+  std::string text = s.grid == "fp8" ? s.grid : fmt::format("{}{}", s.grid, s.bits);
   for (const Level& level : s.levels) {
     if (level.offset) {
       text += " asymmetric";
       if (level.lowest > 0) text += fmt::format(" (zero points from {})", level.lowest);
       continue;
     }
-    text += level.block.cols == 0 ? std::string(" channel") : fmt::format(" g{}", level.block.cols);
-    text += fmt::format(" {}", name_of(level.stored));
+    text += fmt::format(" {} {}", text_of(level.block), name_of(level.stored));
   }
   return text;
 }
@@ -55,10 +64,10 @@ QuantizedMatrix allocate(const Scheme& s, int64_t rows, int64_t cols) {
   q.codes.resize(static_cast<size_t>(rows * (cols / s.codeword)));
   for (const Level& level : s.levels) {
     const int64_t br = extent(level.block.rows, rows), bc = extent(level.block.cols, cols);
-    if (cols % bc != 0)
+    if (level.block.rows == 1 && cols % bc != 0)
       fail(ErrorKind::unsupported, "groups of {} do not divide a row of {} weights; choose a divisor of {}", bc, cols,
            cols);
-    ParamArray p{.stored = level.stored, .rows = ceil_div(rows, br), .cols = cols / bc};
+    ParamArray p{.stored = level.stored, .rows = ceil_div(rows, br), .cols = ceil_div(cols, bc)};
     p.bytes.resize(static_cast<size_t>(bytes_of(p.stored, p.rows * p.cols)));
     q.params.push_back(std::move(p));
   }

@@ -39,7 +39,10 @@ Scheme symmetric_int(int bits, int64_t group, Dtype scale);
 /// Asymmetric integers: value = scale * (code - zero), with zero in lowest ... 2^bits-1 stored as U8 beside each scale.
 Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest = 0);
 
-/// "int4 g32 F16", "int4 asymmetric channel BF16": for people.
+/// 8-bit floats: value = scale * e4m3(code), one scale per block, such as {0, 0}, {1, 0} or {128, 128}.
+Scheme fp8(Block block, Dtype scale);
+
+/// "int4 g32 F16", "int4 asymmetric channel BF16", "fp8 tensor F32", "fp8 128x128 BF16": for people.
 std::string describe(const Scheme&);
 
 /// Bits per weight of a [rows, cols] matrix: codes and parameters.
