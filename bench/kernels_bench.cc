@@ -41,14 +41,17 @@ Packed random_packed(std::string_view format, int64_t rows, int64_t cols, Dtype 
   const bool gguf = format == "Q8_0" || format == "Q4_0";
   const int64_t block = format == "Q8_0" ? 34 : 18;
   if (!gguf) {
+    const bool by_row = format.ends_with("w8a8") || format.ends_with("fp8");
     p.matrix.bits = format == "ct-int4" ? 4 : 8;
-    p.matrix.group = 64;  // divides 576, the width of a 135M model
+    p.matrix.group = by_row ? cols : 64;  // 64 divides 576, the width of a 135M model
+    p.matrix.activation_group = cols;
     p.matrix.scale_dtype = p.matrix.compute = compute;
-    const std::vector<float> scales(static_cast<size_t>(rows * cols / 64), 0.01f);
-    p.scales.resize(static_cast<size_t>(bytes_of(compute, rows * cols / 64)));
+    const int64_t groups = cols / p.matrix.group;
+    const std::vector<float> scales(static_cast<size_t>(rows * groups), 0.01f);
+    p.scales.resize(static_cast<size_t>(bytes_of(compute, rows * groups)));
     from_f32(compute, scales, p.scales);
     p.matrix.scales = p.scales.data();
-    p.matrix.scale_stride = bytes_of(compute, cols / 64);
+    p.matrix.scale_stride = bytes_of(compute, groups);
   }
   p.matrix.code_stride = gguf ? cols / 32 * block : cols * p.matrix.bits / 8;
   p.codes.resize(static_cast<size_t>(rows * p.matrix.code_stride));
@@ -57,6 +60,9 @@ Packed random_packed(std::string_view format, int64_t rows, int64_t cols, Dtype 
     const auto word = static_cast<uint32_t>(bits());
     std::memcpy(p.codes.data() + i, &word, 4);
   }
+  if (format.ends_with("fp8"))  // codes of NaNs out, or they are all that is measured
+    for (std::byte& code : p.codes)
+      if ((code & std::byte{0x7f}) == std::byte{0x7f}) code = std::byte{0};
   const uint16_t scale = f32_to_f16(0.01f);
   for (size_t at = 0; gguf && at < p.codes.size(); at += static_cast<size_t>(block))
     std::memcpy(p.codes.data() + at, &scale, 2);
@@ -139,7 +145,7 @@ void register_all() {
       for (const PackedGemm* gemm : all_gemms()) {
         if (gemm->isa == Isa::ref || gemm->isa > isa()) continue;
         for (const Dtype compute : {Dtype::f32, Dtype::bf16}) {
-          const bool ct = gemm->format.substr(0, 3) == "ct-";
+          const bool ct = gemm->format.substr(0, 3) == "ct-";  // vLLM's rule rounds activations only
           if (!ct && compute == Dtype::bf16) continue;
           const std::string name = std::string(gemm->format) + (ct ? "-" + std::string(name_of(compute)) : "") + "/" +
                                    std::string(name_of(gemm->isa)) + shape;

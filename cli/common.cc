@@ -20,14 +20,16 @@ void add_eval_options(CLI::App& command, EvalOptions& e) {
 }
 
 void add_arithmetic_option(CLI::App& command, Numerics& n) {
-  const std::map<std::string, Numerics> names = {
-      {"runtime", Numerics::runtime}, {"target", Numerics::runtime}, {"float32", Numerics::float32}};
+  const std::map<std::string, Numerics> names = {{"runtime", Numerics::runtime},
+                                                 {"target", Numerics::runtime},
+                                                 {"vllm", Numerics::vllm},
+                                                 {"float32", Numerics::float32}};
   command
       .add_option("--arithmetic", n,
-                  "runtime: what the target computes, activation rounding included; float32: the decoded weights, "
-                  "everything in float32")
+                  "runtime: what the target computes, activation rounding included; vllm: the same by vLLM's rule for "
+                  "8-bit activations; float32: the decoded weights, everything in float32")
       ->transform(CLI::CheckedTransformer(names))
-      ->type_name("runtime|float32");
+      ->type_name("runtime|vllm|float32");
 }
 
 void print(const std::string& text) {

@@ -22,8 +22,8 @@ struct LayoutTensor {
   std::string type;            // as the container spells it: "Q4_0", "I32"
   std::vector<int64_t> shape;  // slowest first
   uint64_t bytes = 0;
-  uint64_t row_bytes = 0;  // bytes that one row of the matrix takes here, row after row; 0 for a constant or a layout
-                           // that packs whole matrices
+  uint64_t row_bytes = 0;  // bytes that one row of the matrix takes here, row after row; 0 for a constant, a layout
+                           // that packs whole matrices, and schemes whose rows share parameters
   std::vector<std::byte> constant = {};  // the whole content, when it follows from the scheme and the shape alone
 
   bool is_constant() const { return !constant.empty(); }

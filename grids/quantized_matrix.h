@@ -44,4 +44,8 @@ struct QuantizedMatrix {
 /// blocks of several rows are cut off at the edges.
 QuantizedMatrix allocate(const Scheme&, int64_t rows, int64_t cols);
 
+/// Rows [begin, end) with the parameters that cover them. `begin` begins a block of each level that does not cover all
+/// rows.
+QuantizedMatrix rows_of(const QuantizedMatrix&, int64_t begin, int64_t end);
+
 }  // namespace kerf

@@ -1,5 +1,7 @@
 #include "grids/scheme.h"
 
+#include <algorithm>
+
 #include "core/checked.h"
 #include "grids/quantized_matrix.h"
 
@@ -32,6 +34,15 @@ Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest) {
 
 Scheme fp8(Block block, Dtype scale) {
   return {.grid = "fp8", .bits = 8, .levels = {{.block = block, .stored = scale}}};
+}
+
+int64_t rows_together(const Scheme& s) {
+  int64_t most = 1;
+  for (const Level& level : s.levels) {
+    if (level.block.rows == 0) return 0;
+    most = std::max(most, level.block.rows);
+  }
+  return most;
 }
 
 std::string describe(const Scheme& s) {
@@ -72,6 +83,22 @@ QuantizedMatrix allocate(const Scheme& s, int64_t rows, int64_t cols) {
     q.params.push_back(std::move(p));
   }
   return q;
+}
+
+QuantizedMatrix rows_of(const QuantizedMatrix& q, int64_t begin, int64_t end) {
+  QuantizedMatrix part{.scheme = q.scheme, .rows = end - begin, .cols = q.cols};
+  const int64_t codes = q.cols / q.scheme.codeword;
+  part.codes.assign(q.codes.begin() + begin * codes, q.codes.begin() + end * codes);
+  for (size_t i = 0; i < q.params.size(); ++i) {
+    const ParamArray& from = q.params[i];
+    const int64_t rows = extent(q.scheme.levels[i].block.rows, q.rows);
+    const bool all = q.scheme.levels[i].block.rows == 0;
+    const int64_t first = all ? 0 : begin / rows, last = all ? 1 : ceil_div(end, rows);
+    const int64_t row_bytes = bytes_of(from.stored, from.cols);
+    part.params.push_back({.stored = from.stored, .rows = last - first, .cols = from.cols});
+    part.params.back().bytes.assign(from.bytes.begin() + first * row_bytes, from.bytes.begin() + last * row_bytes);
+  }
+  return part;
 }
 
 float ParamArray::get(int64_t r, int64_t c) const {

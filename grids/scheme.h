@@ -42,6 +42,9 @@ Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest = 0);
 /// 8-bit floats: value = scale * e4m3(code), one scale per block, such as {0, 0}, {1, 0} or {128, 128}.
 Scheme fp8(Block block, Dtype scale);
 
+/// How many rows are quantized in one piece because they share parameters: 1, the rows of a block, or 0 for all.
+int64_t rows_together(const Scheme&);
+
 /// "int4 g32 F16", "int4 asymmetric channel BF16", "fp8 tensor F32", "fp8 128x128 BF16": for people.
 std::string describe(const Scheme&);
 

@@ -28,10 +28,12 @@ struct PackedMatrix {
   int bits = 0;                       // 4 or 8
   int64_t group = 0;                  // weights per scale along a row; cols when there is one scale per row
   Dtype compute = Dtype::f32;         // the model's dtype: weights and activations are rounded to it
+  int64_t scale_rows = 1;             // rows that share a row of scales (formats of w8_activations.h)
+  int64_t activation_group = 0;       // activations that share a scale, where they are rounded to 8 bits
 };
 
 struct PackedGemm {
-  std::string_view format;  // "Q8_0", "Q4_0", "ct-int4", "ct-int8"
+  std::string_view format;  // "Q8_0", "Q4_0", "ct-int4", "ct-int8", "ct-w8a8", "ct-fp8", "vllm-w8a8", "vllm-fp8"
   Isa isa;
   /// Bytes that one row of `cols` activations occupies after rounding, a multiple of 4 (rows lie at 4-byte boundaries).
   /// Error unsupported when the format cannot hold a matrix of this shape or group.

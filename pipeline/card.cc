@@ -31,6 +31,11 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
     card += row("same most probable token", fmt::format("{:.4f} ± {:.4f}", c.top1, c.top1_stderr));
     card += fmt::format("\nMeasured on the packed bytes with the runtime's arithmetic ({}), {} tokens of {}: {}.\n",
                         t.arithmetic, c.tokens, report.eval.text.filename().string(), window_rule(report.eval));
+    if (t.second) {
+      const Comparison& other = t.second->verification.comparison;
+      card += fmt::format("By {}: perplexity {:.4f}, KL mean {:.6f} ± {:.6f}, same token {:.4f}.\n",
+                          t.second->arithmetic, other.ppl, other.kl_mean, other.kl_stderr, other.top1);
+    }
   } else {
     card += "\nThe accuracy was not measured.\n";
   }

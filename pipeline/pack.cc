@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -26,6 +27,20 @@ struct Gathered {
   std::atomic<int64_t> missing_rows;
 };
 
+// Matrices that are quantized in one piece, because their rows share parameters: one, or those of a fused group.
+struct Together {
+  struct Member {
+    const PlannedMatrix* matrix;
+    int64_t first_row;
+  };
+  const PackJob* job = nullptr;
+  std::vector<Member> members = {};
+  int64_t rows = 0;
+  std::once_flag begun = {};
+  std::unique_ptr<float[]> weights = {};
+  std::atomic<int64_t> missing_rows = 0;
+};
+
 // One matrix of the checkpoint and what each target does with it.
 struct MatrixWork {
   const Site* site;
@@ -33,6 +48,8 @@ struct MatrixWork {
     const PackJob* job;
     const PlannedMatrix* matrix;
     std::unique_ptr<Gathered> gathered = nullptr;  // where the layout packs whole matrices
+    Together* together = nullptr;                  // where rows share parameters
+    int64_t first_row = 0;                         // among those of `together`
   };
   std::vector<Use> uses;
 };
@@ -62,11 +79,11 @@ std::vector<float> reordered(std::span<const float> w, const Panel& panel, std::
   return out;
 }
 
-void write_parts(const MatrixWork::Use& use, int64_t row, const std::vector<std::vector<std::byte>>& parts) {
-  const PlannedMatrix& m = *use.matrix;
+void write_parts(const PackJob& job, const PlannedMatrix& m, int64_t row,
+                 const std::vector<std::vector<std::byte>>& parts) {
   for (size_t i = 0; i < m.parts.size(); ++i)
     if (!m.parts[i].is_constant())
-      use.job->writer->write(m.file_tensors[i], static_cast<uint64_t>(row) * m.parts[i].row_bytes, parts[i]);
+      job.writer->write(m.file_tensors[i], static_cast<uint64_t>(row) * m.parts[i].row_bytes, parts[i]);
 }
 
 // The thread that brings the last rows packs the matrix.
@@ -79,8 +96,25 @@ void gather_panel(const MatrixWork::Use& use, int64_t row, const QuantizedMatrix
   place(g.matrix.codes, q.codes);
   for (size_t i = 0; i < q.params.size(); ++i) place(g.matrix.params[i].bytes, q.params[i].bytes);
   if (g.missing_rows.fetch_sub(q.rows) != q.rows) return;
-  write_parts(use, 0, use.matrix->storage.layout->pack(g.matrix));
+  write_parts(*use.job, *use.matrix, 0, use.matrix->storage.layout->pack(g.matrix));
   g.matrix = {};
+}
+
+// The thread that brings the last rows quantizes and packs all of them.
+void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const float> w, const Quantizer& quantizer) {
+  Together& t = *use.together;
+  const int64_t cols = use.matrix->site.in, rows = static_cast<int64_t>(w.size()) / cols;
+  std::call_once(t.begun, [&] { t.weights.reset(new float[static_cast<size_t>(t.rows * cols)]); });
+  std::copy(w.begin(), w.end(), t.weights.get() + (use.first_row + row) * cols);
+  if (t.missing_rows.fetch_sub(rows) != rows) return;
+  const Storage& storage = use.matrix->storage;
+  const std::span<const float> all(t.weights.get(), static_cast<size_t>(t.rows * cols));
+  const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, {});
+  t.weights.reset();
+  for (const Together::Member& m : t.members) {
+    const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
+    write_parts(*t.job, *m.matrix, 0, m.matrix->storage.layout->pack(part));
+  }
 }
 
 void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w, const Quantizer& quantizer) {
@@ -92,14 +126,18 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
     w = in_order;
   }
   if (!m.storage.layout) {
-    write_parts(use, panel.begin, {to_bytes(m.storage.dense, w, m.site.name)});
+    write_parts(*use.job, m, panel.begin, {to_bytes(m.storage.dense, w, m.site.name)});
+    return;
+  }
+  if (use.together) {
+    collect_panel(use, panel.begin, w, quantizer);
     return;
   }
   const QuantizedMatrix q = quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, {});
   if (use.gathered)
     gather_panel(use, panel.begin, q);
   else
-    write_parts(use, panel.begin, m.storage.layout->pack(q));
+    write_parts(*use.job, m, panel.begin, m.storage.layout->pack(q));
 }
 
 void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& quantizer) {
@@ -112,12 +150,29 @@ void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& 
   for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w, quantizer);
 }
 
-void prepare_gathering(MatrixWork& work) {
-  for (MatrixWork::Use& use : work.uses) {
-    const Storage& storage = use.matrix->storage;
-    if (!storage.layout || !storage.layout->packs_whole_matrices(storage.scheme)) continue;
-    use.gathered = std::make_unique<Gathered>(work.site->out);
-  }
+// Decides what is gathered before it is packed, and what is quantized together.
+std::vector<std::unique_ptr<Together>> prepare_gathering(std::vector<MatrixWork>& block) {
+  std::vector<std::unique_ptr<Together>> all;
+  std::map<std::pair<const PackJob*, std::string>, Together*> fused;
+  for (MatrixWork& work : block)
+    for (MatrixWork::Use& use : work.uses) {
+      const Storage& storage = use.matrix->storage;
+      if (!storage.layout) continue;
+      if (rows_together(storage.scheme) == 1) {
+        if (storage.layout->packs_whole_matrices(storage.scheme))
+          use.gathered = std::make_unique<Gathered>(work.site->out);
+        continue;
+      }
+      Together* t = nullptr;
+      Together*& group = storage.fused_scale && !work.site->fused.empty() ? fused[{use.job, work.site->fused}] : t;
+      if (!group) group = all.emplace_back(new Together{.job = use.job}).get();
+      use.together = group;
+      use.first_row = group->rows;
+      group->members.push_back({use.matrix, group->rows});
+      group->rows += work.site->out;
+      group->missing_rows = group->rows;
+    }
+  return all;
 }
 
 // Whole heads where a target wants their rows in another order.
@@ -160,8 +215,8 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
   Progress progress("packing block", static_cast<int64_t>(blocks.size()));
   for (auto& block : blocks) {
     std::vector<Panel> panels;
+    const auto together = prepare_gathering(block);
     for (MatrixWork& work : block) {
-      prepare_gathering(work);
       const int64_t rows = panel_rows(work, a.head_dim);
       for (int64_t begin = 0; begin < work.site->out; begin += rows)
         panels.push_back({&work, begin, std::min(work.site->out, begin + rows)});

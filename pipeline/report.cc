@@ -42,6 +42,8 @@ ordered_json target_json(const TargetResult& t) {
     for (const SiteError& s : t.verification->sites)
       j["sites"].push_back({{"name", s.name}, {"type", s.type}, {"relative_error", s.relative}});
   }
+  if (t.second)
+    j["second"] = {{"arithmetic", t.second->arithmetic}, {"metrics", metrics_json(t.second->verification.comparison)}};
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
   j["remarks"] = t.remarks;
   return j;
@@ -180,6 +182,13 @@ std::string to_table(const Report& r) {
     rows.push_back(std::move(row));
   }
   std::string text = aligned(rows);
+  for (const TargetResult& t : r.targets) {
+    if (!t.second) continue;
+    const Comparison& c = t.second->verification.comparison;
+    text += fmt::format("{}:{} above: {}. By {}: ppl {:.4f}, ratio {:.4f}, KL mean {:.6f} ± {:.6f}, top-1 {:.4f}\n",
+                        t.target, t.scheme, t.arithmetic, t.second->arithmetic, c.ppl, c.ppl_ratio, c.kl_mean,
+                        c.kl_stderr, c.top1);
+  }
   for (const TargetResult& t : r.targets)
     for (const std::string& missed : t.gate.missed)
       text += fmt::format("{}:{} missed {}\n", t.target, t.scheme, missed);

@@ -18,6 +18,12 @@ struct FileEntry {
   std::string sha256;
 };
 
+/// The same files by another rule that a runtime of the target follows.
+struct SecondVerification {
+  std::string arithmetic;  // which, and how far it is known
+  Verification verification;
+};
+
 struct TargetResult {
   std::string target, scheme;  // "llama.cpp-cpu", "Q4_0"
   std::string arithmetic;      // how far the verification arithmetic is known to be the runtime's
@@ -26,6 +32,7 @@ struct TargetResult {
   uint64_t bytes = 0;  // of the files that hold weights
   BitsPerWeight bpw;
   std::optional<Verification> verification;
+  std::optional<SecondVerification> second;
   GateResult gate;
   std::vector<std::string> remarks;
 };

@@ -23,21 +23,46 @@ struct Group {
 
 std::string_view format_of(const Storage& s) {
   if (s.layout->name() == "ct-pack") return "pack-quantized";
+  if (s.layout->name() == "ct-int") return "int-quantized";
+  if (s.layout->name() == "ct-float") return "float-quantized";
   fail(ErrorKind::internal, "compressed-tensors has no format for the layout {}", s.layout->name());
 }
 
-ordered_json weights_of(const Scheme& s) {
-  const int64_t group = s.levels[0].block.cols;
-  return {{"num_bits", s.bits},
-          {"type", "int"},
-          {"symmetric", s.levels.size() == 1},
-          {"strategy", group ? "group" : "channel"},
+// One QuantizationArgs.
+ordered_json arguments(int bits, std::string_view type, bool symmetric, std::string_view strategy, int64_t group) {
+  return {{"num_bits", bits},
+          {"type", type},
+          {"symmetric", symmetric},
+          {"strategy", strategy},
           {"group_size", group ? ordered_json(group) : ordered_json(nullptr)},
           {"block_structure", nullptr},
           {"dynamic", false},
           {"actorder", nullptr},
           {"observer", "minmax"},
           {"observer_kwargs", ordered_json::object()}};
+}
+
+std::string_view type_of(const Scheme& s) { return s.grid == "fp8" ? "float" : "int"; }
+
+ordered_json weights_of(const Scheme& s) {
+  const Block& block = s.levels[0].block;
+  const bool symmetric = s.levels.size() == 1;
+  if (block.rows == 0) return arguments(s.bits, type_of(s), symmetric, "tensor", 0);
+  if (block.rows == 1) return arguments(s.bits, type_of(s), symmetric, block.cols ? "group" : "channel", block.cols);
+  ordered_json weights = arguments(s.bits, type_of(s), symmetric, "block", 0);
+  weights["block_structure"] = {block.rows, block.cols};
+  return weights;
+}
+
+// The formats of bytes are those whose activations are rounded too, per token or per group of a token as they come.
+ordered_json activations_of(const Storage& s) {
+  if (s.layout->name() == "ct-pack") return nullptr;
+  const Block& block = s.scheme.levels[0].block;
+  const int64_t group = block.rows > 1 ? block.cols : 0;
+  ordered_json inputs = arguments(8, type_of(s.scheme), true, group ? "group" : "token", group);
+  inputs["dynamic"] = true;
+  inputs["observer"] = nullptr;
+  return inputs;
 }
 
 std::vector<Group> groups_of(std::span<const StoredSite> sites) {
@@ -79,7 +104,7 @@ ordered_json compressed_tensors_config(std::span<const StoredSite> sites) {
     const ordered_json targets = g == most ? ordered_json{"Linear"} : ordered_json(g->modules);
     ordered_json entry = {{"targets", targets},
                           {"weights", weights_of(g->storage->scheme)},
-                          {"input_activations", nullptr},
+                          {"input_activations", activations_of(*g->storage)},
                           {"output_activations", nullptr}};
     if (format_of(*g->storage) != format_of(*most->storage)) format = "mixed-precision";
     described[fmt::format("group_{}", described.size())] = std::move(entry);

@@ -28,6 +28,8 @@ struct Storage {
   const Layout* layout = nullptr;
   Scheme scheme;             // when packed
   Dtype dense = Dtype::f32;  // when not
+  /// The matrices that the runtime fuses (q, k, v; gate, up) have their scale in common: they are quantized as one.
+  bool fused_scale = false;
   /// Why this differs from what the scheme's name says, or what the runtime will do badly with it; "" when all is well.
   std::string remark;
 };

@@ -1,13 +1,15 @@
-// vLLM (and TGI, SGLang, transformers), which load compressed-tensors: weights of 2 to 8 bits, activations in the
-// model's dtype ("w4a16"). The weight is code times scale, rounded to that dtype; sums are float32. Embedding and head
-// stay as they are. The same bytes computed by transformers with the compressed-tensors package are compared with this
-// arithmetic in the tests; vLLM's own kernels need a GPU and are known from source.
-// Source: vllm/model_executor/layers/quantization (compressed_tensors, utils/marlin_utils.py); compressed_tensors.
+// vLLM (and TGI, SGLang, transformers), which load compressed-tensors. Here: weights of 2 to 8 bits, activations in the
+// model's dtype ("w4a16"); vllm_w8.cc has those with activations of 8 bits. The weight is code times scale, rounded to
+// that dtype; sums are float32. Embedding and head stay as they are. The same bytes computed by transformers with the
+// compressed-tensors package are compared with this arithmetic in the tests; vLLM's own kernels need a GPU and are
+// known from source. Source: vllm/model_executor/layers/quantization (compressed_tensors, utils/marlin_utils.py);
+// compressed_tensors.
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "targets/compressed_tensors.h"
 #include "targets/target.h"
+#include "targets/vllm_w8.h"
 #include "targets/weight_only.h"
 
 namespace kerf {
@@ -20,30 +22,37 @@ class Vllm final : public Target {
   std::string_view container() const override { return "safetensors"; }
 
   std::vector<SchemeHelp> schemes() const override {
-    return {{"w4a16-gN", "4-bit weights, one scale per N weights of a row (default g128); activations 16 bits"},
-            {"w4a16-channel", "4-bit weights, one scale per output channel"},
-            {"w8a16-...", "8-bit weights, -gN or -channel"},
-            {"w{2,3,5,6,7}a16-...", "other widths, which only transformers loads"},
-            {"...-asym", "with an integer zero point beside each scale"}};
+    std::vector<SchemeHelp> all = {
+        {"w4a16-gN", "4-bit weights, one scale per N weights of a row (default g128); activations 16 bits"},
+        {"w4a16-channel", "4-bit weights, one scale per output channel"},
+        {"w8a16-...", "8-bit weights, -gN or -channel"},
+        {"w{2,3,5,6,7}a16-...", "other widths, which only transformers loads"},
+        {"...-asym", "with an integer zero point beside each scale"}};
+    all.insert(all.end(), vllm_w8_schemes().begin(), vllm_w8_schemes().end());
+    return all;
   }
 
   std::vector<std::string_view> rules() const override {
-    return {"the group divides the input width of every linear layer (refused otherwise)",
-            "the fast kernel (Marlin) takes 4 bits, and 8 bits without zero points, groups of 32, 64, 128 or a whole "
-            "row, outputs divisible by 64 and inputs divisible by 128 on each GPU; a warning where only the slow path "
-            "is left",
-            "vLLM takes 4 and 8 bits; models of other widths load in transformers alone (a warning)",
-            "3, 5, 6 and 7 bits need compressed-tensors newer than 0.16.0, which packs them in another way than before",
-            "q, k, v and gate, up are fused by the runtime: they share one scheme",
-            "embedding, head and norms keep the model's dtype"};
+    std::vector<std::string_view> all = {
+        "the group divides the input width of every linear layer (refused otherwise)",
+        "the fast kernel (Marlin) takes 4 bits, and 8 bits without zero points, groups of 32, 64, 128 or a whole "
+        "row, outputs divisible by 64 and inputs divisible by 128 on each GPU; a warning where only the slow path "
+        "is left",
+        "vLLM takes 4 and 8 bits; models of other widths load in transformers alone (a warning)",
+        "3, 5, 6 and 7 bits need compressed-tensors newer than 0.16.0, which packs them in another way than before",
+        "q, k, v and gate, up are fused by the runtime: they share one scheme",
+        "embedding, head and norms keep the model's dtype"};
+    all.insert(all.end(), vllm_w8_rules().begin(), vllm_w8_rules().end());
+    return all;
   }
 
   std::string canonical(std::string_view scheme) const override {
+    if (is_vllm_w8(scheme)) return std::string(scheme);
     const auto choice = parse_weight_only(scheme.empty() ? "w4a16-g128" : scheme, "a16");
     if (!choice || choice->bits < 2 || choice->bits > 8 || choice->v2)
       fail(ErrorKind::usage,
            "vllm has no scheme '{}'; choose w2a16 to w8a16 followed by -gN (such as w4a16-g128) or -channel, and -asym "
-           "for zero points",
+           "for zero points; or w8a8, fp8, fp8-tensor or fp8-block, which round activations too",
            scheme);
     return fmt::format("w{}a16-{}{}", choice->bits, choice->group_text(), choice->asymmetric ? "-asym" : "");
   }
@@ -56,6 +65,7 @@ class Vllm final : public Target {
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
     if (site.role == "token_embd" || site.role == "output") return {.dense = model};
+    if (is_vllm_w8(scheme)) return vllm_w8_storage(scheme, site, model);
     const WeightOnly choice = *parse_weight_only(scheme, "a16");
     const Layout& layout = find_layout("ct-pack");
     Storage s{.layout = &layout,

@@ -30,6 +30,7 @@ struct StoredWeight {
   std::string scheme;                // as the format's target calls it: "w4a16-g32"; "" of plain numbers
   std::span<const std::byte> bytes;  // of plain numbers
   const PackedGemm* gemm = nullptr;  // of a packed matrix
+  const PackedGemm* vllm = nullptr;  // as vLLM computes it, where that is known to differ
   PackedMatrix packed;
   /// Of a packed matrix without a kernel of its own: row `row` of the file as the runtime dequantizes it, cols numbers.
   /// Products are dense. Thread-safe.
@@ -96,13 +97,14 @@ Artifact open_artifact(const std::filesystem::path&);
 
 enum class Numerics {
   runtime,  // the arithmetic of the runtime
+  vllm,     // as vLLM's kernels round activations to 8 bits, known from source; otherwise `runtime`
   float32,  // decoded weights, everything in float32
 };
 
 /// The artifact's weights for a model run. It must outlive the result.
 std::unique_ptr<Weights> weights_of(const Artifact&, Numerics);
 inline Arithmetic arithmetic_of(const Artifact& a, Numerics n) {
-  return n == Numerics::runtime ? a.arithmetic : Arithmetic{};
+  return n == Numerics::float32 ? Arithmetic{} : a.arithmetic;
 }
 
 /// The tokenizer.ggml.* keys of a GGUF file, which may hold nothing else.

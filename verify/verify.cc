@@ -61,12 +61,12 @@ Run start(const Artifact& a, Numerics numerics, const Windows& windows) {
 
 }  // namespace
 
-std::vector<Verification> verify(const Artifact& reference, std::span<const Artifact* const> packed, Numerics numerics,
+std::vector<Verification> verify(const Artifact& reference, std::span<const VerifySide> packed,
                                  const Windows& windows) {
-  for (const Artifact* p : packed) check_same_model(reference, *p);
+  for (const VerifySide& p : packed) check_same_model(reference, *p.artifact);
   Run original = start(reference, Numerics::float32, windows);
   std::vector<Run> runs;
-  for (const Artifact* p : packed) runs.push_back(start(*p, numerics, windows));
+  for (const VerifySide& p : packed) runs.push_back(start(*p.artifact, p.numerics, windows));
   std::vector<Verification> results(packed.size());
 
   const int64_t layers = reference.architecture.layers;

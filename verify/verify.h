@@ -23,10 +23,14 @@ struct Verification {
   std::vector<SiteError> sites;
 };
 
-/// Runs the reference in float32 and every packed artifact in its own arithmetic, block by block side by side, and
-/// compares. One entry per packed artifact. Error bad_input, before anything is computed, when an artifact's vocabulary
-/// or shape is not the reference's.
-std::vector<Verification> verify(const Artifact& reference, std::span<const Artifact* const> packed, Numerics,
-                                 const Windows&);
+/// A packed artifact and how it is to be computed.
+struct VerifySide {
+  const Artifact* artifact;
+  Numerics numerics;
+};
+
+/// Runs the reference in float32 and every packed artifact beside it, block by block, and compares. One entry per side.
+/// Error bad_input, before anything is computed, when an artifact's vocabulary or shape is not the reference's.
+std::vector<Verification> verify(const Artifact& reference, std::span<const VerifySide> packed, const Windows&);
 
 }  // namespace kerf

@@ -13,15 +13,16 @@ namespace {
 // A packed matrix in its runtime's arithmetic. Rows that the file keeps in another order are put back in the output.
 class PackedLinear final : public Linear {
  public:
-  explicit PackedLinear(const StoredWeight& w) : Linear(w.packed.rows, w.packed.cols), w_(w) {}
+  PackedLinear(const StoredWeight& w, const PackedGemm& gemm)
+      : Linear(w.packed.rows, w.packed.cols), w_(w), gemm_(gemm) {}
   void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
              int64_t y_stride) const override {
     if (w_.file_row.empty()) {
-      packed_matmul(*w_.gemm, w_.packed, row_begin, row_end, x, tokens, y, y_stride);
+      packed_matmul(gemm_, w_.packed, row_begin, row_end, x, tokens, y, y_stride);
       return;
     }
     std::vector<float> all(static_cast<size_t>(tokens * out));
-    packed_matmul(*w_.gemm, w_.packed, 0, out, x, tokens, all.data(), out);
+    packed_matmul(gemm_, w_.packed, 0, out, x, tokens, all.data(), out);
     for (int64_t t = 0; t < tokens; ++t)
       for (int64_t r = row_begin; r < row_end; ++r)
         y[t * y_stride + (r - row_begin)] = all[static_cast<size_t>(t * out + w_.file_row[static_cast<size_t>(r)])];
@@ -29,6 +30,7 @@ class PackedLinear final : public Linear {
 
  private:
   const StoredWeight& w_;
+  const PackedGemm& gemm_;
 };
 
 // F16 or BF16 weights as llama.cpp multiplies them: each activation is first rounded to the weight's type.
@@ -50,11 +52,12 @@ class RoundedLinear final : public Linear {
 
 class RuntimeWeights final : public Weights {
  public:
-  explicit RuntimeWeights(const Artifact& a) : artifact_(a), decoded_(dense_weights(a.architecture, *a.weights)) {}
+  RuntimeWeights(const Artifact& a, bool vllm)
+      : artifact_(a), vllm_(vllm), decoded_(dense_weights(a.architecture, *a.weights)) {}
 
   std::unique_ptr<Linear> linear(const Site& site) override {
     const StoredWeight* w = artifact_.weights->weight(site.name);
-    if (w && w->gemm) return std::make_unique<PackedLinear>(*w);
+    if (w && w->gemm) return std::make_unique<PackedLinear>(*w, vllm_ && w->vllm ? *w->vllm : *w->gemm);
     auto dense = decoded_->linear(site);
     if (w && artifact_.gguf_rounding && w->info.dtype != Dtype::f32)
       return std::make_unique<RoundedLinear>(std::move(dense), w->info.dtype);
@@ -65,6 +68,7 @@ class RuntimeWeights final : public Weights {
 
  private:
   const Artifact& artifact_;
+  const bool vllm_;
   std::unique_ptr<Weights> decoded_;
 };
 
@@ -133,7 +137,7 @@ void StoredWeights::read_plain(const StoredWeight& w, int64_t begin, std::span<f
 
 std::unique_ptr<Weights> weights_of(const Artifact& a, Numerics n) {
   if (n == Numerics::float32) return dense_weights(a.architecture, *a.weights);
-  return std::make_unique<RuntimeWeights>(a);
+  return std::make_unique<RuntimeWeights>(a, n == Numerics::vllm);
 }
 
 }  // namespace kerf

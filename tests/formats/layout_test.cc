@@ -112,6 +112,23 @@ TEST(GgufLayouts, RefuseARowThatDoesNotDivideIntoBlocks) {
   EXPECT_FALSE(find_layout("gguf-q4_0").refuses(symmetric_int(4, 32, Dtype::f16), 10, 192));
 }
 
+TEST(CtFloat, ShapesItsScalesByWhatTheyCover) {
+  const Layout& layout = find_layout("ct-float");
+  using Shape = std::vector<int64_t>;
+  EXPECT_EQ(layout.plan(fp8({0, 0}, Dtype::bf16), 130, 300)[1].shape, Shape({1}));
+  EXPECT_EQ(layout.plan(fp8({1, 0}, Dtype::bf16), 130, 300)[1].shape, Shape({130, 1}));
+  EXPECT_EQ(layout.plan(fp8({128, 128}, Dtype::bf16), 130, 300)[1].shape, Shape({2, 3}));
+  EXPECT_TRUE(layout.refuses(fp8({64, 64}, Dtype::bf16), 130, 300));
+  EXPECT_TRUE(layout.refuses(symmetric_int(8, 0, Dtype::bf16), 130, 300));
+}
+
+TEST(CtInt, StoresSignedCodes) {
+  QuantizedMatrix q = allocate(symmetric_int(8, 0, Dtype::f32), 1, 3);
+  q.codes = {0, 128, 255};
+  EXPECT_EQ(find_layout("ct-int").pack(q)[0], (std::vector{std::byte{0x80}, std::byte{0}, std::byte{0x7f}}));
+  EXPECT_TRUE(find_layout("ct-int").refuses(symmetric_int(8, 32, Dtype::f32), 32, 32));
+}
+
 TEST(CtPack, RefusesAGroupThatDoesNotDivide) {
   const auto rule = find_layout("ct-pack").refuses(symmetric_int(4, 128, Dtype::f16), 10, 288);
   ASSERT_TRUE(rule);

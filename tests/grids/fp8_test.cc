@@ -100,6 +100,20 @@ TEST(Fp8Grid, BlocksAreCutOffAtTheEdges) {
   EXPECT_THROW(allocate(fp8({1, 128}, Dtype::f32), 130, 300), Error) << "groups of one row divide it";
 }
 
+TEST(Fp8Grid, RowsCutOutOfAMatrixKeepTheirValues) {
+  const auto w = normal(300 * 40, 7);
+  for (const Block& b : {Block{0, 0}, Block{1, 0}, Block{128, 128}, Block{64, 16}}) {
+    const QuantizedMatrix q = quantized(fp8(b, Dtype::f32), w, 300, 40);
+    std::vector<float> all(w.size());
+    find_grid("fp8").decode(q, all);
+    const QuantizedMatrix part = rows_of(q, 128, 300);
+    EXPECT_EQ(allocate(q.scheme, 172, 40).params[0].bytes.size(), part.params[0].bytes.size());
+    std::vector<float> cut(172 * 40);
+    find_grid("fp8").decode(part, cut);
+    EXPECT_TRUE(std::equal(cut.begin(), cut.end(), all.begin() + 128 * 40)) << describe(q.scheme);
+  }
+}
+
 TEST(Fp8Grid, EveryRowHasItsOwnScaleWhenTheBlockIsARow) {
   auto w = normal(3 * 64, 4);
   for (size_t i = 64; i < 128; ++i) w[i] *= 1000;
@@ -193,6 +207,9 @@ TEST(Fp8Grid, ChecksAndDescribesItsSchemes) {
   EXPECT_THROW(grid.check(fp8({1, 0}, Dtype::i32)), Error);
   EXPECT_THROW(grid.check(symmetric_int(8, 0, Dtype::f32)), Error);
   EXPECT_THROW(find_grid("int").check(fp8({1, 0}, Dtype::f32)), Error);
+  EXPECT_EQ(rows_together(fp8({0, 0}, Dtype::f32)), 0);
+  EXPECT_EQ(rows_together(fp8({128, 128}, Dtype::f32)), 128);
+  EXPECT_EQ(rows_together(symmetric_int(4, 32, Dtype::f32)), 1);
   EXPECT_EQ(describe(fp8({0, 0}, Dtype::f32)), "fp8 tensor F32");
   EXPECT_EQ(describe(fp8({1, 0}, Dtype::bf16)), "fp8 channel BF16");
   EXPECT_EQ(describe(fp8({128, 128}, Dtype::bf16)), "fp8 128x128 BF16");

@@ -7,6 +7,11 @@ The folder loads as it is, with the dtype it states. A float32 model: every log-
 float32 tolerance. A bfloat16 model: kerf rounds where transformers rounds, but the order of summation differs between
 machines' matrix products, and a last bit of bfloat16 is 0.4 %; so the bound is on the mean KL(kerf || transformers), a
 tenth of what packing costs. For both, KL to the reference within 2 % of kerf's prediction, perplexity within 0.1 %.
+
+With activations of 8 bits (w8a8, fp8) a last-bit difference in a sum moves some of them to the next code, and two runs by
+the same rule differ by a good part of what the rounding costs (docs/decisions.md, 5); that the rule is the same, bit for
+bit, is tested in tests/kernels/w8_golden_test.cc. So: KL(kerf || transformers) below the KL to the reference, perplexity
+within 0.5 %, and windows enough for the 2 % (with 8 of them the two means are some 2 % apart by chance, with 60 0.8 %).
 """
 import argparse
 import json
@@ -51,13 +56,20 @@ def main():
         checks.that(dtype == stated, f"loaded as {dtype}, the checkpoint's dtype")
         kl = mean_kl(reference, runtime)
         checks.close("mean KL to the reference", predicted["kl_mean"], kl, 0.02)
-        checks.close("perplexity", predicted["ppl"], perplexity(runtime, ids), 0.001)
-        if dtype == "float32":
+        rounded = options.target.split(":")[1].startswith(("w8a8", "fp8"))
+        checks.close("perplexity", predicted["ppl"], perplexity(runtime, ids), 0.005 if rounded else 0.001)
+        if rounded:
+            checks.that("measured" in report["targets"][0]["arithmetic"], report["targets"][0]["arithmetic"])
+            second = report["targets"][0]["second"]
+            checks.that("from source" in second["arithmetic"],
+                        f"by {second['arithmetic']}: KL {second['metrics']['kl_mean']:.6g}")
+        if dtype == "float32" and not rounded:
             largest = max(float(np.abs(a - b).max()) for a, b in zip(packed, runtime))
             limit = 1e-4 * largest_logit
             checks.that(largest <= limit, f"log-probabilities apart by at most {largest:.2e} (limit {limit:.2e})")
         agree = mean_kl(packed, runtime)
-        checks.that(agree <= kl / 10, f"mean KL(kerf || transformers) {agree:.3e} (limit {kl / 10:.3e})")
+        limit = kl if rounded else kl / 10
+        checks.that(agree <= limit, f"mean KL(kerf || transformers) {agree:.3e} (limit {limit:.3e})")
         checks.finish()
 
 

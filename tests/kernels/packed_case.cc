@@ -70,6 +70,57 @@ PackedCase ct_case(int bits_per_code, int64_t rows, int64_t cols, int64_t group,
   return c;
 }
 
+// Codes of 8 bits with 8-bit activations; blocks are cut off at the edges.
+PackedCase w8_case(std::string_view format, int64_t rows, int64_t cols, int64_t scale_rows, int64_t group,
+                   int64_t activation_group, Dtype scale_dtype, Dtype compute) {
+  PackedCase c = ct_case(8, rows, cols, cols, scale_dtype, compute);
+  c.name = fmt::format("{} x {} in blocks of {} x {}, activations by {}, scales {}, computed in {}", rows, cols,
+                       scale_rows, group, activation_group, name_of(scale_dtype), name_of(compute));
+  Bits bits(static_cast<uint32_t>(rows * 31 + cols));
+  c.codes.resize(static_cast<size_t>(rows * cols));  // to the byte, so that reading past the end is noticed
+  if (format.ends_with("fp8"))
+    for (std::byte& b : c.codes)
+      if ((std::to_integer<int>(b) & 0x7f) == 0x7f) b = std::byte{0x7e};  // not the code of a NaN
+  const int64_t scale_cols = (cols + group - 1) / group;
+  std::vector<float> scales(static_cast<size_t>((rows + scale_rows - 1) / scale_rows * scale_cols));
+  for (float& s : scales) s = f16_to_f32(random_half(bits)) * (1.0f + 0x1p-12f * static_cast<float>(below(bits, 16)));
+  c.scales.resize(scales.size() * static_cast<size_t>(bits_of(scale_dtype) / 8));
+  from_f32(scale_dtype, scales, c.scales);
+  c.matrix.codes = c.codes.data();
+  c.matrix.code_stride = cols;
+  c.matrix.scales = c.scales.data();
+  c.matrix.scale_stride = scale_cols * bits_of(scale_dtype) / 8;
+  c.matrix.group = group;
+  c.matrix.scale_rows = scale_rows;
+  c.matrix.activation_group = activation_group;
+  return c;
+}
+
+std::vector<PackedCase> w8_cases(std::string_view format) {
+  std::vector<PackedCase> cases;
+  constexpr Dtype f32 = Dtype::f32, f16 = Dtype::f16, bf16 = Dtype::bf16;
+  const auto add = [&](int64_t rows, int64_t cols, int64_t scale_rows, int64_t group, int64_t activation_group,
+                       Dtype scale, Dtype compute) {
+    cases.push_back(w8_case(format, rows, cols, scale_rows, group, activation_group, scale, compute));
+  };
+  for (int64_t rows : {1, 3, 17, 64}) {
+    add(rows, 7, 1, 7, 7, f16, bf16);
+    add(rows, 36, rows, 36, 36, f32, f32);
+    add(rows, 100, 1, 100, 100, f16, f16);
+    add(rows, 288, 1, 288, 288, bf16, bf16);
+    add(rows, 768, rows, 768, 768, bf16, f32);
+    add(rows, 2064, 1, 2064, 2064, f32, bf16);
+    if (format == "vllm-w8a8") continue;  // whole rows only
+    add(rows, 40, 16, 16, 8, f32, bf16);
+    add(rows, 300, 128, 128, 100, bf16, f16);
+    add(rows, 384, 128, 128, 128, bf16, bf16);
+    add(rows, 2176, 128, 128, 128, f32, f32);
+  }
+  return cases;
+}
+
+bool is_w8(std::string_view format) { return format.ends_with("w8a8") || format.ends_with("fp8"); }
+
 int64_t gguf_block_bytes(std::string_view format) { return format == "Q8_0" ? 34 : format == "Q4_0" ? 18 : 0; }
 int ct_bits(std::string_view format) { return format == "ct-int4" ? 4 : format == "ct-int8" ? 8 : 0; }
 
@@ -91,6 +142,7 @@ std::vector<float> PackedCase::random_rows(int64_t tokens, uint32_t seed) const 
 }
 
 std::vector<PackedCase> packed_cases(std::string_view format) {
+  if (is_w8(format)) return w8_cases(format);
   std::vector<PackedCase> cases;
   const int bits = ct_bits(format);
   const int64_t block_bytes = gguf_block_bytes(format);
@@ -118,6 +170,17 @@ std::vector<PackedCase> packed_cases(std::string_view format) {
 
 PackedCase extreme_case(std::string_view format, int64_t cols) {
   const int64_t block_bytes = gguf_block_bytes(format);
+  if (is_w8(format)) {
+    PackedCase c = w8_case(format, 17, cols, 1, cols, cols, Dtype::f32, Dtype::f32);
+    const bool fp8 = format.ends_with("fp8");
+    for (int64_t i = 0; i < 17 * cols; ++i) {
+      const bool lowest = i / cols % 3 == 0 || (i / cols % 3 == 2 && i % 2 == 0);
+      // -128 and 127, or -8 and 7.5: products of e4m3 with 128 columns of these stay exact in float32.
+      c.codes[static_cast<size_t>(i)] = static_cast<std::byte>(fp8 ? (lowest ? 0xd0 : 0x4f) : (lowest ? 0x80 : 0x7f));
+    }
+    for (size_t at = 0; at < c.scales.size(); at += 4) put(c.scales, at, 1.0f);
+    return c;
+  }
   PackedCase c =
       block_bytes ? gguf_case(block_bytes, 17, cols) : ct_case(ct_bits(format), 17, cols, 32, Dtype::f32, Dtype::f32);
   std::byte* codes = c.codes.data();

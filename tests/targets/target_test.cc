@@ -169,6 +169,55 @@ TEST(Vllm, LeavesTheVocabularyInTheModelsType) {
   EXPECT_EQ(s.dense, Dtype::bf16);
 }
 
+TEST(Vllm, StoresEightBitSchemesByChannelTensorAndBlock) {
+  const Target& t = find_target("vllm");
+  const SiteShape site = square("q", 256);
+  EXPECT_EQ(t.storage("w8a8", site, Dtype::bf16).scheme, symmetric_int(8, 0, Dtype::bf16));
+  EXPECT_EQ(t.storage("fp8", site, Dtype::bf16).scheme, fp8({1, 0}, Dtype::bf16));
+  EXPECT_EQ(t.storage("fp8-tensor", site, Dtype::bf16).scheme, fp8({0, 0}, Dtype::bf16));
+  EXPECT_EQ(t.storage("fp8-block", site, Dtype::bf16).scheme, fp8({128, 128}, Dtype::bf16));
+  EXPECT_TRUE(t.storage("fp8-tensor", site, Dtype::bf16).fused_scale);
+  EXPECT_FALSE(t.storage("fp8", site, Dtype::bf16).fused_scale);
+  EXPECT_TRUE(mentions(t.storage("w8a8", square("q", 40), Dtype::bf16).remark, "slow path"));
+  EXPECT_TRUE(mentions(sentence_of([&] { (void)t.canonical("fp8-rows"); }, ErrorKind::usage), "fp8-block"));
+}
+
+TEST(Vllm, RefusesBlocksThatItsLoaderRefuses) {
+  const Target& t = find_target("vllm");
+  const auto shape = [](const char* role, int64_t out, int64_t in) {
+    return SiteShape{.role = role, .name = "m", .out = out, .in = in};
+  };
+  const auto refused = [&](const SiteShape& s) {
+    return sentence_of([&] { t.storage("fp8-block", s, Dtype::bf16); }, ErrorKind::unsupported);
+  };
+  EXPECT_TRUE(mentions(refused(shape("attn_output", 256, 288)), "input width"));
+  EXPECT_TRUE(mentions(refused(shape("attn_k", 96, 256)), "fused"));
+  EXPECT_EQ(t.storage("fp8-block", shape("attn_v", 96, 256), Dtype::bf16).remark, "") << "the last of its stack";
+  EXPECT_EQ(t.storage("fp8-block", shape("ffn_down", 288, 256), Dtype::bf16).remark, "");
+}
+
+TEST(CompressedTensorsConfig, SaysHowActivationsAreRounded) {
+  const auto described = [](const char* scheme) {
+    const StoredSite site{square("q", 256), find_target("vllm").storage(scheme, square("q", 256), Dtype::bf16)};
+    return compressed_tensors_config({&site, 1});
+  };
+  const auto w8a8 = described("w8a8");
+  EXPECT_EQ(w8a8["format"], "int-quantized");
+  const auto& ints = w8a8["config_groups"]["group_0"];
+  EXPECT_EQ(ints["weights"]["strategy"], "channel");
+  EXPECT_EQ(ints["input_activations"]["type"], "int");
+  EXPECT_EQ(ints["input_activations"]["strategy"], "token");
+  EXPECT_EQ(ints["input_activations"]["dynamic"], true);
+  EXPECT_EQ(described("fp8-tensor")["config_groups"]["group_0"]["weights"]["strategy"], "tensor");
+  const auto block = described("fp8-block");
+  EXPECT_EQ(block["format"], "float-quantized");
+  const auto& blocks = block["config_groups"]["group_0"];
+  EXPECT_EQ(blocks["weights"]["type"], "float");
+  EXPECT_EQ(blocks["weights"]["block_structure"], nlohmann::ordered_json({128, 128}));
+  EXPECT_EQ(blocks["input_activations"]["strategy"], "group");
+  EXPECT_EQ(blocks["input_activations"]["group_size"], 128);
+}
+
 StoredSite packed_site(const std::string& module, const Scheme& scheme) {
   return {{.role = "attn_q", .name = module + ".weight", .out = 64, .in = 256},
           {.layout = &find_layout("ct-pack"), .scheme = scheme}};
