@@ -14,6 +14,7 @@ struct EvalOptions {
   int64_t ctx = 256;
   int64_t windows = 100;  // at most; fewer when the text is shorter
   int64_t skip_tokens = 0;
+  bool operator==(const EvalOptions&) const = default;
 };
 
 /// Which tokens calibration sees: model/calibration_text.h says how they are cut.
@@ -22,6 +23,7 @@ struct CalibrationOptions {
   int64_t windows = 128;       // at most; fewer when the text is shorter
   int64_t ctx = 256;
   uint64_t seed = 0;  // 0: the order of the file
+  bool operator==(const CalibrationOptions&) const = default;
 };
 
 }  // namespace kerf

@@ -66,7 +66,7 @@ class Planner {
   }
 
   void add_matrix(const Site& site) {
-    PlannedMatrix m{.site = site};
+    PlannedMatrix m{.site = site, .scheme = plan_.choice.scheme};
     const SiteShape shape{.role = site.role, .name = site.name, .out = site.out, .in = site.in};
     m.storage = storage_(shape);
     if (!m.storage.remark.empty()) {
@@ -118,9 +118,31 @@ class Planner {
 
 }  // namespace
 
-TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict) {
-  return make_plan(a, choice, name, strict,
-                   [&](const SiteShape& site) { return choice.target->storage(choice.scheme, site, a.dtype); });
+TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
+                     std::span<const SiteOverride> overrides) {
+  const auto scheme_of = [&](std::string_view tensor, std::string_view role) {
+    std::string scheme = choice.scheme;
+    for (const SiteOverride& o : overrides)
+      if (!o.scheme.empty() && concerns(o, tensor, role)) scheme = choice.target->canonical(o.scheme);
+    return scheme;
+  };
+  TargetPlan plan = make_plan(a, choice, name, strict, [&](const SiteShape& site) {
+    return choice.target->storage(scheme_of(site.name, site.role), site, a.dtype);
+  });
+  for (const SiteOverride& o : overrides) {
+    bool used = false;
+    for (PlannedMatrix& m : plan.matrices) {
+      if (!concerns(o, m.site.name, m.site.role)) continue;
+      used = true;
+      m.scheme = scheme_of(m.site.name, m.site.role);
+      if (!o.method.empty()) m.method = o.method;
+    }
+    if (!used)
+      fail(ErrorKind::usage,
+           "the override of {} concerns no matrix of the model; its matrices are called like {}, with roles such as {}",
+           fmt::join(o.sites, ", "), plan.matrices.back().site.name, plan.matrices.back().site.role);
+  }
+  return plan;
 }
 
 TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
@@ -144,6 +166,8 @@ std::string TargetPlan::hash() const {
   };
   mix(choice.text());
   for (const PlannedTensor& t : file.tensors) mix(fmt::format("{} {} {}\n", t.name, t.type, fmt::join(t.shape, "x")));
+  for (const PlannedMatrix& m : matrices)
+    if (m.scheme != choice.scheme || !m.method.empty()) mix(fmt::format("{} {} {}\n", m.site.name, m.scheme, m.method));
   return fmt::format("{:016x}", h);
 }
 

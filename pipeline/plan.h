@@ -3,11 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "formats/container.h"
 #include "model/architecture.h"
+#include "pipeline/recipe.h"
 #include "targets/target.h"
 
 namespace kerf {
@@ -15,6 +17,8 @@ namespace kerf {
 struct PlannedMatrix {
   Site site;
   Storage storage;
+  std::string scheme;                // canonical: the target's, or an override's
+  std::string method;                // an override's; "": that of the run
   std::vector<LayoutTensor> parts;   // one for plain numbers
   std::vector<size_t> file_tensors;  // of each part, in TargetPlan::file
   std::vector<int64_t> source_row;   // row r of the file is row source_row[r] of the checkpoint; empty: the same
@@ -50,8 +54,10 @@ struct TargetPlan {
 };
 
 /// Error unsupported, with the rule and the choices, when the target cannot take a matrix; with `strict`, also when it
-/// can only be stored in another way than the scheme's name says. `name` is the model's, for the file name.
-TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict);
+/// can only be stored in another way than the scheme's name says. `name` is the model's, for the file name. Error usage
+/// for an override that concerns no matrix of the model, or whose scheme the target does not have.
+TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict,
+                     std::span<const SiteOverride> overrides = {});
 
 /// The same with `storage` deciding for each matrix instead of the choice's scheme.
 using ChooseStorage = std::function<Storage(const SiteShape&)>;

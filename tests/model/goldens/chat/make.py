@@ -60,7 +60,16 @@ def outcome(template, messages, prompt, tokens=TOKENS, tools=None):
 
 def write(name, content):
     content = {"made_with": f"transformers {transformers.__version__}, jinja2 {jinja2.__version__}", **content}
-    (HERE / name).write_text(json.dumps(content, ensure_ascii=True, indent=0) + "\n")
+    # A case per line.
+    lines = ["{"]
+    for key, value in content.items():
+        last = key == list(content)[-1]
+        if isinstance(value, list):
+            items = ",\n".join(json.dumps(item) for item in value)
+            lines.append(f"{json.dumps(key)}: [\n{items}\n]" + ("" if last else ","))
+        else:
+            lines.append(f"{json.dumps(key)}: {json.dumps(value)}" + ("" if last else ","))
+    (HERE / name).write_text("\n".join(lines) + "\n}\n")
 
 
 def main():

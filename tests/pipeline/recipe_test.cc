@@ -1,0 +1,206 @@
+// Recipes: what they say, what they refuse, and what their overrides do to a plan.
+#include "pipeline/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "pipeline/plan.h"
+#include "tests/support/data.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+namespace {
+
+const std::string kAll = R"(# everything
+targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]
+method: rtn
+calib: {text: "c d.txt", windows: 64, ctx: 128, seed: 18446744073709551615}
+eval:
+  text: held.txt
+  windows: 0
+  ctx: 32
+  skip_tokens: 7
+gate: kl<0.05,top1>0.9
+overrides:
+  - {sites: "model.layers.*.mlp.down_proj", method: rtn}
+  - sites: [attn_v, 're:layers\.[0-3]\.']
+    method: rtn
+)";
+
+TEST(Recipe, SaysAllThatTheCommandLineSays) {
+  const Recipe r = parse_recipe(kAll, "r.yaml");
+  const Recipe wanted = {.targets = {"vllm:w4a16-g128", "llama.cpp-cpu:Q4_0"},
+                         .method = "rtn",
+                         .calib = {.text = "c d.txt", .windows = 64, .ctx = 128, .seed = UINT64_MAX},
+                         .eval = {.text = "held.txt", .ctx = 32, .windows = 0, .skip_tokens = 7},
+                         .gate = "kl<0.05,top1>0.9",
+                         .overrides = {{.sites = {"model.layers.*.mlp.down_proj"}, .method = "rtn"},
+                                       {.sites = {"attn_v", "re:layers\\.[0-3]\\."}, .method = "rtn"}}};
+  EXPECT_EQ(r, wanted);
+}
+
+TEST(Recipe, ComesBackFromTheReport) {
+  for (const std::string& text : {kAll, std::string(""), std::string("targets: vllm:w8a16-g32\noverrides: []"),
+                                  std::string("calib: {text: \"a\\tb\\\\ \\u00e9 'x' : # \\U0001F600\"}")}) {
+    const Recipe r = parse_recipe(text, "r.yaml");
+    EXPECT_EQ(recipe_from_json(to_json(r)), r) << text;
+  }
+  EXPECT_EQ(parse_recipe("", "r.yaml"), Recipe{});
+  EXPECT_EQ(parse_recipe("method: null\ncalib: {}", "r.yaml"), Recipe{});
+}
+
+TEST(Recipe, TheCommandLineComesFirst) {
+  const Recipe r = parse_recipe(kAll, "r.yaml");
+  const Recipe flags = {.targets = {"vllm"}, .calib = {.windows = 3, .ctx = 9}, .gate = "kl<1"};
+  Recipe wanted = r;
+  EXPECT_EQ(overridden(r, flags, {}), r);
+  wanted.targets = {"vllm"};
+  wanted.calib.windows = 3;
+  EXPECT_EQ(overridden(r, flags, {"targets", "calib.windows"}), wanted);
+  EXPECT_THROW(overridden(r, flags, {"no_key"}), Error);
+  const nlohmann::ordered_json all = to_json(flags);  // of which every key can be given
+  for (const auto& [key, value] : all.items()) {
+    if (key == "overrides") continue;
+    if (!value.is_object()) {
+      EXPECT_NO_THROW(overridden(r, flags, {key}));
+      continue;
+    }
+    for (const auto& [inner, unused] : value.items()) EXPECT_NO_THROW(overridden(r, flags, {key + "." + inner}));
+  }
+}
+
+TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
+  struct Case {
+    const char *text, *line, *part;
+    ErrorKind kind = ErrorKind::usage;
+  };
+  const Case cases[] = {
+      {"targets: vllm\nmetod: rtn", "line 2", "its keys are targets, method"},
+      {"\n- a", "line 2", "a list, not a map"},
+      {"just text", "line 1", "a single value, not a map"},
+      {"targets:\n  - vllm\n  - nowhere", "line 3", "nowhere"},
+      {"targets: vllm:w3", "line 1", "w3"},
+      {"targets: []", "line 1", "empty list"},
+      {"targets: {a: b}", "line 1", "a map, not a text"},
+      {"method: magic", "line 1", "the methods are"},
+      {"method: [rtn]", "line 1", "a list, not a text"},
+      {"calib:\n  windows: many", "line 2", "'many'; it is a whole number of at least 1"},
+      {"calib:\n  windows: '8'", "line 2", "whole number"},
+      {"calib: {windows: 0}", "line 1", "at least 1"},
+      {"calib: {windows: 1.5}", "line 1", "whole number"},
+      {"calib: {ctx: 1}", "line 1", "at least 2"},
+      {"calib: {seed: -1}", "line 1", "at least 0"},
+      {"calib: {ctx: 99999999999999999999}", "line 1", "whole number"},
+      {"calib: {window: 1}", "line 1", "calib has no key 'window'"},
+      {"calib: text.txt", "line 1", "a single value, not a map of text, windows"},
+      {"eval: {seed: 1}", "line 1", "eval has no key 'seed'"},
+      {"gate: kl<<1", "line 1", "kl"},
+      {"method: rtn\nmethod: rtn", "line 2", "twice"},
+      {"overrides: x", "line 1", "not a list"},
+      {"overrides:\n  - {method: rtn}", "line 2", "needs sites"},
+      {"overrides:\n  - {sites: x}", "line 2", "needs a scheme or a method"},
+      {"overrides:\n  - {sites: x, method: magic}", "line 2", "the methods are"},
+      {"overrides:\n  - {sites: 're:(', method: rtn}", "line 2", "no regular expression"},
+      {"targets: vllm\noverrides:\n  - {sites: x, scheme: w99}", "line 3", "w99"},
+      {"overrides:\n  - {sites: x, scheme: w99, bits: 3}", "line 2", "no key 'bits'"},
+      {"a: [1", "line", "not YAML", ErrorKind::bad_input},
+      {"a: b: c", "line 1", "not YAML", ErrorKind::bad_input},
+      {"\t- x", "line", "not YAML", ErrorKind::bad_input},
+  };
+  for (const Case& c : cases) {
+    try {
+      parse_recipe(c.text, "r.yaml");
+      ADD_FAILURE() << c.text;
+    } catch (const Error& e) {
+      const std::string said = e.what();
+      EXPECT_EQ(e.kind(), c.kind) << said;
+      EXPECT_NE(said.find("r.yaml, " + std::string(c.line)), std::string::npos) << c.text << "\n" << said;
+      EXPECT_NE(said.find(c.part), std::string::npos) << c.text << "\n" << said;
+    }
+  }
+  EXPECT_EQ(parse_recipe("method: auto", "r", std::vector<std::string>{"auto"}).method, "auto");
+}
+
+TEST(Recipe, HostileYamlIsRefused) {
+  std::string laughs = "a: &a [x, x]\n";
+  for (char c = 'b'; c < 'z'; ++c)
+    laughs +=
+        std::string(1, c) + ": &" + c + " [*" + static_cast<char>(c - 1) + ", *" + static_cast<char>(c - 1) + "]\n";
+  for (const std::string& text : {std::string(100000, '['), std::string(100000, '{'), std::string(50000, '-') + " x",
+                                  laughs, std::string("targets: &x [*x]"), std::string("\x00\xff\xfe", 3)})
+    EXPECT_THROW(parse_recipe(text, "r.yaml"), Error) << text.substr(0, 20);
+}
+
+TEST(Recipe, PatternsAreGlobsOrRegularExpressions) {
+  const auto fits = [](const char* pattern, const char* tensor, const char* role = "ffn_down") {
+    return concerns({.sites = {pattern}}, tensor, role);
+  };
+  const char* const down = "model.layers.12.mlp.down_proj.weight";
+  EXPECT_TRUE(fits("model.layers.*.mlp.down_proj", down));
+  EXPECT_TRUE(fits("model.layers.*.mlp.down_proj.weight", down));
+  EXPECT_TRUE(fits("*", down));
+  EXPECT_TRUE(fits("ffn_down", down));
+  EXPECT_TRUE(fits("ffn_*", down));
+  EXPECT_TRUE(fits("model.layers.1?.*", down));
+  EXPECT_TRUE(fits("re:layers\\.(1[0-9])\\.", down));
+  EXPECT_TRUE(fits("re:^ffn_", down));
+  EXPECT_FALSE(fits("model.layers.?.mlp.down_proj", down));
+  EXPECT_FALSE(fits("down_proj", down));
+  EXPECT_FALSE(fits("", down));
+  EXPECT_FALSE(fits("re:^down", down));
+  EXPECT_TRUE(concerns({.sites = {"x", "ffn_down"}}, down, "ffn_down"));
+  const std::string stars(200, '*'), name(2000, 'a');
+  EXPECT_FALSE(fits((stars + "b").c_str(), name.c_str()));
+}
+
+TEST(Plan, TheLastOverrideOfASiteCounts) {
+  const Artifact model = open_artifact(test::example_dir());
+  const TargetChoice choice = parse_target("vllm:w4a16-g32");
+  const std::vector<SiteOverride> overrides = {{.sites = {"*.mlp.*"}, .scheme = "w8a16-g32", .method = "a"},
+                                               {.sites = {"re:layers\\.1\\.mlp\\.down"}, .scheme = "w4a16-g64"},
+                                               {.sites = {"attn_v"}, .method = "b"}};
+  const TargetPlan plan = make_plan(model.architecture, choice, "m", false, overrides);
+  int seen = 0;
+  for (const PlannedMatrix& m : plan.matrices) {
+    const bool mlp = m.site.name.find(".mlp.") != std::string::npos;
+    const bool down = m.site.name == "model.layers.1.mlp.down_proj.weight";
+    EXPECT_EQ(m.scheme, down ? "w4a16-g64" : mlp ? "w8a16-g32" : "w4a16-g32") << m.site.name;
+    EXPECT_EQ(m.method, mlp ? "a" : m.site.role == "attn_v" ? "b" : "") << m.site.name;
+    EXPECT_EQ(m.storage.layout && m.storage.scheme.bits == 8, mlp && !down) << m.site.name;
+    seen += down;
+  }
+  EXPECT_EQ(seen, 1);
+}
+
+TEST(Plan, OverridesChangeItsHashAndNothingElseDoes) {
+  const Artifact model = open_artifact(test::example_dir());
+  const TargetChoice choice = parse_target("vllm:w4a16-g32");
+  const auto hash = [&](const std::vector<SiteOverride>& o) {
+    return make_plan(model.architecture, choice, "m", false, o).hash();
+  };
+  EXPECT_EQ(hash({}), make_plan(model.architecture, choice, "m", false).hash());
+  EXPECT_NE(hash({{.sites = {"attn_v"}, .method = "b"}}), hash({}));
+  EXPECT_NE(hash({{.sites = {"attn_v"}, .scheme = "w8a16-g32"}}), hash({}));
+  EXPECT_EQ(hash({{.sites = {"attn_v"}, .scheme = "w4a16-g32"}}), hash({}));
+}
+
+TEST(Plan, RefusesOverridesThatConcernNothingOrThatTheTargetLacks) {
+  const Artifact model = open_artifact(test::example_dir());
+  const auto refusal = [&](const SiteOverride& o) -> std::string {
+    try {
+      make_plan(model.architecture, parse_target("vllm:w4a16-g32"), "m", false, std::vector{o});
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::usage);
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_NE(refusal({.sites = {"mlp.down"}, .method = "rtn"}).find("concerns no matrix"), std::string::npos);
+  EXPECT_NE(refusal({.sites = {"attn_v"}, .scheme = "Q4_0"}).find("Q4_0"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace kerf
