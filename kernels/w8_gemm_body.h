@@ -25,7 +25,7 @@ struct W8Product {
   static constexpr Dtype kStep = kRule == ActivationRule::package ? kCompute : Dtype::f32;
 
   static float scale(const PackedMatrix& w, int64_t row, int64_t group) {
-    return scale_at<kStep>(w, row / w.scale_rows, group);
+    return rounded_one<kStep>(scale_at<kStep>(w, row / w.scale_rows, group));
   }
 
   // n <= kWidth weights; zeros after them.

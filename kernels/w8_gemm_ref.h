@@ -1,6 +1,6 @@
 // The definition of products with 8-bit weights and activations in float32 sums (w8_activations.h has the two rules).
 // With C = round to `compute`, q = the value of a code:
-//   package   w = C(scale * q)         a = C(s * q_a), s = C(absmax / top), q_a = nearest code of C(x / s)
+//   package   w = C(C(scale) * q)      a = C(s * q_a), s = C(absmax / top), q_a = nearest code of C(x / s)
 //   vllm      w = scale * q            a = s * q_a,    s = absmax / top,    q_a = nearest code of x / s
 //   y[t, r] = sum over k, in order, of a * w in float32,
 // where x has been rounded to `compute` and absmax is taken over activation_group values. A group with an absmax that
@@ -61,7 +61,8 @@ struct W8GemmRef {
   static Dtype step(const PackedMatrix& w) { return kRule == ActivationRule::package ? w.compute : Dtype::f32; }
 
   static float weight(const PackedMatrix& w, int64_t r, int64_t k) {
-    return round_to(step(w), Code::value(w.codes[r * w.code_stride + k]) * w8_scale_ref(w, r, k));
+    const float scale = round_to(step(w), w8_scale_ref(w, r, k));
+    return round_to(step(w), Code::value(w.codes[r * w.code_stride + k]) * scale);
   }
 
   static float scale_of(const PackedMatrix& w, float absmax) {

@@ -132,6 +132,30 @@ TEST(PackageRule, DequantizesWeightsToThePackagesOwnBits) {
   EXPECT_GT(checked, 8);
 }
 
+// As transformers 5.23 loads them: measured with a bfloat16 model whose scales were stored as F32.
+TEST(PackageRule, RoundsScalesToTheModelsTypeFirst) {
+  const float scale = 0.0123456f;
+  const std::byte code{127};
+  PackedMatrix w{.rows = 1,
+                 .cols = 1,
+                 .codes = &code,
+                 .code_stride = 1,
+                 .scales = reinterpret_cast<const std::byte*>(&scale),
+                 .scale_stride = 4,
+                 .bits = 8,
+                 .group = 1,
+                 .compute = Dtype::bf16,
+                 .activation_group = 1};
+  const float twice = round_to(Dtype::bf16, 127 * round_to(Dtype::bf16, scale));
+  ASSERT_NE(twice, round_to(Dtype::bf16, 127 * scale)) << "the example must tell the two apart";
+  for (const char* format : {"ct-w8a8", "vllm-w8a8"})
+    for (const PackedGemm* g : gemms_of(format)) {
+      float out;
+      g->dequantize(w, 0, &out);
+      EXPECT_EQ(out, g->format == "ct-w8a8" ? twice : 127 * scale) << g->format << " " << name_of(g->isa);
+    }
+}
+
 // absmax / 127 for the largest value to be a code, against absmax / 127.5 for it to saturate.
 TEST(VllmRule, DiffersFromThePackagesByItsScale) {
   const PackedMatrix w{.rows = 1, .cols = 4, .bits = 8, .group = 4, .compute = Dtype::f32, .activation_group = 4};
