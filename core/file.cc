@@ -46,6 +46,18 @@ int open_for_reading(const std::filesystem::path& path) {
   return fd;
 }
 
+void read_all(int fd, const std::filesystem::path& path, uint64_t offset, std::span<std::byte> to) {
+  while (!to.empty()) {
+    const ssize_t n = ::pread(fd, to.data(), to.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      fail(ErrorKind::io, "cannot read {} bytes at {} of {}: {}", to.size(), offset, path.string(),
+           n < 0 ? std::strerror(errno) : "the file is shorter");
+    to = to.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+}
+
 // A write past the file-size limit of the process must come back as an error, not as a signal.
 const bool sigxfsz_ignored = [] {
   std::signal(SIGXFSZ, SIG_IGN);
@@ -116,16 +128,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 void MappedFile::read(std::span<const std::byte> part, std::span<std::byte> to) const {
-  off_t at = part.data() - data_;
-  while (!to.empty()) {
-    const ssize_t n = ::pread(fd_, to.data(), to.size(), at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0)
-      fail(ErrorKind::io, "cannot read {} bytes at {} of {}: {}", to.size(), at, path_.string(),
-           n < 0 ? std::strerror(errno) : "the file has become shorter");
-    to = to.subspan(static_cast<size_t>(n));
-    at += n;
-  }
+  read_all(fd_, path_, static_cast<uint64_t>(part.data() - data_), to);
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
@@ -166,6 +169,8 @@ void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
     offset += static_cast<uint64_t>(n);
   }
 }
+
+void AtomicFile::read_at(uint64_t offset, std::span<std::byte> to) const { read_all(fd_, partial_, offset, to); }
 
 void AtomicFile::commit() {
   const auto refuse = [&](const char* step) {

@@ -46,6 +46,8 @@ class AtomicFile {
   void append(std::span<const std::byte>);
   /// Writes at an absolute position, from any thread; does not move the append position.
   void write_at(uint64_t offset, std::span<const std::byte>);
+  /// What was written there. Error io, also when there is less.
+  void read_at(uint64_t offset, std::span<std::byte>) const;
   uint64_t position() const { return position_; }
   void seek(uint64_t position) { position_ = position; }
   void commit();

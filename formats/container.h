@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +26,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/sha256.h"
 
 namespace kerf {
 
@@ -164,6 +166,8 @@ class Writer {
   /// Flushes and renames; returns the files, an index last. Error internal when a tensor is not complete. Files are
   /// renamed one by one, so a failure here can leave some of several shards replaced, but never an index of them.
   std::vector<std::filesystem::path> commit();
+  /// After commit(): the SHA-256 of every file that it returned, computed while they were written.
+  const std::map<std::filesystem::path, std::string>& checksums() const { return checksums_; }
   /// Size of everything commit() will have written.
   uint64_t total_bytes() const;
 
@@ -173,11 +177,22 @@ class Writer {
     uint64_t bytes = 0;
     std::atomic<uint64_t> written = 0;
   };
+  struct OpenFile {
+    explicit OpenFile(const std::filesystem::path& path)
+        : file(path), sum([this](uint64_t offset, std::span<std::byte> to) { file.read_at(offset, to); }) {}
+    void write_at(uint64_t offset, std::span<const std::byte> bytes) {
+      file.write_at(offset, bytes);
+      sum.wrote(offset, bytes);
+    }
+    AtomicFile file;
+    RunningSha256 sum;
+  };
   void write_pads();
 
   Placement placement_;
-  std::vector<std::unique_ptr<AtomicFile>> files_;
+  std::vector<std::unique_ptr<OpenFile>> files_;
   std::vector<Target> targets_;
+  std::map<std::filesystem::path, std::string> checksums_;
 };
 
 /// A plug-in: formats/container_<name>.cc.

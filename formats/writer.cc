@@ -17,9 +17,10 @@ Writer::Writer(const FilePlan& plan, Placement placement)
     targets_[i].bytes = plan.tensors[i].bytes;
   }
   for (const Placement::File& f : placement_.files) {
-    files_.push_back(std::make_unique<AtomicFile>(f.path));
+    files_.push_back(std::make_unique<OpenFile>(f.path));
     files_.back()->write_at(0, as_bytes(f.header));
   }
+  write_pads();
 }
 
 void Writer::write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
@@ -34,7 +35,8 @@ void Writer::write(size_t tensor, uint64_t offset, std::span<const std::byte> by
   t.written += bytes.size();
 }
 
-// What lies between tensors is written too, so that a full disk is noticed before the rename.
+// What lies between tensors is written too, so that a full disk is noticed before the rename; and first, so that
+// nothing but tensors is missing in the running checksums.
 void Writer::write_pads() {
   std::vector<std::vector<std::pair<uint64_t, uint64_t>>> used(files_.size());  // [begin, end) per file
   for (size_t i = 0; i < targets_.size(); ++i) {
@@ -64,15 +66,18 @@ std::vector<std::filesystem::path> Writer::commit() {
     if (t.written != t.bytes)
       fail(ErrorKind::internal, "{} of the {} bytes of the tensor {} were written", t.written.load(), t.bytes,
            in_quotes(t.name));
-  write_pads();
   std::vector<std::filesystem::path> paths;
   std::unique_ptr<AtomicFile> index;
   if (placement_.index) {
     index = std::make_unique<AtomicFile>(*placement_.index);
     index->append(as_bytes(placement_.index_text));
+    Sha256 sum;
+    sum.update(as_bytes(placement_.index_text));
+    checksums_[*placement_.index] = sum.finish();
   }
   for (size_t f = 0; f < files_.size(); ++f) {
-    files_[f]->commit();
+    checksums_[placement_.files[f].path] = files_[f]->sum.finish(placement_.files[f].size);
+    files_[f]->file.commit();
     paths.push_back(placement_.files[f].path);
   }
   if (index) {

@@ -114,7 +114,7 @@ Report compress(const CompressOptions& o) {
   std::vector<Measured> measured;
   for (const Output& out : outputs) {
     measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name),
-                        out.plan.choice, out.files});
+                        out.plan.choice, out.files, out.writer->checksums()});
   }
   report.targets = measure(source, measured, windows, Numerics::runtime, o.gate, o.out);
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -12,11 +12,13 @@ namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 
-std::vector<FileEntry> describe_files(std::span<const fs::path> files, const fs::path& root) {
-  std::vector<FileEntry> entries(files.size());
-  parallel_for(static_cast<int64_t>(files.size()), [&](int64_t i) {
-    const fs::path& f = files[static_cast<size_t>(i)];
-    entries[static_cast<size_t>(i)] = {fs::relative(f, root).string(), fs::file_size(f), sha256_of(f)};
+std::vector<FileEntry> describe_files(const Measured& m, const fs::path& root) {
+  std::vector<FileEntry> entries(m.files.size());
+  parallel_for(static_cast<int64_t>(m.files.size()), [&](int64_t i) {
+    const fs::path& f = m.files[static_cast<size_t>(i)];
+    const auto known = m.checksums.find(f);
+    entries[static_cast<size_t>(i)] = {fs::relative(f, root).string(), fs::file_size(f),
+                                       known == m.checksums.end() ? sha256_of(f) : known->second};
   });
   return entries;
 }
@@ -65,7 +67,7 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
     results.push_back({.target = std::string(m.choice.target->name()),
                        .scheme = m.choice.scheme,
                        .arithmetic = arithmetic_text(m, numerics),
-                       .files = describe_files(m.files, root),
+                       .files = describe_files(m, root),
                        .bytes = m.artifact.bytes,
                        .bpw = m.artifact.bits_per_weight()});
   }

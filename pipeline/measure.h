@@ -1,6 +1,7 @@
 // Opening what is measured, cutting the text, and filling in the results: what compress, verify and eval share.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 
@@ -19,7 +20,8 @@ std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
 struct Measured {
   Artifact artifact;
   TargetChoice choice;
-  std::vector<std::filesystem::path> files;  // all that belong to it, weights first
+  std::vector<std::filesystem::path> files;                     // all that belong to it, weights first
+  std::map<std::filesystem::path, std::string> checksums = {};  // of those whose SHA-256 is known already
 };
 
 /// Sizes, checksums, and with windows the comparison with the reference; then the gate. File names are given relative

@@ -212,6 +212,8 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
       block[at->second].uses.push_back({&job, &m});
     }
 
+  // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
+  for (const PackJob& job : jobs) write_vectors(source, job);
   Progress progress("packing block", static_cast<int64_t>(blocks.size()));
   for (auto& block : blocks) {
     std::vector<Panel> panels;
@@ -225,7 +227,6 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
                  [&](int64_t i) { run_panel(panels[static_cast<size_t>(i)], source, quantizer); });
     progress.advance();
   }
-  for (const PackJob& job : jobs) write_vectors(source, job);
 }
 
 }  // namespace kerf

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/parallel.h"
+#include "core/sha256.h"
 #include "pipeline/eval_run.h"
 #include "pipeline/verify_run.h"
 #include "tests/support/data.h"
@@ -71,7 +72,11 @@ TEST(Compress, MeasuresEveryTargetOnItsOwnBytes) {
   EXPECT_EQ(report["targets"].size(), 3u);
   EXPECT_EQ(report["differences"].size(), 3u);
   for (const auto& t : report["targets"])
-    for (const auto& f : t["files"]) EXPECT_EQ(fs::file_size(dir / "out" / f["name"].get<std::string>()), f["bytes"]);
+    for (const auto& f : t["files"]) {
+      const fs::path file = dir / "out" / f["name"].get<std::string>();
+      EXPECT_EQ(fs::file_size(file), f["bytes"]);
+      EXPECT_EQ(sha256_of(file), f["sha256"]);
+    }
 }
 
 TEST(Compress, GivesTheSameBytesForAnyNumberOfThreads) {
