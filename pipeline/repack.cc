@@ -146,6 +146,7 @@ QuantizedMatrix in_scheme(const QuantizedMatrix& q, const Scheme& wanted, const 
 
 QuantizedMatrix unpack(const Artifact& a, const StoredWeight& w) {
   const Layout& layout = find_layout(w.layout);
+  if (const auto rule = layout.refuses(w.numbers, w.info.rows(), w.info.cols())) refuse(w.file_name, *rule);
   const std::string stem = w.file_name.substr(0, w.file_name.size() - std::string_view("weight").size());
   std::vector<std::span<const std::byte>> parts;
   for (const LayoutTensor& part : layout.plan(w.numbers, w.info.rows(), w.info.cols())) {

@@ -109,6 +109,11 @@ class TransformersGptq final : public Target {
     if (const auto rule = layout.refuses(s.scheme, site.out, site.in))
       fail(ErrorKind::unsupported, "transformers-gptq:{} cannot take {} [{}, {}]: {}", scheme, site.name, site.out,
            site.in, *rule);
+    if (c.asymmetric && !c.v2)
+      s.remark =
+          "GPTQModel's own loader takes zero points in version 1 only from files that it made (transformers and vLLM "
+          "take "
+          "these); version 2, -v2, loads there";
     return s;
   }
 
@@ -145,11 +150,8 @@ class TransformersGptq final : public Target {
                       {"group_size", usual.group},
                       {"sym", usual.symmetric},
                       {"desc_act", false},
-                      {"static_groups", false},
-                      {"true_sequential", true},
                       {"lm_head", false},
                       {"pack_dtype", "int32"},
-                      {"damp_percent", 0.01},
                       {"meta", {{"quantizer", {fmt::format("kerf:{}", version())}}}}};
     if (!dynamic.empty()) q["dynamic"] = std::move(dynamic);
     // transformers does not look at "dynamic" and replaces what this lists, by the ends of names.

@@ -26,7 +26,7 @@ class Vllm final : public Target {
         {"w4a16-gN", "4-bit weights, one scale per N weights of a row (default g128); activations 16 bits"},
         {"w4a16-channel", "4-bit weights, one scale per output channel"},
         {"w8a16-...", "8-bit weights, -gN or -channel"},
-        {"w{2,3,5,6,7}a16-...", "other widths, which only transformers loads"},
+        {"wNa16-...", "N = 2, 3, 5, 6, 7: widths that only transformers loads"},
         {"...-asym", "with an integer zero point beside each scale"}};
     all.insert(all.end(), vllm_w8_schemes().begin(), vllm_w8_schemes().end());
     return all;
@@ -40,6 +40,7 @@ class Vllm final : public Target {
         "is left",
         "vLLM takes 4 and 8 bits; models of other widths load in transformers alone (a warning)",
         "3, 5, 6 and 7 bits need compressed-tensors newer than 0.16.0, which packs them in another way than before",
+        "transformers 5.23 loads zero points only with CompressedTensorsConfig(dequantize=True); vLLM needs nothing",
         "q, k, v and gate, up are fused by the runtime: they share one scheme",
         "embedding, head and norms keep the model's dtype"};
     all.insert(all.end(), vllm_w8_rules().begin(), vllm_w8_rules().end());

@@ -66,13 +66,13 @@ std::string groups_dividing(int64_t n, std::span<const int64_t> choices) {
 
 std::string marlin_remark(const WeightOnly& w, const SiteShape& site) {
   if (w.group != 0 && w.group != 32 && w.group != 64 && w.group != 128)
-    return fmt::format(
-        "{}: vLLM's fast kernel takes groups of 32, 64, 128 or channel, not {}; only its slow path is left", site.name,
-        w.group);
+    return fmt::format("vLLM's fast kernel takes groups of 32, 64, 128 or channel, not {}; only its slow path is left",
+                       w.group);
   if (site.out % 64 != 0 || site.in % 128 != 0)
     return fmt::format(
-        "{} [{}, {}]: vLLM's fast kernel wants outputs divisible by 64 and inputs by 128; only its slow path is left",
-        site.name, site.out, site.in);
+        "matrices [{}, {}]: vLLM's fast kernel wants outputs divisible by 64 and inputs by 128; only its slow path is "
+        "left",
+        site.out, site.in);
   return "";
 }
 

@@ -35,8 +35,8 @@ std::string groups_dividing(int64_t n, std::span<const int64_t> choices);
 /// Powers of two from 16 to 1024: the groups that people use.
 std::span<const int64_t> usual_groups();
 
-/// What vLLM's Marlin kernels would not take of a matrix, as a sentence that begins with its name; "" when they take
-/// it. Source: vllm/model_executor/layers/quantization/utils/marlin_utils.py.
+/// What vLLM's Marlin kernels would not take of a matrix, in words that are the same for all matrices of one shape; ""
+/// when they take it. Source: vllm/model_executor/layers/quantization/utils/marlin_utils.py.
 std::string marlin_remark(const WeightOnly&, const SiteShape&);
 
 }  // namespace kerf

@@ -29,7 +29,7 @@ std::optional<int64_t> integer(const QuantizedRepository& r, const char* key) {
 }
 
 bool recognises(const QuantizedRepository& r) {
-  if (r.text("quant_method") != "gptq") return false;
+  if ((r.text("quant_method").empty() ? r.text("method") : r.text("quant_method")) != "gptq") return false;
   if (format_of(r) != "gptq" && format_of(r) != "gptq_v2")
     fail(ErrorKind::unsupported, "{}: the GPTQ format \"{}\" is not supported; kerf reads gptq and gptq_v2",
          r.config_file, format_of(r));

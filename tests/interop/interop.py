@@ -14,6 +14,10 @@ import numpy as np
 
 SKIPPED = 77  # the exit code that ctest counts as skipped
 
+# Twice the mean KL between two runs in bfloat16 that differ in the order of their sums alone: 1.4e-4 to 1.9e-4 on
+# tinytales, for weights of 2 to 8 bits alike. What costs less than ten times this cannot be told apart any finer.
+ORDER_KL = 4e-4
+
 
 def skip(reason):
     print(f"SKIPPED: {reason}")

@@ -6,7 +6,7 @@
 The folder loads as it is, with the dtype it states. A float32 model: every log-probability agrees with kerf's own within
 float32 tolerance. A bfloat16 model: kerf rounds where transformers rounds, but the order of summation differs between
 machines' matrix products, and a last bit of bfloat16 is 0.4 %; so the bound is on the mean KL(kerf || transformers), a
-tenth of what packing costs. For both, KL to the reference within 2 % of kerf's prediction, perplexity within 0.1 %.
+tenth of what packing costs, or what the order alone makes of it. For both, KL to the reference within 2 % of kerf's prediction, perplexity within 0.1 %.
 
 With activations of 8 bits (w8a8, fp8) a last-bit difference in a sum moves some of them to the next code, and two runs by
 the same rule differ by a good part of what the rounding costs (docs/decisions.md, 5); that the rule is the same, bit for
@@ -19,8 +19,9 @@ import pathlib
 import tempfile
 
 import numpy as np
+from transformers import CompressedTensorsConfig
 
-from interop import Checks, Kerf, Windows, mean_kl, perplexity, resolve
+from interop import ORDER_KL, Checks, Kerf, Windows, mean_kl, perplexity, resolve
 from pytorch_reference import log_probabilities
 
 
@@ -46,11 +47,16 @@ def main():
         reference = kerf.log_probabilities(model, work / "reference.npy", *windows.options())
         packed = kerf.log_probabilities(out, work / "packed.npy", *windows.options())
         ids = windows.cut(kerf.ids(model, windows.text), config["bos_token_id"])
-        runtime, loaded, largest_logit = log_probabilities(out, ids)
+        # transformers sets up packed modules by compressing an empty model, and there compressed-tensors 0.20.0 forgets
+        # to pack zero points, so that asymmetric matrices load only when they are dequantized on the way.
+        dequantize = options.target.endswith("-asym")
+        loading = {"quantization_config": CompressedTensorsConfig(dequantize=True)} if dequantize else {}
+        runtime, loaded, largest_logit = log_probabilities(out, ids, **loading)
 
         checks = Checks()
         quantized = [name for name, module in loaded.named_modules() if hasattr(module, "quantization_scheme")]
-        checks.that(len(quantized) == 7 * config["num_hidden_layers"], f"{len(quantized)} quantized modules loaded")
+        wanted = 0 if dequantize else 7 * config["num_hidden_layers"]
+        checks.that(len(quantized) == wanted, f"{len(quantized)} quantized modules loaded")
         dtype = str(loaded.dtype).removeprefix("torch.")
         stated = config.get("dtype", config.get("torch_dtype"))
         checks.that(dtype == stated, f"loaded as {dtype}, the checkpoint's dtype")
@@ -68,7 +74,7 @@ def main():
             limit = 1e-4 * largest_logit
             checks.that(largest <= limit, f"log-probabilities apart by at most {largest:.2e} (limit {limit:.2e})")
         agree = mean_kl(packed, runtime)
-        limit = kl if rounded else kl / 10
+        limit = kl if rounded else max(kl / 10, 0 if dtype == "float32" else ORDER_KL)
         checks.that(agree <= limit, f"mean KL(kerf || transformers) {agree:.3e} (limit {limit:.3e})")
         checks.finish()
 

@@ -122,6 +122,53 @@ TEST(Repack, RefusesAZeroPointOfZeroInGptqV1) {
   EXPECT_NO_THROW(repacked(source, "awq", dir / "awq"));
 }
 
+TEST(Repack, KeepsMatricesOfOtherSchemesAndPlainOnes) {
+  // One module in 3 bits and one left in plain numbers, moved by hand between repositories of one model.
+  const test::TempDir dir, other_dir;
+  const fs::path source = compressed(dir, "vllm:w4a16-g32"), other = compressed(other_dir, "vllm:w3a16-g32");
+  const std::string three = "model.layers.0.mlp.down_proj.", plain = "model.layers.1.self_attn.q_proj.";
+  const auto mixed = dir / "mixed";
+  {
+    const auto a = open_container(source), b = open_container(other), dense = open_container(test::example_dir());
+    FilePlan plan{.metadata = {{"format", std::string("pt")}}};
+    std::vector<std::span<const std::byte>> bytes;
+    const auto add = [&](const StoredTensor& t) {
+      plan.tensors.push_back({t.name, t.type, t.shape, t.bytes.size()});
+      bytes.push_back(t.bytes);
+    };
+    for (const StoredTensor& t : a->tensors())
+      if (!t.name.starts_with(three) && !t.name.starts_with(plain)) add(t);
+    for (const StoredTensor& t : b->tensors())
+      if (t.name.starts_with(three)) add(t);
+    add(*dense->find(plain + "weight"));
+    fs::create_directories(mixed);
+    const auto writer = find_container("safetensors").create(mixed, plan);
+    for (size_t i = 0; i < bytes.size(); ++i) writer->write(i, 0, bytes[i]);
+    writer->commit();
+    auto config = nlohmann::ordered_json::parse(read_text(source / "config.json"));
+    auto& q = config["quantization_config"];
+    q["config_groups"]["group_1"] = q["config_groups"]["group_0"];
+    q["config_groups"]["group_1"]["targets"] = {three.substr(0, three.size() - 1)};
+    q["config_groups"]["group_1"]["weights"]["num_bits"] = 3;
+    write_text(mixed / "config.json", config.dump());
+  }
+  EXPECT_EQ(repacked(mixed, "transformers-gptq", dir / "gptq").matrices, 27);
+  const auto q = nlohmann::json::parse(read_text(dir / "gptq" / "config.json"))["quantization_config"];
+  EXPECT_EQ(q["bits"], 4);
+  EXPECT_EQ(q["dynamic"].size(), 2u);
+  const Artifact there = open_artifact(dir / "gptq");
+  EXPECT_EQ(there.weights->weight(three + "weight")->scheme, "w3-g32");
+  EXPECT_EQ(there.weights->weight(plain + "weight")->scheme, "");
+  repacked(dir / "gptq", "vllm", dir / "back");
+  const auto first = open_container(mixed), last = open_container(dir / "back");
+  for (const StoredTensor& t : first->tensors()) {
+    const StoredTensor* same = last->find(t.name);
+    ASSERT_TRUE(same) << t.name;
+    EXPECT_TRUE(std::equal(t.bytes.begin(), t.bytes.end(), same->bytes.begin(), same->bytes.end())) << t.name;
+  }
+  EXPECT_TRUE(mentions(refusal([&] { repacked(mixed, "awq", dir / "awq"); }), "int3"));
+}
+
 TEST(Repack, RefusesAFolderThatIsNotEmpty) {
   const test::TempDir dir;
   const fs::path source = compressed(dir, "awq:w4-g128");

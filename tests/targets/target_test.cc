@@ -99,6 +99,7 @@ TEST(TransformersGptq, NamesTheGroupsThatItsRuntimeTakes) {
   EXPECT_TRUE(mentions(said("w4-g64", square("q", 288)), "g16, g32 or channel"));
   EXPECT_TRUE(mentions(said("w3-channel", square("q", 40)), "divisible by 32"));
   EXPECT_EQ(t.storage("w4-g32-asym", square("q", 288), Dtype::f32).scheme.levels[1].lowest, 1);
+  EXPECT_TRUE(mentions(t.storage("w4-g32-asym", square("q", 288), Dtype::f32).remark, "-v2"));
   EXPECT_EQ(t.storage("w4-g32-asym-v2", square("q", 288), Dtype::f32).scheme.levels[1].lowest, 0);
 }
 
