@@ -17,10 +17,10 @@ struct PackJob {
   Writer* writer;
 };
 
-/// Quantizes and writes; nothing is visible before each writer's commit(). Memory: a few panels of some hundred thousand
-/// weights per thread, and the codes of the matrices in work where a layout packs whole matrices, and their weights
-/// where rows share parameters. Errors: numerical for NaN or infinity in the weights (tensor and index named) and for
-/// values that do not fit their stored type.
+/// Quantizes and writes; nothing is visible before each writer's commit(). Memory: a few panels of some hundred
+/// thousand weights per thread, and the codes of the matrices in work where a layout packs whole matrices, and their
+/// weights where rows share parameters. Errors: numerical for NaN or infinity in the weights (tensor and index named)
+/// and for values that do not fit their stored type.
 void pack(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs);
 
 }  // namespace kerf

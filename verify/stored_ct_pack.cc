@@ -1,6 +1,6 @@
 // compressed-tensors "pack-quantized" (formats/layout_ct_pack.cc describes the bytes). A weight is (code - zero) *
-// scale, rounded to the scale's and then to the model's dtype. Symmetric matrices of 4 and 8 bits are multiplied where
-// they lie.
+// scale in the model's dtype, to which transformers rounds scales of another type when it loads them. Symmetric
+// matrices of 4 and 8 bits are multiplied where they lie.
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -44,16 +44,15 @@ struct Parts {
     std::vector<float> zero_of(static_cast<size_t>(scales.cols), static_cast<float>(1 << (bits - 1))),
         scale_of(zero_of.size());
     for (int64_t g = 0; g < scales.cols; ++g) {
-      scale_of[static_cast<size_t>(g)] = scales.at(row, g);
+      scale_of[static_cast<size_t>(g)] = round_to(compute, scales.at(row, g));
       if (zeros)
         zero_of[static_cast<size_t>(g)] = static_cast<float>(code(row, [&](int64_t j) { return zeros->at(j, g); }));
     }
     for (int64_t i = 0; i < in; ++i) {
       const auto g = static_cast<size_t>(group.empty() ? i / size : group[static_cast<size_t>(i)]);
       const auto c = static_cast<float>(code(i, [&](int64_t j) { return codes.at(row, j); }));
-      w[static_cast<size_t>(i)] = round_to(scales.type, (c - zero_of[g]) * scale_of[g]);
+      w[static_cast<size_t>(i)] = round_to(compute, (c - zero_of[g]) * scale_of[g]);
     }
-    round_to(compute, w);
   }
 };
 
@@ -172,7 +171,7 @@ std::optional<StoredWeight> weight(const QuantizedRepository& r, const StoredTen
                          p.group.empty() ? "" : " actorder");
   for (const std::string_view part : kParts)
     if (const StoredTensor* found = r.reader.find(*module + std::string(part))) w.stored_bytes += found->bytes.size();
-  // The kernels round once, from float32: that is the same where the scales have the model's dtype.
+  // The kernels take scales as they are: that is the same where they have the model's dtype.
   const bool kernel = (p.bits == 4 || p.bits == 8) && !p.zeros && p.group.empty() && p.scales.type == p.compute;
   if (kernel) {
     w.gemm = &find_gemm(p.bits == 4 ? "ct-int4" : "ct-int8");

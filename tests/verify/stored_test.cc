@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -270,6 +271,22 @@ TEST(StoredCtPack, ReadsGroupsInActivationOrder) {
   EXPECT_EQ(w.layout, "");
   const auto& golden = golden_cases().at("ct_w4_g32_asym_float16");
   EXPECT_EQ(decoded(w), decoded(read_module(repository(golden_reader(), golden), "ct_w4_g32_asym_float16")));
+}
+
+TEST(StoredCtPack, RoundsScalesOfAnotherTypeToTheModelsFirst) {
+  const std::string module = "ct_w4_g32_asym_float16";
+  json golden = golden_cases().at(module);
+  const std::vector<float> in_half = decoded(read_module(repository(golden_reader(), golden), module));
+  golden["dtype"] = "bfloat16";
+  const std::vector<float> w = decoded(read_module(repository(golden_reader(), golden), module));
+  const StoredTensor& scales = *golden_reader().find(module + ".weight_scale");
+  std::vector<float> scale(scales.bytes.size() / 2);
+  to_f32(Dtype::f16, scales.bytes, scale);
+  for (size_t i = 0; i < w.size(); ++i) {
+    const float s = scale[i / 32];  // two groups of 32 in each row
+    const float steps = std::nearbyint(in_half[i] / s);
+    EXPECT_EQ(w[i], round_to(Dtype::bf16, steps * round_to(Dtype::bf16, s))) << i;
+  }
 }
 
 TEST(StoredCtPack, ReadsThePaddedWordsOfOldReleases) {
