@@ -45,7 +45,17 @@ class Grid {
     uint32_t below, above;
   };
   virtual Neighbours neighbours(const Scheme&, Effective, uint32_t code) const = 0;
+
+  /// nearest() and value() for n numbers, each under its own parameters (arrays of n).
+  virtual void round(const Scheme&, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
+                     float* values) const;
+  /// Stores parameters that project() gave for the block that holds a weight. Only where own_block() is not 0.
+  virtual void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const = 0;
 };
+
+/// Columns of a row of `cols` that have parameters of their own, without regard to other rows or blocks; 0 when
+/// parameters are shared (super-blocks, a scale for several rows).
+int64_t own_block(const Scheme&, int64_t cols);
 
 std::span<const Grid* const> all_grids();
 /// Error usage, with the known names, when there is none.

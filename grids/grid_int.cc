@@ -14,6 +14,8 @@ namespace {
 
 bool symmetric(const Scheme& s) { return s.levels.size() == 1; }
 float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); }
+// 1.5 * 2^23: adding and subtracting it rounds to an integer, ties to even.
+constexpr float kToInteger = 12582912.0f;
 float symmetric_zero(const Scheme& s) { return static_cast<float>(1 << (s.bits - 1)); }
 
 const Fitter& best_fitter() {
@@ -127,9 +129,9 @@ class IntGrid final : public Grid {
   }
 
   uint32_t nearest(const Scheme& s, Effective e, float x) const override {
-    // Through 1.5 * 2^23 as in the fitter, so that ties of x / scale fall alike.
+    // As in the fitter, so that ties of x / scale fall alike.
     const float inverse = e.scale != 0.0f ? 1.0f / e.scale : 0.0f;
-    const float code = (x * inverse + (12582912.0f + e.offset)) - 12582912.0f;
+    const float code = (x * inverse + (kToInteger + e.offset)) - kToInteger;
     return static_cast<uint32_t>(std::clamp(code, 0.0f, top_code(s)));
   }
 
@@ -141,6 +143,26 @@ class IntGrid final : public Grid {
     const uint32_t down = code == 0 ? 0 : code - 1;
     const uint32_t up = std::min(code + 1, static_cast<uint32_t>(top_code(s)));
     return e.scale < 0 ? Neighbours{up, down} : Neighbours{down, up};
+  }
+
+  void round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
+             float* values) const override {
+    // nearest() and value(), without branches so that the compiler can use vectors.
+    const float top = top_code(s);
+    for (int64_t i = 0; i < n; ++i) {
+      const float inverse = scale[i] != 0.0f ? 1.0f / scale[i] : 0.0f;
+      float code = (x[i] * inverse + (kToInteger + offset[i])) - kToInteger;
+      code = code > 0.0f ? code : 0.0f;
+      code = code < top ? code : top;
+      values[i] = scale[i] * (code - offset[i]);
+      codes[i] = static_cast<uint8_t>(static_cast<int32_t>(code));
+    }
+  }
+
+  void set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e) const override {
+    const int64_t block = col / (q.cols / q.params[0].cols);
+    q.params[0].set(row, block, e.scale);
+    if (!symmetric(q.scheme)) q.params[1].set(row, block, e.offset);
   }
 
  private:

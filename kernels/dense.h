@@ -1,4 +1,5 @@
-// Dense float32 products, through oneDNN.
+// Dense products, through oneDNN. Each is cut into panels of fixed size that run on kerf's threads, every panel on one
+// thread, so that results do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +7,22 @@
 namespace kerf {
 
 /// y[t, r] = sum over k of x[t, k] * w[r, k]:  x is [tokens, in], w is [out, in], y is [tokens, out], all row-major
-/// with the given distance between rows (in floats). Cut into panels of fixed size that run on kerf's threads, each
-/// product single-threaded, so that the result does not depend on the number of threads.
+/// with the given distance between rows (in floats).
 void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const float* w,
                int64_t w_stride, float* y, int64_t y_stride);
+
+/// Whether bf16 products with float32 sums are faster here than float32 ones (AVX-512 bf16 or AMX, and KERF_ISA allows
+/// it). On CPUs without them the bf16 functions below must not be called: Error internal.
+bool fast_bf16();
+/// matmul_nt for operands whose numbers are bf16 bit patterns.
+void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const uint16_t* x, int64_t x_stride, const uint16_t* w,
+                    int64_t w_stride, float* y, int64_t y_stride);
+
+/// c[i, j] += sum over t of a[t, i] * b[t, j]:  a and b are [tokens, n], c is [n, n]. With `upper` only panels that
+/// touch the upper triangle (j >= i) are computed; the others keep what they hold.
+void add_product_tn(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c, bool upper);
+/// The same for bf16 bit patterns, with float32 sums.
+void add_product_tn_bf16(int64_t tokens, int64_t n, const uint16_t* a, const uint16_t* b, int64_t stride, float* c,
+                         bool upper);
 
 }  // namespace kerf

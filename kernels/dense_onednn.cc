@@ -35,6 +35,15 @@ int64_t panel_of(int64_t n, int64_t wanted) {
   return round_up<int64_t>(ceil_div(n, std::max<int64_t>(n / wanted, 1)), 16);
 }
 
+struct AlignedFree {
+  void operator()(float* p) const { std::free(p); }
+};
+
+// Outputs of one panel of a transposed product; tokens are its long dimension.
+constexpr int64_t kSquarePanel = 256;
+
+}  // namespace
+
 // KERF_ISA holds for oneDNN too. It must be told before its first product.
 void cap_onednn_isa() {
   static const bool done = [] {
@@ -49,23 +58,8 @@ void cap_onednn_isa() {
   static_cast<void>(done);
 }
 
-// OpenMP's thread count is a setting of the calling task, so changing it here touches no other thread.
-class OneOpenMpThread {
- public:
-  OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneOpenMpThread() { omp_set_num_threads(before_); }
-  OneOpenMpThread(const OneOpenMpThread&) = delete;
-  OneOpenMpThread& operator=(const OneOpenMpThread&) = delete;
-
- private:
-  int before_;
-};
-
-struct AlignedFree {
-  void operator()(float* p) const { std::free(p); }
-};
-
-}  // namespace
+OneOpenMpThread::OneOpenMpThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+OneOpenMpThread::~OneOpenMpThread() { omp_set_num_threads(before_); }
 
 float* thread_scratch(int64_t n) {
   thread_local std::unique_ptr<float, AlignedFree> buffer;
@@ -116,6 +110,19 @@ void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t 
     const int64_t t = i / out_panels * token_panel, r = i % out_panels * out_panel;
     matmul_nt_on_this_thread(std::min(token_panel, tokens - t), std::min(out_panel, out - r), in, x + t * x_stride,
                              x_stride, w + r * w_stride, w_stride, y + t * y_stride + r, y_stride, false);
+  });
+}
+
+void add_product_tn(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c, bool upper) {
+  if (tokens <= 0 || n <= 0) return;
+  for_square_panels(n, kSquarePanel, upper, [&](int64_t i, int64_t rows, int64_t j, int64_t cols) {
+    cap_onednn_isa();
+    const OneOpenMpThread one;
+    const dnnl_status_t status =
+        dnnl_sgemm('T', 'N', rows, cols, tokens, 1.0f, a + i, stride, b + j, stride, 1.0f, c + i * n + j, n);
+    if (status != dnnl_success)
+      fail(ErrorKind::internal, "oneDNN refused a product of {} x {} x {} (status {})", rows, cols, tokens,
+           static_cast<int>(status));
   });
 }
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/parallel.h"
+
 namespace kerf {
 
 /// y[t, r] (+)= sum over k of x[t, k] * w[r, k], laid out as in matmul_nt, on the calling thread alone. With
@@ -10,7 +12,34 @@ namespace kerf {
 void matmul_nt_on_this_thread(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const float* w,
                               int64_t w_stride, float* y, int64_t y_stride, bool accumulate);
 
+/// Passes KERF_ISA on to oneDNN; must be called before any use of it.
+void cap_onednn_isa();
+
+/// OpenMP's thread count is a setting of the calling task; while one of these lives, oneDNN uses one thread.
+class OneOpenMpThread {
+ public:
+  OneOpenMpThread();
+  ~OneOpenMpThread();
+  OneOpenMpThread(const OneOpenMpThread&) = delete;
+  OneOpenMpThread& operator=(const OneOpenMpThread&) = delete;
+
+ private:
+  int before_;
+};
+
 /// At least n floats, aligned to 64 bytes, that belong to the calling thread until it asks again. Contents undefined.
 float* thread_scratch(int64_t n);
+
+/// body(i, rows, j, cols) for the panels of an [n, n] matrix on kerf's threads; with `upper` those below the diagonal
+/// are left out.
+template <class Body>
+void for_square_panels(int64_t n, int64_t panel, bool upper, Body&& body) {
+  const int64_t panels = (n + panel - 1) / panel;
+  parallel_for(panels * panels, [&](int64_t k) {
+    const int64_t i = k / panels * panel, j = k % panels * panel;
+    if (upper && j < i) return;
+    body(i, i + panel < n ? panel : n - i, j, j + panel < n ? panel : n - j);
+  });
+}
 
 }  // namespace kerf

@@ -31,9 +31,15 @@ struct Step {
   int output = kHidden;
 };
 
+// A buffer of activations.
+struct Slot {
+  int64_t width = 0;           // of one token
+  size_t first = 0, last = 0;  // steps that write it first and read it last
+};
+
 struct Schedule {
   std::vector<Step> steps;
-  std::vector<int64_t> widths;  // of each buffer
+  std::vector<Slot> slots;
 };
 
 /// True when `slot`, as it is after step i, is read later.
@@ -45,7 +51,8 @@ bool read_after(const std::vector<Op>& ops, size_t i, const std::string& slot) {
   return false;
 }
 
-Schedule schedule(const Architecture& a) {
+// Buffers are used again when what they held is no longer read, unless `reuse` is false.
+Schedule schedule(const Architecture& a, bool reuse) {
   Schedule s;
   std::map<std::string, int> at = {{"x", kHidden}};
   std::vector<int> free;
@@ -63,17 +70,20 @@ Schedule schedule(const Architecture& a) {
       step.output = at[op.output];
     } else if (may_overwrite) {
       step.output = step.inputs[0];
-    } else if (!free.empty()) {
+    } else if (reuse && !free.empty()) {
       step.output = free.back();
       free.pop_back();
     } else {
-      step.output = static_cast<int>(s.widths.size());
-      s.widths.push_back(0);
+      step.output = static_cast<int>(s.slots.size());
+      s.slots.push_back({.first = i});
     }
     if (step.output != kHidden) {
-      int64_t& width = s.widths[static_cast<size_t>(step.output)];
-      width = std::max(width, a.axis(op.out));
+      Slot& slot = s.slots[static_cast<size_t>(step.output)];
+      slot.width = std::max(slot.width, a.axis(op.out));
+      slot.last = i;
     }
+    for (const int input : step.inputs)
+      if (input != kHidden) s.slots[static_cast<size_t>(input)].last = i;
     for (const std::string& slot : op.inputs) {
       if (read_after(a.block, i, slot) || !at.count(slot) || at[slot] == kHidden) continue;
       if (at[slot] != step.output) free.push_back(at[slot]);
@@ -92,6 +102,31 @@ void for_rows(int64_t rows, F&& f) {
                [&](int64_t i) { f(i * kRowsPerTask, std::min(rows, (i + 1) * kRowsPerTask)); });
 }
 
+// Steps between two points where every window has to arrive: each but the first begins with linears that read the same
+// buffer.
+struct Segment {
+  size_t begin = 0, end = 0;  // steps
+  size_t linears = 0;         // how many it begins with
+};
+
+std::vector<Segment> segments_of(const Schedule& s) {
+  std::vector<Segment> segments = {{}};
+  for (size_t i = 0; i < s.steps.size(); ++i) {
+    const Step& step = s.steps[i];
+    Segment& now = segments.back();
+    if (step.op.kind == OpKind::linear) {
+      const bool joins = i == now.begin + now.linears && now.linears > 0 && step.inputs == s.steps[now.begin].inputs;
+      if (!joins) {
+        now.end = i;
+        segments.push_back({.begin = i, .linears = 0});
+      }
+      ++segments.back().linears;
+    }
+  }
+  segments.back().end = s.steps.size();
+  return segments;
+}
+
 /// What one layer needs while it runs.
 struct Block {
   std::vector<Site> sites;
@@ -100,11 +135,11 @@ struct Block {
   std::vector<std::vector<float>> norms;         // in the order of the norm operations
 };
 
-Block load_block(const Architecture& a, Weights& weights, int64_t layer) {
+Block load_block(const Architecture& a, Weights& weights, int64_t layer, bool with_linears) {
   Block b;
   b.sites = a.block_sites(layer);
   for (const Site& site : b.sites) {
-    b.linears.push_back(weights.linear(site));
+    b.linears.push_back(with_linears ? weights.linear(site) : nullptr);
     b.biases.push_back(site.bias.empty() ? std::vector<float>{} : weights.vector(site.bias));
     if (!site.bias.empty() && static_cast<int64_t>(b.biases.back().size()) != site.out)
       fail(ErrorKind::bad_input, "tensor {} has {} elements, not {}", site.bias, b.biases.back().size(), site.out);
@@ -130,7 +165,6 @@ struct Stream::State {
         attention_rounding(rounding_of(ar.attention)),
         ops(elementwise()),
         ggml(ar.order == SumOrder::ggml ? &ggml_ops() : nullptr),
-        plan(schedule(arch)),
         count(windows.count),
         length(windows.length),
         batch_windows(std::clamp<int64_t>(kBatchTokens / std::max<int64_t>(1, length), 1, std::max<int64_t>(1, count))),
@@ -160,10 +194,19 @@ struct Stream::State {
   }
 
   float* buffer(int index, int64_t first_window) {
-    return index == kHidden ? hidden.get() + first_window * length * arch.hidden
-                            : buffers[static_cast<size_t>(index)].get();
+    if (index == kHidden) return hidden.get() + first_window * length * arch.hidden;
+    const auto i = static_cast<size_t>(index);
+    return buffers[i].get() + (whole[i] ? first_window * length * plan.slots[i].width : 0);
   }
-  void run_batch(const Block&, int64_t first_window, int64_t windows, const Observer&);
+  void allocate(size_t i, int64_t tokens) {
+    buffers[i] = std::make_unique_for_overwrite<float[]>(
+        static_cast<size_t>(checked_mul(tokens, plan.slots[i].width, "activations")));
+  }
+  void run_steps(const Block&, size_t begin, size_t end, int64_t first_window, int64_t windows, const Observer&);
+  void run_batches(const Block&, size_t begin, size_t end, const Observer&);
+  void run_segment(Block&, const Segment&, const Visit&);
+  void begin_layer(int64_t layer);
+  void end_layer(int64_t layer);
   void norm(const float* x, const std::vector<float>& weight, float* out, int64_t tokens);
   void linear(const Linear&, const std::vector<float>& bias, const float* x, float* y, int64_t tokens);
   void check(int64_t layer, int64_t first_window, int64_t windows);
@@ -174,11 +217,12 @@ struct Stream::State {
   const Rounding rounding, attention_rounding;
   const Elementwise& ops;
   const GgmlOps* ggml;  // what takes the place of some of them; nullptr when sums may take any order
-  const Schedule plan;
+  Schedule plan;
   const int64_t count, length, batch_windows;
   std::unique_ptr<float[]> hidden;                // [count, length, arch.hidden]
   std::vector<float> cosines, sines;              // [length, head_dim / 2]
-  std::vector<std::unique_ptr<float[]>> buffers;  // one batch each
+  std::vector<std::unique_ptr<float[]>> buffers;  // one batch each,
+  std::vector<bool> whole;                        // or all windows
   int64_t next_layer = 0;
   bool finished = false;
 };
@@ -213,11 +257,18 @@ void Stream::State::linear(const Linear& matrix, const std::vector<float>& bias,
   });
 }
 
-void Stream::State::run_batch(const Block& block, int64_t first_window, int64_t windows, const Observer& observer) {
+void Stream::State::run_steps(const Block& block, size_t begin, size_t end, int64_t first_window, int64_t windows,
+                              const Observer& observer) {
   const int64_t tokens = windows * length;
   size_t linears = 0, norms = 0;
-  for (const Step& step : plan.steps) {
+  for (size_t i = 0; i < end; ++i) {
+    const Step& step = plan.steps[i];
     const Op& op = step.op;
+    if (i < begin) {
+      linears += op.kind == OpKind::linear;
+      norms += op.kind == OpKind::norm;
+      continue;
+    }
     const float* x = buffer(step.inputs[0], first_window);
     float* y = buffer(step.output, first_window);
     const int64_t width = arch.axis(op.out);
@@ -311,21 +362,69 @@ Stream::Stream(const Architecture& a, Weights& weights, Arithmetic arithmetic, c
 Stream::~Stream() = default;
 Stream::Stream(Stream&&) noexcept = default;
 
+void Stream::State::run_batches(const Block& block, size_t begin, size_t end, const Observer& observer) {
+  for (int64_t w = 0; w < count; w += batch_windows)
+    run_steps(block, begin, end, w, std::min(batch_windows, count - w), observer);
+}
+
+void Stream::State::begin_layer(int64_t layer) {
+  if (finished || layer != next_layer || layer >= arch.layers)
+    fail(ErrorKind::internal, "block {} was asked for where block {} of {} comes next", layer, next_layer, arch.layers);
+}
+
+void Stream::State::end_layer(int64_t layer) {
+  for (int64_t w = 0; w < count; w += batch_windows) check(layer, w, std::min(batch_windows, count - w));
+  ++next_layer;
+}
+
+void Stream::State::run_segment(Block& block, const Segment& segment, const Visit& visit) {
+  if (segment.linears > 0) {
+    size_t first = 0;
+    for (size_t i = 0; i < segment.begin; ++i) first += plan.steps[i].op.kind == OpKind::linear;
+    Group group{.x = buffer(plan.steps[segment.begin].inputs[0], 0), .tokens = count * length};
+    for (size_t i = first; i < first + segment.linears; ++i) {
+      group.sites.push_back(block.sites[i]);
+      group.biases.push_back(block.biases[i]);
+    }
+    std::vector<std::unique_ptr<Linear>> linears = visit(group);
+    for (size_t i = 0; i < segment.linears; ++i) block.linears[first + i] = std::move(linears[i]);
+  }
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    const Slot& slot = plan.slots[i];
+    if (slot.first < segment.begin || slot.first >= segment.end) continue;
+    whole[i] = slot.last >= segment.end;
+    allocate(i, (whole[i] ? count : std::min(count, batch_windows)) * length);
+  }
+  run_batches(block, segment.begin, segment.end, {});
+  for (size_t i = 0; i < plan.slots.size(); ++i)
+    if (plan.slots[i].last < segment.end) buffers[i].reset();
+}
+
 void Stream::run_block(int64_t layer, const Observer& observer) {
   State& s = *state_;
-  if (s.finished || layer != s.next_layer || layer >= s.arch.layers)
-    fail(ErrorKind::internal, "block {} of {} was run when {} was next", layer, s.arch.layers, s.next_layer);
-  const Block block = load_block(s.arch, s.weights, layer);
-  if (s.buffers.empty())
-    for (int64_t width : s.plan.widths)
-      s.buffers.push_back(std::make_unique_for_overwrite<float[]>(
-          static_cast<size_t>(checked_mul(s.batch_windows * s.length, width, "activations"))));
-  for (int64_t w = 0; w < s.count; w += s.batch_windows) {
-    const int64_t windows = std::min(s.batch_windows, s.count - w);
-    s.run_batch(block, w, windows, observer);
-    s.check(layer, w, windows);
+  s.begin_layer(layer);
+  const Block block = load_block(s.arch, s.weights, layer, true);
+  if (s.buffers.empty()) {
+    s.plan = schedule(s.arch, true);
+    s.buffers.resize(s.plan.slots.size());
+    s.whole.assign(s.buffers.size(), false);
+    for (size_t i = 0; i < s.buffers.size(); ++i) s.allocate(i, std::min(s.count, s.batch_windows) * s.length);
   }
-  ++s.next_layer;
+  s.run_batches(block, 0, s.plan.steps.size(), observer);
+  s.end_layer(layer);
+}
+
+void Stream::run_block_in_groups(int64_t layer, const Visit& visit) {
+  State& s = *state_;
+  s.begin_layer(layer);
+  Block block = load_block(s.arch, s.weights, layer, false);
+  s.plan = schedule(s.arch, false);
+  s.buffers.clear();
+  s.buffers.resize(s.plan.slots.size());
+  s.whole.assign(s.buffers.size(), false);
+  for (const Segment& segment : segments_of(s.plan)) s.run_segment(block, segment, visit);
+  s.buffers.clear();
+  s.end_layer(layer);
 }
 
 void Stream::finish() {

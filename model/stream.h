@@ -32,6 +32,16 @@ class Stream {
   /// [tokens, site.out] with bias and rounding. Batches come in the order of the windows.
   using Observer = std::function<void(const Site&, const float* x, int64_t tokens, const float* y)>;
 
+  /// Linears of one block that read the same activations, which all windows have reached.
+  struct Group {
+    std::vector<Site> sites;
+    std::vector<std::span<const float>> biases;  // of each site; empty where it has none
+    const float* x = nullptr;                    // [tokens, sites[0].in]
+    int64_t tokens = 0;
+  };
+  /// Gives the linears that the run goes on with, one per site.
+  using Visit = std::function<std::vector<std::unique_ptr<Linear>>(const Group&)>;
+
   /// Embeds the windows. The weights must outlive the stream; the architecture is copied.
   Stream(const Architecture&, Weights&, Arithmetic, const Windows&);
   ~Stream();
@@ -39,6 +49,10 @@ class Stream {
 
   /// Blocks run in order: layer 0, 1, ... Error internal otherwise.
   void run_block(int64_t layer, const Observer& = {});
+  /// The same, stopping before each group of linears until every window is there: what calibration needs. The
+  /// activations that wait are held for all windows ([tokens, hidden] and [tokens, ffn] at most at a time). The
+  /// stream's own linears are not loaded.
+  void run_block_in_groups(int64_t layer, const Visit&);
   /// The final norm, after the last block.
   void finish();
   /// Everything that is left. `after_block` is called after each layer (progress).

@@ -133,7 +133,7 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
     collect_panel(use, panel.begin, w, quantizer);
     return;
   }
-  const QuantizedMatrix q = quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, {});
+  const QuantizedMatrix q = quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, nullptr, {});
   if (use.gathered)
     gather_panel(use, panel.begin, q);
   else

@@ -1,22 +1,45 @@
 // A quantizer chooses a code for each weight, on any grid. One file each: quantizer_<name>.cc.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string_view>
 
 #include "grids/quantized_matrix.h"
+#include "solver/hessian.h"
 
 namespace kerf {
+
+class ErrorFeedback;
+
+/// What calibration knows of the inputs that some sites share. Made once per input, used by each of its sites.
+struct Statistics {
+  Hessian hessian;
+  /// Made by Quantizer::prepare() for the quantizer that will be used.
+  std::shared_ptr<const ErrorFeedback> feedback = nullptr;
+};
+
+struct QuantizerOptions {
+  double damping = 0.01;  // of the mean of the Hessian's diagonal
+  int refine = 2;         // passes over the codes once all are chosen
+};
 
 class Quantizer {
  public:
   virtual ~Quantizer() = default;
   virtual std::string_view name() const = 0;
-  /// w [rows, cols] row-major, finite, in the given scheme. `importance` has one weight per column for the squared
-  /// error, or is empty for all ones. Errors: unsupported when the grid cannot take the scheme or shape, numerical when
-  /// a parameter does not fit its stored type. Thread-safe; rows are independent.
+  /// One line for people.
+  virtual std::string_view describe() const = 0;
+  /// Whether quantize() wants a Hessian.
+  virtual bool needs_hessian() const = 0;
+  /// Fills in what sites with these statistics and this scheme share. Errors: numerical when the Hessian cannot be
+  /// factorized.
+  virtual void prepare(Statistics&, const Scheme&, const QuantizerOptions&) const {}
+  /// w [rows, cols] row-major, finite, in the given scheme. Without statistics (nullptr) errors count alike in all
+  /// columns. Errors: unsupported when the grid cannot take the scheme or shape, numerical when a parameter does not
+  /// fit its stored type. Thread-safe; rows are independent.
   virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme&,
-                                   std::span<const float> importance) const = 0;
+                                   const Statistics*, const QuantizerOptions&) const = 0;
 };
 
 std::span<const Quantizer* const> all_quantizers();

@@ -32,7 +32,7 @@ TEST(EveryQuantizer, KeepsNumbersThatAreOnTheGrid) {
   std::vector<float> w(8 * 64), back(8 * 64);
   find_grid("int").decode(on_grid, w);
   for (const Quantizer* q : all_quantizers()) {
-    find_grid("int").decode(q->quantize(w, 8, 64, s, {}), back);
+    find_grid("int").decode(q->quantize(w, 8, 64, s, nullptr, {}), back);
     for (size_t i = 0; i < w.size(); ++i) EXPECT_NEAR(back[i], w[i], 1e-6f) << q->name();
   }
 }
@@ -40,14 +40,14 @@ TEST(EveryQuantizer, KeepsNumbersThatAreOnTheGrid) {
 TEST(EveryQuantizer, GivesTheSameBitsForTheSameWeights) {
   const auto w = normal(16 * 96);
   for (const Quantizer* q : all_quantizers())
-    EXPECT_EQ(q->quantize(w, 16, 96, symmetric_int(4, 32, Dtype::bf16), {}),
-              q->quantize(w, 16, 96, symmetric_int(4, 32, Dtype::bf16), {}));
+    EXPECT_EQ(q->quantize(w, 16, 96, symmetric_int(4, 32, Dtype::bf16), nullptr, {}),
+              q->quantize(w, 16, 96, symmetric_int(4, 32, Dtype::bf16), nullptr, {}));
 }
 
 TEST(EveryQuantizer, RefusesAGroupThatDoesNotDivide) {
   const auto w = normal(4 * 96);
   for (const Quantizer* q : all_quantizers())
-    EXPECT_THROW(q->quantize(w, 4, 96, symmetric_int(4, 64, Dtype::bf16), {}), Error);
+    EXPECT_THROW(q->quantize(w, 4, 96, symmetric_int(4, 64, Dtype::bf16), nullptr, {}), Error);
 }
 
 TEST(FindQuantizer, NamesTheMethods) {

@@ -1,0 +1,16 @@
+// A matrix for forward passes that need not be exact to the last bit, such as calibration.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/weights.h"
+
+namespace kerf {
+
+/// w [out, in] row-major. Where the CPU multiplies bf16 faster, weights and activations are rounded to it (sums are
+/// float32); elsewhere products are float32.
+std::unique_ptr<Linear> fast_linear(std::vector<float> w, int64_t out, int64_t in);
+
+}  // namespace kerf

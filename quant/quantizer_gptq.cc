@@ -1,0 +1,222 @@
+// GPTQ on any grid: columns are chosen in order and the rest makes up for their error (Frantar et al., 2022), with
+// - parameters of a block searched when the pass reaches it, on the weights as errors so far have moved them, by the
+// very
+//   loss that GPTQ minimizes;
+// - passes that then choose every block again, parameters and codes, while all others stay as they are.
+// A row whose result is worse than rounding to nearest keeps that.
+#include <algorithm>
+#include <cmath>
+
+#include "core/checked.h"
+#include "core/parallel.h"
+#include "grids/grid.h"
+#include "quant/quantizer.h"
+#include "solver/error_feedback.h"
+
+namespace kerf {
+namespace {
+
+// Blocks up to this wide are fitted on the way; the parameters of wider ones are fitted on the original weights.
+constexpr int64_t kWidestUnit = 128;
+// Columns chosen together when parameters are fixed beforehand.
+constexpr int64_t kFixedUnit = 32;
+
+int64_t unit_of(const Scheme& s, int64_t cols) {
+  const int64_t block = own_block(s, cols);
+  return block > 0 && block <= kWidestUnit ? block : std::min(kFixedUnit, cols);
+}
+
+// Parameters of one block in each row of a panel.
+struct Params {
+  float scale[kLanes], offset[kLanes];
+};
+
+// Chooses the units of one panel of rows of q.
+class PanelChooser {
+ public:
+  PanelChooser(QuantizedMatrix& q, int64_t first_row, int64_t rows, std::span<const float> importance)
+      : q_(q), grid_(find_grid(q.scheme.grid)), first_(first_row), rows_(rows), importance_(importance) {
+    const int64_t unit = unit_of(q.scheme, q.cols), block = own_block(q.scheme, q.cols);
+    free_ = block == unit && block > 0;
+    work_.resize(static_cast<size_t>(unit * kLanes + 16));
+    values_.resize(static_cast<size_t>(unit * kLanes));
+    f_.resize(values_.size());
+    codes_.resize(values_.size());
+    best_codes_.resize(values_.size());
+  }
+
+  void first_pass(const Unit& u) {
+    std::fill_n(best_, kLanes, std::numeric_limits<float>::infinity());
+    if (!free_) {
+      attempt(u, present(u.begin), /*per_column=*/true);
+    } else {
+      const Params base = fitted(u);
+      for (const float factor : {1.0f, 0.93f, 1.07f, 0.86f}) attempt(u, scaled(base, factor), false);
+    }
+    keep(u);
+  }
+
+  void refining_pass(const Unit& u) {
+    // Only what is better by more than rounding noise counts.
+    for (int64_t r = 0; r < kLanes; ++r) best_[r] = u.best[r] * 0.99999f;
+    std::fill_n(changed_, kLanes, false);
+    const Params base = present(u.begin);
+    attempt(u, base, !free_);
+    if (free_)
+      for (const float factor : {0.97f, 1.03f, 0.9f, 1.1f}) attempt(u, scaled(base, factor), false);
+    keep(u);
+  }
+
+ private:
+  Params present(int64_t col) const {
+    Params p;
+    for (int64_t r = 0; r < kLanes; ++r) {
+      const Effective e = r < rows_ ? grid_.effective(q_, first_ + r, col) : Effective{1, 0};
+      p.scale[r] = e.scale;
+      p.offset[r] = e.offset;
+    }
+    return p;
+  }
+
+  // As the grid itself would fit the targets, errors weighted as GPTQ counts them.
+  Params fitted(const Unit& u) const {
+    Scheme whole = q_.scheme;
+    for (Level& level : whole.levels) level.block = {1, 0};
+    QuantizedMatrix fit = allocate(whole, rows_, u.size);
+    std::vector<float> w(static_cast<size_t>(rows_ * u.size)), weight(static_cast<size_t>(u.size));
+    for (int64_t k = 0; k < u.size; ++k) {
+      const float d = u.u[k * u.stride + k];
+      weight[static_cast<size_t>(k)] = 1.0f / (d * d);
+      for (int64_t r = 0; r < rows_; ++r) w[static_cast<size_t>(r * u.size + k)] = u.target[k * kLanes + r];
+    }
+    const float most = *std::max_element(weight.begin(), weight.end());
+    for (float& x : weight) x /= most;
+    grid_.fit(w, weight, fit);
+    Params p;
+    for (int64_t r = 0; r < kLanes; ++r) {
+      const Effective e = r < rows_ ? grid_.effective(fit, r, 0) : Effective{1, 0};
+      p.scale[r] = e.scale;
+      p.offset[r] = e.offset;
+    }
+    return p;
+  }
+
+  Params scaled(const Params& base, float factor) const {
+    Params p = base;
+    if (factor == 1.0f) return p;
+    for (int64_t r = 0; r < rows_; ++r) {
+      const Effective e = grid_.project(q_.scheme, {base.scale[r] * factor, base.offset[r]});
+      p.scale[r] = e.scale;
+      p.offset[r] = e.offset;
+    }
+    return p;
+  }
+
+  // Runs the unit with these parameters and keeps the rows where the loss is the smallest so far.
+  void attempt(const Unit& u, const Params& p, bool per_column) {
+    const Feedback& kernel = feedback();
+    float* t = aligned(work_.data());
+    std::copy_n(u.target, u.size * kLanes, t);
+    float loss[kLanes] = {};
+    // Terms that reach the rest of the unit together.
+    constexpr int64_t kTogether = 8;
+    for (int64_t begin = 0; begin < u.size; begin += kTogether) {
+      const int64_t end = std::min(u.size, begin + kTogether);
+      for (int64_t k = begin; k < end; ++k) {
+        const Params own = per_column && k > 0 ? present(u.begin + k) : p;
+        const auto at = static_cast<size_t>(k * kLanes);
+        float *x = t + k * kLanes, *f = f_.data() + at;
+        const float d = 1.0f / u.u[k * u.stride + k];
+        grid_.round(q_.scheme, own.scale, own.offset, x, kLanes, codes_.data() + at, values_.data() + at);
+        for (int64_t r = 0; r < kLanes; ++r) {
+          f[r] = (x[r] - values_[at + static_cast<size_t>(r)]) * d;
+          loss[r] += f[r] * f[r];
+        }
+        kernel.subtract(t + (k + 1) * kLanes, end - k - 1, f, 1, u.u + k * u.stride + k + 1, u.stride);
+      }
+      kernel.subtract(t + end * kLanes, u.size - end, f_.data() + begin * kLanes, end - begin,
+                      u.u + begin * u.stride + end, u.stride);
+    }
+    int32_t better[kLanes];
+    int any = 0;
+    for (int64_t r = 0; r < kLanes; ++r) {
+      better[r] = loss[r] < best_[r] ? -1 : 0;
+      any |= better[r];
+      best_[r] = better[r] ? loss[r] : best_[r];
+      best_params_.scale[r] = better[r] ? p.scale[r] : best_params_.scale[r];
+      best_params_.offset[r] = better[r] ? p.offset[r] : best_params_.offset[r];
+      changed_[r] = changed_[r] || better[r];
+    }
+    if (!any) return;
+    for (int64_t k = 0; k < u.size; ++k)
+      for (int64_t r = 0; r < kLanes; ++r) {
+        const int64_t i = k * kLanes + r;
+        const auto at = static_cast<size_t>(i);
+        u.q[i] = better[r] ? values_[at] : u.q[i];
+        u.f[i] = better[r] ? f_[at] : u.f[i];
+        best_codes_[at] = better[r] ? codes_[at] : best_codes_[at];
+      }
+  }
+
+  void keep(const Unit& u) {
+    for (int64_t r = 0; r < rows_; ++r) {
+      if (!changed_[r]) continue;
+      if (free_) grid_.set(q_, first_ + r, u.begin, {best_params_.scale[r], best_params_.offset[r]});
+      uint8_t* codes = q_.code_row(first_ + r).data() + u.begin;
+      for (int64_t k = 0; k < u.size; ++k) codes[k] = best_codes_[static_cast<size_t>(k * kLanes + r)];
+    }
+  }
+
+  static float* aligned(float* p) { return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(p) + 63) / 64 * 64); }
+
+  QuantizedMatrix& q_;
+  const Grid& grid_;
+  const int64_t first_, rows_;
+  std::span<const float> importance_;
+  bool free_ = false;
+  std::vector<float> work_, values_, f_;
+  std::vector<uint8_t> codes_, best_codes_;
+  float best_[kLanes] = {};
+  bool changed_[kLanes] = {};
+  Params best_params_ = {};
+};
+
+class Gptq final : public Quantizer {
+ public:
+  std::string_view name() const override { return "gptq"; }
+  std::string_view describe() const override {
+    return "error feedback through the Hessian of the inputs, then passes of coordinate descent";
+  }
+  bool needs_hessian() const override { return true; }
+
+  void prepare(Statistics& s, const Scheme& scheme, const QuantizerOptions& o) const override {
+    s.feedback = std::make_shared<ErrorFeedback>(s.hessian, o.damping, unit_of(scheme, s.hessian.n), o.refine > 0);
+  }
+
+  QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme& scheme,
+                           const Statistics* s, const QuantizerOptions& o) const override {
+    // What rounding to nearest gives: parameters that are fixed beforehand, and what no row may fall behind.
+    QuantizedMatrix nearest = find_quantizer("rtn").quantize(w, rows, cols, scheme, s, o);
+    QuantizedMatrix q = nearest;
+    std::vector<float> e(w.size());
+    parallel_for(ceil_div(rows, kLanes), [&](int64_t panel) {
+      const int64_t begin = panel * kLanes, count = std::min(kLanes, rows - begin);
+      const auto part = w.subspan(static_cast<size_t>(begin * cols), static_cast<size_t>(count * cols));
+      const auto error = std::span(e).subspan(static_cast<size_t>(begin * cols), static_cast<size_t>(count * cols));
+      PanelChooser chooser(q, begin, count, {});
+      s->feedback->choose(part, count, error, [&](const Unit& u) { chooser.first_pass(u); });
+      for (int pass = 0; pass < o.refine; ++pass)
+        s->feedback->refine(part, count, error, [&](const Unit& u) { chooser.refining_pass(u); });
+    });
+    return q;
+  }
+};
+
+}  // namespace
+
+const Quantizer& quantizer_gptq() {
+  static const Gptq gptq;
+  return gptq;
+}
+
+}  // namespace kerf

@@ -1,0 +1,181 @@
+// Columns are taken in blocks of about 128: what earlier blocks feed into a block is one product, and inside of the
+// block unit after unit is subtracted from what follows (the lazy batches of GPTQ, looking left instead of right).
+#include "solver/error_feedback.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <new>
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "kernels/dense_panel.h"
+
+namespace kerf {
+namespace {
+
+constexpr int64_t kBlock = 128;
+
+// Columns of kLanes floats.
+class Lanes {
+ public:
+  explicit Lanes(int64_t columns)
+      : data_(static_cast<float*>(
+            ::operator new[](static_cast<size_t>(columns* kLanes) * sizeof(float), std::align_val_t{64}))) {
+    std::fill_n(data_.get(), columns * kLanes, 0.0f);
+  }
+  float* column(int64_t k) { return data_.get() + k * kLanes; }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  };
+  std::unique_ptr<float[], Free> data_;
+};
+
+// columns[k][r] = rows[r * stride + k], and back.
+void to_lanes(const float* rows, int64_t stride, int64_t count, int64_t columns, Lanes& out) {
+  for (int64_t k = 0; k < columns; ++k)
+    for (int64_t r = 0; r < count; ++r) out.column(k)[r] = rows[r * stride + k];
+}
+void from_lanes(Lanes& in, int64_t count, int64_t columns, float* rows, int64_t stride) {
+  for (int64_t r = 0; r < count; ++r)
+    for (int64_t k = 0; k < columns; ++k) rows[r * stride + k] = in.column(k)[r];
+}
+
+// UT U = the inverse that U comes from; symmetric.
+std::vector<float> gram(const std::vector<float>& u, int64_t n) {
+  std::vector<float> m(u.size());
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = i; j < n; ++j) {
+      double sum = 0;
+      for (int64_t k = 0; k <= i; ++k)
+        sum += static_cast<double>(u[static_cast<size_t>(k * n + i)]) *
+               static_cast<double>(u[static_cast<size_t>(k * n + j)]);
+      m[static_cast<size_t>(i * n + j)] = m[static_cast<size_t>(j * n + i)] = static_cast<float>(sum);
+    }
+  return m;
+}
+
+std::vector<float> negative(std::vector<float> v) {
+  for (float& x : v) x = -x;
+  return v;
+}
+
+}  // namespace
+
+ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, bool refine)
+    : h_(h), unit_(unit), block_(std::max<int64_t>(kBlock / unit, 1) * unit), factor_(factorize(h, relative)) {
+  block_u_.resize(static_cast<size_t>(ceil_div(h.n, block_)));
+  parallel_for(static_cast<int64_t>(block_u_.size()), [&](int64_t b) {
+    block_u_[static_cast<size_t>(b)] = inverse_block(factor_, b * block_, block_size(b * block_));
+  });
+  if (!refine) return;
+  unit_u_.resize(static_cast<size_t>(ceil_div(h.n, unit_)));
+  unit_inverse_.resize(unit_u_.size());
+  parallel_for(static_cast<int64_t>(unit_u_.size()), [&](int64_t i) {
+    const int64_t begin = i * unit_, size = std::min(unit_, h.n - begin);
+    auto& u = unit_u_[static_cast<size_t>(i)];
+    u = inverse_block(h, factor_.damping, begin, size);
+    // Negative, because it is added by subtracting.
+    unit_inverse_[static_cast<size_t>(i)] = negative(gram(u, size));
+  });
+}
+
+int64_t ErrorFeedback::block_size(int64_t begin) const { return std::min(block_, h_.n - begin); }
+
+void ErrorFeedback::choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit& choose) const {
+  const int64_t n = h_.n;
+  const Feedback& kernel = feedback();
+  Lanes target(block_), q(block_), f(block_), sums(block_);
+  std::vector<float> product(static_cast<size_t>(rows * block_));
+  const std::vector<float> infinite(kLanes, std::numeric_limits<float>::infinity());
+  for (int64_t begin = 0; begin < n; begin += block_) {
+    const int64_t size = block_size(begin);
+    const std::vector<float>& u = block_u_[static_cast<size_t>(begin / block_)];
+    to_lanes(w.data() + begin, n, rows, size, target);
+    if (begin > 0) {
+      // The best real columns given the errors so far are w + (E L[block, earlier]T) U.
+      matmul_nt_on_this_thread(rows, size, begin, e.data(), n, factor_.row(begin), n, product.data(), size, false);
+      for (float& x : product) x = -x;
+      to_lanes(product.data(), size, rows, size, sums);
+      for (int64_t k = 0; k < size; ++k)
+        kernel.subtract(target.column(k), size - k, sums.column(k), 1, u.data() + k * size + k, size);
+    }
+    for (int64_t at = 0; at < size; at += unit_) {
+      const int64_t count = std::min(unit_, size - at), end = at + count;
+      choose({.begin = begin + at,
+              .size = count,
+              .target = target.column(at),
+              .u = u.data() + at * size + at,
+              .stride = size,
+              .best = infinite.data(),
+              .q = q.column(at),
+              .f = f.column(at)});
+      kernel.subtract(target.column(end), size - end, f.column(at), count, u.data() + at * size + end, size);
+    }
+    from_lanes(q, rows, size, e.data() + begin, n);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = begin; k < begin + size; ++k) {
+        float& x = e[static_cast<size_t>(r * n + k)];
+        x = w[static_cast<size_t>(r * n + k)] - x;
+      }
+  }
+}
+
+void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit& choose) const {
+  const int64_t n = h_.n;
+  const Feedback& kernel = feedback();
+  Lanes slope(block_), target(unit_), q(unit_), before(unit_), f(unit_), best(1);
+  std::vector<float> product(static_cast<size_t>(rows * block_)), values(static_cast<size_t>(rows * unit_));
+  const auto damping = static_cast<float>(factor_.damping);
+  for (int64_t begin = 0; begin < n; begin += block_) {
+    const int64_t size = block_size(begin);
+    // Half of the objective's slope, E (H + damping I), in the block's columns.
+    matmul_nt_on_this_thread(rows, size, n, e.data(), n, h_.row(begin), n, product.data(), size, false);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < size; ++k)
+        product[static_cast<size_t>(r * size + k)] += damping * e[static_cast<size_t>(r * n + begin + k)];
+    to_lanes(product.data(), size, rows, size, slope);
+    for (int64_t at = 0; at < size; at += unit_) {
+      const int64_t count = std::min(unit_, size - at), end = at + count, first = begin + at;
+      const auto number = static_cast<size_t>(first / unit_);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t k = 0; k < count; ++k) {
+          const auto i = static_cast<size_t>(r * n + first + k);
+          values[static_cast<size_t>(r * count + k)] = w[i] - e[i];
+        }
+      to_lanes(values.data(), count, rows, count, q);
+      std::copy_n(q.column(0), count * kLanes, before.column(0));
+      // The unit's best real values are q + slope * inverse(H[unit, unit]); the present ones lose slope * that step.
+      std::fill_n(target.column(0), count * kLanes, 0.0f);
+      kernel.subtract(target.column(0), count, slope.column(at), count, unit_inverse_[number].data(), count);
+      std::fill_n(best.column(0), kLanes, 0.0f);
+      for (int64_t k = 0; k < count; ++k)
+        for (int64_t r = 0; r < kLanes; ++r) {
+          best.column(0)[r] += target.column(k)[r] * slope.column(at + k)[r];
+          target.column(k)[r] += q.column(k)[r];
+        }
+      choose({.begin = first,
+              .size = count,
+              .target = target.column(0),
+              .u = unit_u_[number].data(),
+              .stride = count,
+              .best = best.column(0),
+              .q = q.column(0),
+              .f = f.column(0)});
+      for (int64_t k = 0; k < count; ++k)
+        for (int64_t r = 0; r < kLanes; ++r) before.column(k)[r] = q.column(k)[r] - before.column(k)[r];
+      // E changes by -(q - before): the slope of what follows in the block goes with it.
+      kernel.subtract(slope.column(end), size - end, before.column(0), count, h_.row(first) + begin + end, n);
+      from_lanes(q, rows, count, values.data(), count);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t k = 0; k < count; ++k) {
+          const auto i = static_cast<size_t>(r * n + first + k);
+          e[i] = w[i] - values[static_cast<size_t>(r * count + k)];
+        }
+    }
+  }
+}
+
+}  // namespace kerf

@@ -1,0 +1,65 @@
+// Choosing the columns of a matrix one after the other while the columns not yet chosen make up for the errors so far:
+// what GPTQ and its kin share with SparseGPT. Rows are independent and travel in panels of kLanes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "solver/factor.h"
+#include "solver/feedback.h"
+#include "solver/hessian.h"
+
+namespace kerf {
+
+/// Neighbouring columns of one panel whose stand-ins are chosen together. Columns of kLanes floats, aligned to 64
+/// bytes.
+struct Unit {
+  int64_t begin = 0, size = 0;
+  /// Where the squared error of the outputs would be smallest, with all columns outside of the unit best or fixed.
+  /// May be overwritten.
+  float* target = nullptr;
+  /// U [size, size] upper triangular, `stride` floats between rows: the squared output error of q is, per row and up to
+  /// a constant, |f|^2 with f_k = (t_k - q_k) / U[k, k], where t starts as the target and each f_k is fed back:
+  /// t_j -= f_k U[k, j] for j > k.
+  const float* u = nullptr;
+  int64_t stride = 0;
+  /// What q must beat: |f|^2 of the present values, per row (infinite in the first pass).
+  const float* best = nullptr;
+  /// To be written: the values q, and f as above. In a refining pass rows that are left alone keep q as it comes in,
+  /// and f is not read.
+  float* q = nullptr;
+  float* f = nullptr;
+};
+
+/// Called for the units of a panel in the order of the columns.
+using ChooseUnit = std::function<void(const Unit&)>;
+
+class ErrorFeedback {
+ public:
+  /// Cuts n columns into units of `unit` columns (the last may be shorter). `relative` as in factorize(). With `refine`
+  /// also what refining passes need. Errors as factorize().
+  ErrorFeedback(const Hessian&, double relative, int64_t unit, bool refine);
+
+  const Factor& factor() const { return factor_; }
+  int64_t unit() const { return unit_; }
+
+  /// First pass over w [rows, n], rows <= kLanes: afterwards e [rows, n] = w - q.
+  void choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit&) const;
+  /// A pass that improves on q = w - e, unit by unit with all others as they are; updates e. The objective never rises
+  /// when the caller keeps to Unit::best.
+  void refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit&) const;
+
+ private:
+  int64_t block_size(int64_t begin) const;
+
+  const Hessian& h_;
+  int64_t unit_, block_;  // block_: columns between two products, whole units
+  Factor factor_;
+  std::vector<std::vector<float>> block_u_;       // of each block, for the first pass
+  std::vector<std::vector<float>> unit_u_;        // of each unit, for refining
+  std::vector<std::vector<float>> unit_inverse_;  // inverse(H[unit, unit] + damping I)
+};
+
+}  // namespace kerf

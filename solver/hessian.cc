@@ -1,0 +1,91 @@
+// Accumulated in batches of tokens, each a transposed product of float32 or bf16 panels.
+#include "solver/hessian.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "core/checked.h"
+#include "core/dtype.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "kernels/dense.h"
+#include "kernels/dense_panel.h"
+
+namespace kerf {
+namespace {
+
+// Long enough that adding a panel's result to H costs little beside its product, short enough that a batch in bf16
+// stays in the caches.
+constexpr int64_t kBatchTokens = 1024;
+constexpr int64_t kRowsPerTask = 64;
+
+}  // namespace
+
+Hessian::Hessian(int64_t size)
+    : n(size), values(static_cast<size_t>(checked_mul<int64_t>(size, size, "second moments"))) {}
+
+void Hessian::add(const float* x, int64_t count, int64_t stride) {
+  std::vector<uint16_t> rounded;
+  for (int64_t begin = 0; begin < count; begin += kBatchTokens) {
+    const int64_t batch = std::min(kBatchTokens, count - begin);
+    if (!fast_bf16()) {
+      add_product_tn(batch, n, x + begin * stride, x + begin * stride, stride, values.data(), true);
+      continue;
+    }
+    rounded.resize(static_cast<size_t>(batch * n));
+    parallel_for(ceil_div(batch, kRowsPerTask), [&](int64_t task) {
+      for (int64_t t = task * kRowsPerTask; t < std::min(batch, (task + 1) * kRowsPerTask); ++t)
+        from_f32(
+            Dtype::bf16, std::span(x + (begin + t) * stride, static_cast<size_t>(n)),
+            std::as_writable_bytes(std::span(rounded).subspan(static_cast<size_t>(t * n), static_cast<size_t>(n))));
+    });
+    add_product_tn_bf16(batch, n, rounded.data(), rounded.data(), n, values.data(), true);
+  }
+  tokens += count;
+}
+
+void Hessian::finish() {
+  for (int64_t i = 0; i < n; ++i)
+    if (!std::isfinite(diagonal(i)))
+      fail(ErrorKind::numerical, "the activations of input channel {} of {} are not finite, or too large to be squared",
+           i, n);
+  constexpr int64_t kTile = 64;  // rows and columns copied together, so that both stay in the first-level cache
+  const int64_t tiles = ceil_div(n, kTile);
+  parallel_for(tiles, [&](int64_t tile) {
+    for (int64_t j0 = 0; j0 <= tile * kTile; j0 += kTile)
+      for (int64_t i = tile * kTile; i < std::min(n, (tile + 1) * kTile); ++i)
+        for (int64_t j = j0; j < std::min(i, j0 + kTile); ++j)
+          values[static_cast<size_t>(i * n + j)] = values[static_cast<size_t>(j * n + i)];
+  });
+}
+
+std::vector<double> hessian_norms(const Hessian& h, std::span<const float> e, int64_t rows) {
+  // By columns of H in panels, so that the product never lies in memory as a whole.
+  constexpr int64_t kRows = 128, kCols = 128;
+  std::vector<double> norms(static_cast<size_t>(rows));
+  parallel_for(ceil_div(rows, kRows), [&](int64_t panel) {
+    const int64_t begin = panel * kRows, count = std::min(kRows, rows - begin);
+    const float* errors = e.data() + begin * h.n;
+    std::vector<float> product(static_cast<size_t>(count * kCols));
+    for (int64_t c = 0; c < h.n; c += kCols) {
+      const int64_t cols = std::min(kCols, h.n - c);
+      // Symmetric: twice what stands left of the panel, and the panel itself.
+      matmul_nt_on_this_thread(count, cols, c, errors, h.n, h.row(c), h.n, product.data(), kCols, false);
+      std::vector<float> own(static_cast<size_t>(count * kCols));
+      matmul_nt_on_this_thread(count, cols, cols, errors + c, h.n, h.row(c) + c, h.n, own.data(), kCols, false);
+      for (int64_t r = 0; r < count; ++r) {
+        double sum = 0;
+        for (int64_t j = 0; j < cols; ++j) {
+          const auto at = static_cast<size_t>(r * kCols + j);
+          sum += static_cast<double>(errors[r * h.n + c + j]) *
+                 (2 * static_cast<double>(product[at]) + static_cast<double>(own[at]));
+        }
+        norms[static_cast<size_t>(begin + r)] += sum;
+      }
+    }
+  });
+  return norms;
+}
+
+}  // namespace kerf

@@ -1,0 +1,33 @@
+// What a matrix's inputs look like: the second moments that turn an error of weights into an error of outputs.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace kerf {
+
+/// H = sum over tokens of x xT, [n, n] float32. For weights w and their stand-ins q, with E = w - q,
+///   sum over tokens of |E x|^2 = sum over rows e of E of e H eT:
+/// the squared output error, which quantizers and pruners make small.
+struct Hessian {
+  explicit Hessian(int64_t n);
+
+  int64_t n = 0, tokens = 0;
+  std::vector<float> values;  // symmetric once finish() was called, before that its upper triangle
+
+  /// Adds rows x[tokens, n], with `stride` floats between rows. Where the CPU multiplies bf16 faster, x is rounded to
+  /// it first (sums are float32): relative errors of 2^-9 per factor, without a common sign, in sums over thousands of
+  /// tokens; damping adds far more. Error numerical when x holds NaN or infinity.
+  void add(const float* x, int64_t tokens, int64_t stride);
+  /// Copies the upper triangle to the lower one. Error numerical when a sum has overflowed.
+  void finish();
+
+  float diagonal(int64_t i) const { return values[static_cast<size_t>(i * n + i)]; }
+  const float* row(int64_t i) const { return values.data() + i * n; }
+};
+
+/// For each row e of E [rows, n]: e H eT. Shapes as above.
+std::vector<double> hessian_norms(const Hessian&, std::span<const float> e, int64_t rows);
+
+}  // namespace kerf
