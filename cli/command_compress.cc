@@ -25,6 +25,12 @@ void add(CLI::App& program, int* exit_code) {
       ->required()
       ->type_name("DIR");
   c->add_option("--method", o->method, "How codes are chosen")->capture_default_str()->type_name("NAME");
+  c->add_option("--calib", o->calib.text, "Text to calibrate on")->type_name("FILE");
+  c->add_option("--calib-windows", o->calib.windows, "Windows of the text to calibrate on")->capture_default_str();
+  c->add_option("--calib-ctx", o->calib.ctx, "Tokens of a calibration window")->capture_default_str();
+  c->add_option("--damping", o->quantizer.damping, "Added to the Hessian's diagonal, relative to its mean")
+      ->capture_default_str();
+  c->add_option("--refine", o->quantizer.refine, "Passes over the codes after the first")->capture_default_str();
   add_eval_options(*c, o->eval);
   c->add_option("--gate", o->gate,
                 "Limits, such as 'kl<0.05,ppl<1.03,top1>0.9,bytes<90MB'; exit code 1 when one is missed")

@@ -21,11 +21,13 @@ std::vector<uint16_t> rounded(const float* x, int64_t rows, int64_t cols) {
 
 class Bf16Linear final : public Linear {
  public:
-  Bf16Linear(const std::vector<float>& w, int64_t rows, int64_t cols) : Linear(rows, cols), w_(rounded(w.data(), rows, cols)) {}
+  Bf16Linear(const std::vector<float>& w, int64_t rows, int64_t cols)
+      : Linear(rows, cols), w_(rounded(w.data(), rows, cols)) {}
   void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
              int64_t y_stride) const override {
     const std::vector<uint16_t> activations = rounded(x, tokens, in);
-    matmul_nt_bf16(tokens, row_end - row_begin, in, activations.data(), in, w_.data() + row_begin * in, in, y, y_stride);
+    matmul_nt_bf16(tokens, row_end - row_begin, in, activations.data(), in, w_.data() + row_begin * in, in, y,
+                   y_stride);
   }
 
  private:

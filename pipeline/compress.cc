@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "pipeline/calibrated.h"
 #include "pipeline/card.h"
 #include "pipeline/export_gguf.h"
 #include "pipeline/export_huggingface.h"
@@ -74,7 +75,8 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
-void pack_all(const Artifact& source, const Quantizer& quantizer, std::vector<Output>& outputs) {
+void pack_all(const Artifact& source, const Quantizer& quantizer, const CompressOptions& o,
+              const std::optional<Windows>& calibration, std::vector<Output>& outputs) {
   std::vector<PackJob> jobs;
   for (Output& out : outputs) {
     fs::create_directories(out.folder);
@@ -83,7 +85,10 @@ void pack_all(const Artifact& source, const Quantizer& quantizer, std::vector<Ou
                      .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
     jobs.push_back({&out.plan, out.writer.get()});
   }
-  pack(source.architecture, *source.weights, quantizer, jobs);
+  if (calibration)
+    pack_calibrated(source.architecture, *source.weights, quantizer, o.quantizer, *calibration, jobs);
+  else
+    pack(source.architecture, *source.weights, quantizer, jobs);
   for (Output& out : outputs) {
     out.files = out.writer->commit();
     if (out.plan.file_name.empty()) remove_stale_weights(out.folder, out.files);
@@ -104,7 +109,12 @@ Report compress(const CompressOptions& o) {
   std::vector<Output> outputs = plan_outputs(o, source);
   const std::optional<Windows> windows = read_windows(source, o.eval);
 
-  pack_all(source, quantizer, outputs);
+  const std::optional<Windows> calibration =
+      read_windows(source, {.text = o.calib.text, .ctx = o.calib.ctx, .windows = o.calib.windows, .skip_tokens = 0});
+  if (quantizer.needs_hessian() && !calibration)
+    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", o.method);
+
+  pack_all(source, quantizer, o, calibration, outputs);
 
   Report report{.model = model_name(o.model),
                 .method = o.method,

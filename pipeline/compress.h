@@ -7,6 +7,7 @@
 
 #include "pipeline/options.h"
 #include "pipeline/report.h"
+#include "quant/quantizer.h"
 
 namespace kerf {
 
@@ -14,6 +15,8 @@ struct CompressOptions {
   std::string model;
   std::vector<std::string> targets;  // NAME[:SCHEME]
   std::string method = "rtn";
+  CalibrationOptions calib;
+  QuantizerOptions quantizer;
   EvalOptions eval;
   std::string gate;
   std::filesystem::path out;

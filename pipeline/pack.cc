@@ -183,10 +183,40 @@ int64_t panel_rows(const MatrixWork& work, int64_t head_dim) {
   return std::max<int64_t>(1, kPanelWeights / work.site->in / unit) * unit;
 }
 
-void write_vectors(const TensorSource& source, const PackJob& job) {
+// The rows of a whole matrix in the order of the file. Where rows move, their parameters are their own.
+QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> source_row) {
+  QuantizedMatrix out = q;
+  const auto move_rows = [&](auto& to, const auto& from) {
+    const auto row = static_cast<std::ptrdiff_t>(from.size()) / q.rows;
+    for (int64_t r = 0; r < q.rows; ++r)
+      std::copy_n(from.begin() + source_row[static_cast<size_t>(r)] * row, row, to.begin() + r * row);
+  };
+  move_rows(out.codes, q.codes);
+  for (size_t i = 0; i < q.params.size(); ++i) move_rows(out.params[i].bytes, q.params[i].bytes);
+  return out;
+}
+
+}  // namespace
+
+void write_matrix(const PackJob& job, const PlannedMatrix& m, const QuantizedMatrix& q) {
+  const Layout& layout = *m.storage.layout;
+  write_parts({&job, &m}, 0, m.source_row.empty() ? layout.pack(q) : layout.pack(reordered(q, m.source_row)));
+}
+
+void write_matrix(const PackJob& job, const PlannedMatrix& m, std::span<const float> w) {
+  const std::vector<float> in_order =
+      m.source_row.empty() ? std::vector<float>() : reordered(w, {nullptr, 0, m.site.out}, m.source_row, m.site.in);
+  write_parts({&job, &m}, 0, {to_bytes(m.storage.dense, in_order.empty() ? w : in_order, m.site.name)});
+}
+
+void write_vectors(const TensorSource& source, const PackJob& job, const Replaced& replaced) {
   for (const PlannedVector& v : job.plan->vectors) {
     std::vector<float> values(static_cast<size_t>(v.size));
-    source.read(*source.find(v.name), 0, values);
+    const auto other = replaced.find(v.name);
+    if (other != replaced.end())
+      values = other->second;
+    else
+      source.read(*source.find(v.name), 0, values);
     check_finite(values, v.name, 0, 1);
     if (!v.source_row.empty()) {
       const std::vector<float> original = values;
@@ -197,15 +227,14 @@ void write_vectors(const TensorSource& source, const PackJob& job) {
   for (const PlannedConstant& c : job.plan->constants) job.writer->write(c.file_tensor, 0, c.bytes);
 }
 
-}  // namespace
-
-void pack(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
-          std::span<const PackJob> jobs) {
+void pack_matrices(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
+                   std::span<const PackJob> jobs, int64_t layers) {
   // Block by block, the vocabulary's matrices (layer -1) first.
-  std::vector<std::vector<MatrixWork>> blocks(static_cast<size_t>(a.layers + 1));
+  std::vector<std::vector<MatrixWork>> blocks(static_cast<size_t>(layers + 1));
   std::unordered_map<std::string, size_t> position;
   for (const PackJob& job : jobs)
     for (const PlannedMatrix& m : job.plan->matrices) {
+      if (m.site.layer >= layers) continue;
       auto& block = blocks[static_cast<size_t>(m.site.layer + 1)];
       const auto [at, is_new] = position.emplace(m.site.name, block.size());
       if (is_new) block.push_back({&m.site, {}});
@@ -227,6 +256,12 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
                  [&](int64_t i) { run_panel(panels[static_cast<size_t>(i)], source, quantizer); });
     progress.advance();
   }
+}
+
+void pack(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
+          std::span<const PackJob> jobs) {
+  pack_matrices(a, source, quantizer, jobs, a.layers);
+  for (const PackJob& job : jobs) write_vectors(source, job, {});
 }
 
 }  // namespace kerf

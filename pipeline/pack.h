@@ -1,8 +1,10 @@
 // Executes plans: every tensor of the checkpoint is read once, in panels of rows, and written for every target.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -22,5 +24,16 @@ struct PackJob {
 /// weights where rows share parameters. Errors: numerical for NaN or infinity in the weights (tensor and index named)
 /// and for values that do not fit their stored type.
 void pack(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs);
+
+// The parts of it, for a flow that chooses codes itself (calibrated.h):
+/// The matrices outside of the blocks and those of the first `layers` blocks.
+void pack_matrices(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs,
+                   int64_t layers);
+/// One whole matrix, rows in the checkpoint's order: packed, or as plain numbers.
+void write_matrix(const PackJob&, const PlannedMatrix&, const QuantizedMatrix&);
+void write_matrix(const PackJob&, const PlannedMatrix&, std::span<const float> w);
+/// Vectors that a transform has changed, by their checkpoint name.
+using Replaced = std::map<std::string, std::vector<float>>;
+void write_vectors(const TensorSource&, const PackJob&, const Replaced&);
 
 }  // namespace kerf

@@ -22,11 +22,12 @@ const std::map<std::string, Rooms> kAllowed = {
     {"kernels", {"core"}},
     {"formats", {"core", "grids"}},
     {"model", {"core", "kernels"}},
+    {"solver", {"core", "grids", "kernels"}},
     {"quant", {"core", "grids", "solver"}},
     {"targets", {"core", "grids", "kernels", "formats"}},
     {"verify", {"core", "grids", "kernels", "formats", "targets", "model"}},
-    {"pipeline", {"core", "grids", "kernels", "formats", "model", "quant", "targets", "verify"}},
-    {"cli", {"core", "grids", "kernels", "formats", "model", "quant", "targets", "verify", "pipeline"}},
+    {"pipeline", {"core", "grids", "kernels", "formats", "model", "solver", "quant", "targets", "verify"}},
+    {"cli", {"core", "grids", "kernels", "formats", "model", "solver", "quant", "targets", "verify", "pipeline"}},
 };
 
 // Rooms named by the #include "room/..." lines of one file.
