@@ -24,7 +24,9 @@ void add(CLI::App& program, int* exit_code) {
   c->add_option("-o,--out", o->out, "Folder to write to; with several targets each gets a folder in it")
       ->required()
       ->type_name("DIR");
-  c->add_option("--method", o->method, "How codes are chosen")->capture_default_str()->type_name("NAME");
+  c->add_option("--method", o->method,
+                "How codes are chosen: rtn, gptq, awq, gptq+awq or auto (default: auto with --calib, rtn without)")
+      ->type_name("NAME");
   c->add_option("--calib", o->calib.text, "Text to calibrate on")->type_name("FILE");
   c->add_option("--calib-windows", o->calib.windows, "Windows of the text to calibrate on")->capture_default_str();
   c->add_option("--calib-ctx", o->calib.ctx, "Tokens of a calibration window")->capture_default_str();

@@ -386,8 +386,11 @@ void Stream::State::run_segment(Block& block, const Segment& segment, const Visi
       group.sites.push_back(block.sites[i]);
       group.biases.push_back(block.biases[i]);
     }
-    std::vector<std::unique_ptr<Linear>> linears = visit(group);
-    for (size_t i = 0; i < segment.linears; ++i) block.linears[first + i] = std::move(linears[i]);
+    std::vector<Replacement> replacements = visit(group);
+    for (size_t i = 0; i < segment.linears; ++i) {
+      block.linears[first + i] = std::move(replacements[i].linear);
+      block.biases[first + i] = std::move(replacements[i].bias);
+    }
   }
   for (size_t i = 0; i < plan.slots.size(); ++i) {
     const Slot& slot = plan.slots[i];

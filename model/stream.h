@@ -39,8 +39,13 @@ class Stream {
     const float* x = nullptr;                    // [tokens, sites[0].in]
     int64_t tokens = 0;
   };
-  /// Gives the linears that the run goes on with, one per site.
-  using Visit = std::function<std::vector<std::unique_ptr<Linear>>(const Group&)>;
+  /// What a run goes on with in place of a site.
+  struct Replacement {
+    std::unique_ptr<Linear> linear;
+    std::vector<float> bias;  // empty where the site has none
+  };
+  /// Gives one per site.
+  using Visit = std::function<std::vector<Replacement>(const Group&)>;
 
   /// Embeds the windows. The weights must outlive the stream; the architecture is copied.
   Stream(const Architecture&, Weights&, Arithmetic, const Windows&);

@@ -1,17 +1,21 @@
 #include "pipeline/calibrated.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "grids/grid.h"
 #include "model/fast_linear.h"
 #include "model/stream.h"
+#include "pipeline/site_group.h"
+#include "quant/awq.h"
 #include "solver/error_feedback.h"
 
 namespace kerf {
 namespace {
+
+// Of the windows, when a method is judged on windows that the statistics have not seen.
+constexpr int64_t kHeldOutPart = 8;
 
 std::vector<float> read_matrix(const TensorSource& source, const Site& site) {
   std::vector<float> w(static_cast<size_t>(site.out * site.in));
@@ -20,92 +24,225 @@ std::vector<float> read_matrix(const TensorSource& source, const Site& site) {
   return w;
 }
 
-double total(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }
+// A matrix that waits for its block to be complete, because scales of a later site may be folded into its rows.
+struct Pending {
+  const PlannedMatrix* planned;
+  std::optional<QuantizedMatrix> packed;
+  std::vector<float> values = {};  // when it is not packed
+};
+
+// Divides rows by powers of two.
+void divide_rows(Pending& p, std::span<const float> by) {
+  const auto rows = static_cast<int64_t>(by.size());
+  if (!p.packed) {
+    const auto cols = static_cast<int64_t>(p.values.size()) / rows;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c) p.values[static_cast<size_t>(r * cols + c)] /= by[static_cast<size_t>(r)];
+    return;
+  }
+  ParamArray& scale = p.packed->params[0];
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t b = 0; b < scale.cols; ++b) scale.set(r, b, scale.get(r, b) / by[static_cast<size_t>(r)]);
+}
+
+// Whether divide_rows() leaves every code's value exact for any power of two up to 8 either way.
+bool divisible(const Pending& p) {
+  if (!p.packed) return true;
+  const QuantizedMatrix& q = *p.packed;
+  if (own_block(q.scheme, q.cols) == 0) return false;
+  const ParamArray& scale = q.params[0];
+  for (int64_t r = 0; r < scale.rows; ++r)
+    for (int64_t b = 0; b < scale.cols; ++b) {
+      const float s = scale.get(r, b);
+      if (round_to(scale.stored, s / 8) != s / 8 || round_to(scale.stored, s * 8) != s * 8) return false;
+    }
+  return true;
+}
+
+std::string percent(double x) { return fmt::format("{:.3g} %", 100 * x); }
 
 // One target on its way through the blocks.
 class Run {
  public:
-  Run(const Architecture& a, const TensorSource& source, const Quantizer& quantizer, const QuantizerOptions& options,
+  Run(const Architecture& a, const TensorSource& source, const Method& method, const QuantizerOptions& options,
       const Windows& windows, const PackJob& job)
-      : source_(source),
-        quantizer_(quantizer),
+      : arch_(a),
+        source_(source),
+        method_(method),
         options_(options),
         job_(job),
+        held_out_tokens_(method.held_out ? windows.count / kHeldOutPart * windows.length : 0),
         weights_(dense_weights(a, source)),
         stream_(a, *weights_, {}, windows) {
     for (const PlannedMatrix& m : job.plan->matrices) planned_.emplace(m.site.name, &m);
   }
 
   void block(int64_t layer) {
+    const size_t before = outcomes_.size();
     stream_.run_block_in_groups(layer, [&](const Stream::Group& g) { return group(g); });
+    for (const auto& [name, p] : pending_) {
+      if (p.packed)
+        write_matrix(job_, *p.planned, *p.packed);
+      else
+        write_matrix(job_, *p.planned, p.values);
+    }
+    pending_.clear();
+    say(layer, std::span(outcomes_).subspan(before));
   }
+  void finish() { write_vectors(source_, job_, replaced_); }
   std::vector<SiteOutcome> outcomes() && { return std::move(outcomes_); }
 
  private:
-  std::vector<std::unique_ptr<Linear>> group(const Stream::Group& g) {
-    Statistics statistics{Hessian(g.sites[0].in)};
-    statistics.hessian.add(g.x, g.tokens, g.sites[0].in);
+  std::vector<Stream::Replacement> group(const Stream::Group& g) {
+    const int64_t in = g.sites[0].in, fitted = g.tokens - held_out_tokens_;
+    Statistics statistics{Hessian(in)};
+    statistics.hessian.add(g.x, fitted, in);
     statistics.hessian.finish();
-    const Scheme* prepared = nullptr;
-    std::vector<std::unique_ptr<Linear>> linears;
-    for (const Site& site : g.sites) {
-      const PlannedMatrix& m = *planned_.at(site.name);
-      std::vector<float> w = read_matrix(source_, site);
-      if (!m.storage.layout) {
-        write_matrix(job_, m, w);
-      } else {
-        if (!prepared || *prepared != m.storage.scheme) quantizer_.prepare(statistics, m.storage.scheme, options_);
-        prepared = &m.storage.scheme;
-        w = quantize(site, m, w, statistics);
-      }
-      linears.push_back(fast_linear(std::move(w), site.out, site.in));
+    std::optional<Hessian> held_out;
+    if (held_out_tokens_ > 0) {
+      held_out.emplace(in);
+      held_out->add(g.x + fitted * in, held_out_tokens_, in);
+      held_out->finish();
     }
-    return linears;
+    std::vector<GroupSite> sites;
+    for (const Site& site : g.sites) {
+      const Storage& storage = planned_.at(site.name)->storage;
+      sites.push_back({&site, storage.layout ? &storage.scheme : nullptr, read_matrix(source_, site)});
+    }
+    const std::optional<Folding> folding = method_.scaled ? folding_of(g.sites[0]) : std::nullopt;
+    ChosenGroup chosen =
+        choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, method_, options_, folding);
+    if (!chosen.scales.empty()) fold(*folding, chosen.scales);
+    std::vector<Stream::Replacement> replacements;
+    for (size_t i = 0; i < sites.size(); ++i) replacements.push_back(take(g, i, sites[i], chosen, statistics));
+    return replacements;
   }
 
-  // Writes the matrix and returns its values.
-  std::vector<float> quantize(const Site& site, const PlannedMatrix& m, const std::vector<float>& w,
-                              const Statistics& statistics) {
-    const Scheme& scheme = m.storage.scheme;
-    const QuantizedMatrix q = quantizer_.quantize(w, site.out, site.in, scheme, &statistics, options_);
-    write_matrix(job_, m, q);
-    std::vector<float> values(w.size()), e(w.size());
-    find_grid(scheme.grid).decode(q, values);
-    std::transform(w.begin(), w.end(), values.begin(), e.begin(), std::minus<>());
-    const Hessian& h = statistics.hessian;
-    const double signal = total(hessian_norms(h, w, site.out));
-    SiteOutcome outcome{.name = site.name, .method = std::string(quantizer_.name())};
-    outcome.error = total(hessian_norms(h, e, site.out)) / signal;
-    outcomes_.push_back(std::move(outcome));
-    return values;
+  // Queues the matrix to be written, notes what was done, and returns what the stream goes on with.
+  Stream::Replacement take(const Stream::Group& g, size_t i, GroupSite& site, ChosenGroup& chosen,
+                           const Statistics& statistics) {
+    const Site& s = *site.site;
+    Pending pending{.planned = planned_.at(s.name), .packed = std::nullopt};
+    std::vector<float> bias(g.biases[i].begin(), g.biases[i].end());
+    if (!site.scheme) {
+      pending.values = chosen.scales.empty() ? site.w : scale_columns(site.w, chosen.scales);
+      pending_.emplace(s.name, std::move(pending));
+      return {fast_linear(std::move(site.w), s.out, s.in), std::move(bias)};
+    }
+    ChosenSite& c = chosen.sites[i];
+    if (!bias.empty()) {
+      correct_bias(bias, site.w, c.values, g);
+      replaced_[s.bias] = bias;
+    }
+    const int64_t dead = count_dead(statistics.hessian);
+    const bool fed_back = c.quantizer->needs_hessian();
+    outcomes_.push_back({.name = s.name,
+                         .method = fmt::format("{}{}", c.quantizer->name(), chosen.alpha > 0 ? "+awq" : ""),
+                         .error_rtn = c.error_rtn,
+                         .error = c.error,
+                         .alpha = chosen.alpha,
+                         .damping = fed_back ? chosen.damping : 0,
+                         .dead = dead});
+    pending.packed = std::move(c.matrix);
+    pending_.emplace(s.name, std::move(pending));
+    return {fast_linear(std::move(c.values), s.out, s.in), std::move(bias)};
   }
 
+  // bias += mean over tokens of (W - Q) x.
+  static void correct_bias(std::vector<float>& bias, const std::vector<float>& w, const std::vector<float>& values,
+                           const Stream::Group& g) {
+    const auto in = static_cast<size_t>(g.sites[0].in);
+    std::vector<double> mean(in);
+    for (int64_t t = 0; t < g.tokens; ++t)
+      for (size_t c = 0; c < in; ++c) mean[c] += static_cast<double>(g.x[static_cast<size_t>(t) * in + c]);
+    for (size_t r = 0; r < bias.size(); ++r) {
+      double sum = 0;
+      for (size_t c = 0; c < in; ++c)
+        sum += (static_cast<double>(w[r * in + c]) - static_cast<double>(values[r * in + c])) * mean[c];
+      bias[r] += static_cast<float>(sum / static_cast<double>(g.tokens));
+    }
+  }
+
+  static int64_t count_dead(const Hessian& h) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < h.n; ++i) n += h.diagonal(i) == 0.0f;
+    return n;
+  }
+
+  std::optional<Folding> folding_of(const Site& site) const {
+    const std::optional<Fold> fold = fold_before(arch_, site);
+    if (!fold) return std::nullopt;
+    Folding f{.fold = *fold};
+    if (!fold->norm.empty()) {
+      f.norm = weights_->vector(fold->norm);
+      f.norm_dtype = job_.plan->choice.target->vector_dtype(arch_.dtype);
+      return f;
+    }
+    // The rows of what was already quantized in this block.
+    const auto producer = pending_.find(fold->site);
+    if (producer == pending_.end() || !divisible(producer->second)) return std::nullopt;
+    return f;
+  }
+
+  void fold(const Folding& f, std::span<const float> scales) {
+    if (!f.norm.empty()) {
+      replaced_[f.fold.norm] = folded_norm(f, scales);
+      return;
+    }
+    std::vector<float> by(static_cast<size_t>(f.fold.channels), 1.0f);
+    for (size_t c = 0; c < scales.size(); ++c) by[static_cast<size_t>(f.fold.source[c])] = scales[c];
+    divide_rows(pending_.at(f.fold.site), by);
+    if (f.fold.bias.empty()) return;
+    auto at = replaced_.find(f.fold.bias);
+    if (at == replaced_.end()) at = replaced_.emplace(f.fold.bias, weights_->vector(f.fold.bias)).first;
+    for (size_t r = 0; r < by.size(); ++r) at->second[r] /= by[r];
+  }
+
+  void say(int64_t layer, std::span<const SiteOutcome> outcomes) const {
+    std::string line = fmt::format("{} block {}:", job_.plan->choice.text(), layer);
+    double damping = 0;
+    for (const SiteOutcome& o : outcomes) {
+      const std::string& role = std::find_if(planned_.begin(), planned_.end(), [&](const auto& p) {
+                                  return p.first == o.name;
+                                })->second->site.role;
+      line += fmt::format(" {} {} → {} ({});", role, percent(o.error_rtn), percent(o.error), o.method);
+      damping = std::max(damping, o.damping);
+    }
+    note(fmt::format("{} damping {:.3g}", line, damping));
+  }
+
+  const Architecture& arch_;
   const TensorSource& source_;
-  const Quantizer& quantizer_;
+  const Method& method_;
   const QuantizerOptions& options_;
   const PackJob& job_;
+  const int64_t held_out_tokens_;
   const std::unique_ptr<Weights> weights_;
   Stream stream_;
   std::map<std::string, const PlannedMatrix*> planned_;
+  std::map<std::string, Pending> pending_;
+  Replaced replaced_;
   std::vector<SiteOutcome> outcomes_;
 };
 
 }  // namespace
 
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, const TensorSource& source,
-                                                      const Quantizer& quantizer, const QuantizerOptions& options,
+                                                      const Method& method, const QuantizerOptions& options,
                                                       const Windows& windows, std::span<const PackJob> jobs) {
   pack_matrices(a, source, find_quantizer("rtn"), jobs, 0);
   std::vector<std::unique_ptr<Run>> runs;
-  for (const PackJob& job : jobs) runs.push_back(std::make_unique<Run>(a, source, quantizer, options, windows, job));
+  for (const PackJob& job : jobs) runs.push_back(std::make_unique<Run>(a, source, method, options, windows, job));
   Progress progress("calibrating block", a.layers);
   for (int64_t layer = 0; layer < a.layers; ++layer) {
     for (const auto& run : runs) run->block(layer);
     progress.advance();
   }
-  for (const PackJob& job : jobs) write_vectors(source, job, {});
   std::vector<std::vector<SiteOutcome>> outcomes;
-  for (const auto& run : runs) outcomes.push_back(std::move(*run).outcomes());
+  for (const auto& run : runs) {
+    run->finish();
+    outcomes.push_back(std::move(*run).outcomes());
+  }
   return outcomes;
 }
 

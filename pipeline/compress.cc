@@ -75,7 +75,24 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
-void pack_all(const Artifact& source, const Quantizer& quantizer, const CompressOptions& o,
+// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
+// say), and a loader would read those.
+void remove_stale_weights(const Output& out) {
+  if (!out.plan.file_name.empty()) return;
+  std::vector<fs::path> stale;
+  for (const auto& entry : fs::directory_iterator(out.folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
+    if (weights && std::find(out.files.begin(), out.files.end(), entry.path()) == out.files.end())
+      stale.push_back(entry.path());
+  }
+  for (const fs::path& file : stale) {
+    note(fmt::format("removing {}, which belongs to an earlier run", file.string()));
+    fs::remove(file);
+  }
+}
+
+void pack_all(const Artifact& source, const Method& method, const CompressOptions& o,
               const std::optional<Windows>& calibration, std::vector<Output>& outputs) {
   std::vector<PackJob> jobs;
   for (Output& out : outputs) {
@@ -86,9 +103,9 @@ void pack_all(const Artifact& source, const Quantizer& quantizer, const Compress
     jobs.push_back({&out.plan, out.writer.get()});
   }
   if (calibration)
-    pack_calibrated(source.architecture, *source.weights, quantizer, o.quantizer, *calibration, jobs);
+    pack_calibrated(source.architecture, *source.weights, method, o.quantizer, *calibration, jobs);
   else
-    pack(source.architecture, *source.weights, quantizer, jobs);
+    pack(source.architecture, *source.weights, *method.quantizers.front(), jobs);
   for (Output& out : outputs) {
     out.files = out.writer->commit();
     if (out.plan.file_name.empty()) remove_stale_weights(out.folder, out.files);
@@ -103,21 +120,21 @@ void pack_all(const Artifact& source, const Quantizer& quantizer, const Compress
 Report compress(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   parse_gate(o.gate);
-  const Quantizer& quantizer = find_quantizer(o.method);
-  check_output_folder(o.out, o.force);
+  const Method method = parse_method(o.method, !o.calib.text.empty());
+  check_folder(o);
   const Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
   const std::optional<Windows> windows = read_windows(source, o.eval);
 
   const std::optional<Windows> calibration =
       read_windows(source, {.text = o.calib.text, .ctx = o.calib.ctx, .windows = o.calib.windows, .skip_tokens = 0});
-  if (quantizer.needs_hessian() && !calibration)
-    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", o.method);
+  if (method.needs_calibration() && !calibration)
+    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
 
-  pack_all(source, quantizer, o, calibration, outputs);
+  pack_all(source, method, o, calibration, outputs);
 
   Report report{.model = model_name(o.model),
-                .method = o.method,
+                .method = method.name,
                 .parameters = source.parameters(),
                 .eval = o.eval,
                 .gate = o.gate};

@@ -14,7 +14,7 @@ namespace kerf {
 struct CompressOptions {
   std::string model;
   std::vector<std::string> targets;  // NAME[:SCHEME]
-  std::string method = "rtn";
+  std::string method;                // pipeline/method.h; empty: auto with a calibration text, rtn without
   CalibrationOptions calib;
   QuantizerOptions quantizer;
   EvalOptions eval;

@@ -36,8 +36,8 @@ class Quantizer {
   /// factorized.
   virtual void prepare(Statistics&, const Scheme&, const QuantizerOptions&) const {}
   /// w [rows, cols] row-major, finite, in the given scheme. Without statistics (nullptr) errors count alike in all
-  /// columns. Errors: unsupported when the grid cannot take the scheme or shape, numerical when a parameter does not
-  /// fit its stored type. Thread-safe; rows are independent.
+  /// columns; a quantizer that needs_hessian() must have prepared them. Errors: unsupported when the grid cannot take
+  /// the scheme or shape, numerical when a parameter does not fit its stored type. Thread-safe; rows are independent.
   virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme&,
                                    const Statistics*, const QuantizerOptions&) const = 0;
 };

@@ -3,11 +3,11 @@
 // very
 //   loss that GPTQ minimizes;
 // - passes that then choose every block again, parameters and codes, while all others stay as they are.
-// A row whose result is worse than rounding to nearest keeps that.
 #include <algorithm>
 #include <cmath>
 
 #include "core/checked.h"
+#include "core/error.h"
 #include "core/parallel.h"
 #include "grids/grid.h"
 #include "quant/quantizer.h"
@@ -34,8 +34,8 @@ struct Params {
 // Chooses the units of one panel of rows of q.
 class PanelChooser {
  public:
-  PanelChooser(QuantizedMatrix& q, int64_t first_row, int64_t rows, std::span<const float> importance)
-      : q_(q), grid_(find_grid(q.scheme.grid)), first_(first_row), rows_(rows), importance_(importance) {
+  PanelChooser(QuantizedMatrix& q, int64_t first_row, int64_t rows)
+      : q_(q), grid_(find_grid(q.scheme.grid)), first_(first_row), rows_(rows) {
     const int64_t unit = unit_of(q.scheme, q.cols), block = own_block(q.scheme, q.cols);
     free_ = block == unit && block > 0;
     work_.resize(static_cast<size_t>(unit * kLanes + 16));
@@ -47,12 +47,7 @@ class PanelChooser {
 
   void first_pass(const Unit& u) {
     std::fill_n(best_, kLanes, std::numeric_limits<float>::infinity());
-    if (!free_) {
-      attempt(u, present(u.begin), /*per_column=*/true);
-    } else {
-      const Params base = fitted(u);
-      for (const float factor : {1.0f, 0.93f, 1.07f, 0.86f}) attempt(u, scaled(base, factor), false);
-    }
+    attempt(u, free_ ? fitted(u) : present(u.begin), !free_);
     keep(u);
   }
 
@@ -172,7 +167,6 @@ class PanelChooser {
   QuantizedMatrix& q_;
   const Grid& grid_;
   const int64_t first_, rows_;
-  std::span<const float> importance_;
   bool free_ = false;
   std::vector<float> work_, values_, f_;
   std::vector<uint8_t> codes_, best_codes_;
@@ -195,15 +189,18 @@ class Gptq final : public Quantizer {
 
   QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme& scheme,
                            const Statistics* s, const QuantizerOptions& o) const override {
-    // What rounding to nearest gives: parameters that are fixed beforehand, and what no row may fall behind.
-    QuantizedMatrix nearest = find_quantizer("rtn").quantize(w, rows, cols, scheme, s, o);
-    QuantizedMatrix q = nearest;
+    if (!s || !s->feedback) fail(ErrorKind::internal, "gptq was called without statistics");
+    find_grid(scheme.grid).check(scheme);
+    // Parameters that are not fitted on the way are those of rounding to nearest.
+    QuantizedMatrix q = own_block(scheme, cols) == s->feedback->unit()
+                            ? allocate(scheme, rows, cols)
+                            : find_quantizer("rtn").quantize(w, rows, cols, scheme, s, o);
     std::vector<float> e(w.size());
     parallel_for(ceil_div(rows, kLanes), [&](int64_t panel) {
       const int64_t begin = panel * kLanes, count = std::min(kLanes, rows - begin);
       const auto part = w.subspan(static_cast<size_t>(begin * cols), static_cast<size_t>(count * cols));
       const auto error = std::span(e).subspan(static_cast<size_t>(begin * cols), static_cast<size_t>(count * cols));
-      PanelChooser chooser(q, begin, count, {});
+      PanelChooser chooser(q, begin, count);
       s->feedback->choose(part, count, error, [&](const Unit& u) { chooser.first_pass(u); });
       for (int pass = 0; pass < o.refine; ++pass)
         s->feedback->refine(part, count, error, [&](const Unit& u) { chooser.refining_pass(u); });

@@ -1,6 +1,7 @@
 #include "tests/model/random_checkpoint.h"
 
 #include <algorithm>
+#include <mutex>
 #include <cmath>
 
 #include "core/checked.h"
@@ -54,7 +55,8 @@ const TensorInfo* RandomCheckpoint::find(std::string_view name) const {
 void RandomCheckpoint::read(const TensorInfo& info, int64_t row_begin, std::span<float> out) const {
   const std::vector<float>& v = values_.at(info.name);
   std::copy_n(v.begin() + row_begin * info.cols(), out.size(), out.begin());
-static std::mutex guard; const std::lock_guard lock(guard);
+  static std::mutex guard;
+  const std::lock_guard lock(guard);
   largest_read = std::max(largest_read, static_cast<int64_t>(out.size()));
 }
 

@@ -1,0 +1,129 @@
+#include "pipeline/site_group.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+
+#include "grids/grid.h"
+#include "quant/awq.h"
+#include "solver/error_feedback.h"
+
+namespace kerf {
+namespace {
+
+double sum(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }
+
+// Relative output error of values that stand for w.
+double error_of(const Hessian& judge, std::span<const float> w, std::span<const float> values, int64_t rows,
+                double signal) {
+  std::vector<float> e(w.size());
+  std::transform(w.begin(), w.end(), values.begin(), e.begin(), std::minus<>());
+  return sum(hessian_norms(judge, e, rows)) / signal;
+}
+
+// Everything that the attempts at one group share.
+struct Trial {
+  std::span<const GroupSite> sites;
+  const Hessian& judge;
+  const Method& method;
+  const QuantizerOptions& options;
+  std::vector<double> signals;
+
+  // One attempt, with the weights' columns multiplied by these scales (none when empty). Statistics are of the inputs
+  // so scaled.
+  ChosenGroup attempt(Statistics& statistics, std::vector<float> scales) const {
+    ChosenGroup group{.scales = std::move(scales)};
+    group.sites.resize(sites.size());
+    for (const Quantizer* quantizer : method.quantizers) {
+      const Scheme* prepared = nullptr;
+      for (size_t i = 0; i < sites.size(); ++i) {
+        if (!sites[i].scheme) continue;
+        if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
+          quantizer->prepare(statistics, *sites[i].scheme, options);
+          prepared = sites[i].scheme;
+          group.damping = relative_damping(statistics);
+        }
+        keep_better(group.sites[i], attempt_site(*quantizer, i, statistics, group.scales));
+      }
+    }
+    return group;
+  }
+
+  ChosenSite attempt_site(const Quantizer& quantizer, size_t i, const Statistics& statistics,
+                          const std::vector<float>& scales) const {
+    const GroupSite& s = sites[i];
+    ChosenSite chosen{.quantizer = &quantizer};
+    const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(s.w, scales);
+    chosen.matrix =
+        quantizer.quantize(scales.empty() ? s.w : scaled_w, s.site->out, s.site->in, *s.scheme, &statistics, options);
+    chosen.values.resize(s.w.size());
+    find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
+    if (!scales.empty()) unscale_columns(chosen.values, scales);
+    chosen.error = error_of(judge, s.w, chosen.values, s.site->out, signals[i]);
+    if (&quantizer == method.quantizers.front()) chosen.error_rtn = chosen.error;
+    return chosen;
+  }
+
+  static void keep_better(ChosenSite& best, ChosenSite other) {
+    if (best.quantizer && best.error <= other.error) return;
+    if (best.quantizer) other.error_rtn = best.error_rtn;
+    best = std::move(other);
+  }
+
+  static double relative_damping(const Statistics& s) {
+    double mean = 0;
+    for (int64_t i = 0; i < s.hessian.n; ++i) mean += static_cast<double>(s.hessian.diagonal(i));
+    return mean > 0 ? s.feedback->factor().damping * static_cast<double>(s.hessian.n) / mean : 0;
+  }
+};
+
+double total_error(const ChosenGroup& g) {
+  double error = 0;
+  for (const ChosenSite& s : g.sites) error += s.error;
+  return error;
+}
+
+// Scales whose fold is exact: those of a norm are what the norm, rounded to its stored type, is smaller by.
+std::vector<float> foldable(const Folding& f, std::vector<float> scales) {
+  if (f.norm.empty()) return scales;
+  const std::vector<float> folded = folded_norm(f, scales);
+  for (size_t c = 0; c < scales.size(); ++c)
+    scales[c] = folded[c] == 0.0f || f.norm[c] == 0.0f ? 1.0f : f.norm[c] / folded[c];
+  return scales;
+}
+
+}  // namespace
+
+std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) {
+  std::vector<float> norm(f.norm.size());
+  for (size_t c = 0; c < norm.size(); ++c) norm[c] = round_to(f.norm_dtype, f.norm[c] / scales[c]);
+  return norm;
+}
+
+ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistics, const Hessian& judge,
+                         const Method& method, const QuantizerOptions& options, const std::optional<Folding>& folding) {
+  Trial trial{sites, judge, method, options, {}};
+  std::vector<ScaledSite> to_scale;
+  for (const GroupSite& s : sites) {
+    trial.signals.push_back(std::max(sum(hessian_norms(judge, s.w, s.site->out)), 1e-30));
+    if (s.scheme) to_scale.push_back({s.w, s.site->out, *s.scheme});
+  }
+  std::optional<ScaleChoice> scaling;
+  if (method.scaled && folding && !to_scale.empty()) {
+    scaling = awq_scales(to_scale, statistics.hessian, folding->fold.source, folding->norm.empty());
+    if (scaling->alpha == 0) scaling.reset();
+  }
+  std::optional<ChosenGroup> best;
+  if (method.plain || !scaling) best = trial.attempt(statistics, {});
+  if (scaling) {
+    std::vector<float> scales = foldable(*folding, std::move(scaling->scales));
+    Statistics scaled_statistics{scaled(statistics.hessian, scales)};
+    ChosenGroup other = trial.attempt(scaled_statistics, std::move(scales));
+    other.alpha = scaling->alpha;
+    if (!best || total_error(other) < total_error(*best)) best = std::move(other);
+  }
+  return std::move(*best);
+}
+
+}  // namespace kerf

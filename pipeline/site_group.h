@@ -1,0 +1,50 @@
+// The sites that share an input, on their way from weights to codes: what calibrated packing decides for them.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/folds.h"
+#include "pipeline/method.h"
+#include "quant/quantizer.h"
+
+namespace kerf {
+
+struct GroupSite {
+  const Site* site;
+  const Scheme* scheme;  // nullptr: stays as it is
+  std::vector<float> w;
+};
+
+/// What became of one site.
+struct ChosenSite {
+  const Quantizer* quantizer = nullptr;
+  QuantizedMatrix matrix;     // of w * scales
+  std::vector<float> values;  // what stands for w
+  double error = 0, error_rtn = 0;
+};
+
+struct ChosenGroup {
+  std::vector<float> scales;  // of the input channels; empty for none
+  double alpha = 0, damping = 0;
+  std::vector<ChosenSite> sites;
+};
+
+/// How a group's scales can be folded.
+struct Folding {
+  Fold fold;
+  std::vector<float> norm;        // the present values of the norm, when a norm produces the channels
+  Dtype norm_dtype = Dtype::f32;  // that they will be stored in
+};
+
+/// Tries what the method says and keeps the best by the error on `judge`. Without `folding` scaling is not tried.
+ChosenGroup choose_group(std::span<const GroupSite>, Statistics&, const Hessian& judge, const Method&,
+                         const QuantizerOptions&, const std::optional<Folding>& folding);
+
+/// The norm that goes with scales: norm / scales, in its stored type. choose_group() returns scales that make this
+/// exact.
+std::vector<float> folded_norm(const Folding&, std::span<const float> scales);
+
+}  // namespace kerf
