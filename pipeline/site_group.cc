@@ -28,7 +28,8 @@ struct Trial {
   const Hessian& judge;
   const Method& method;
   const QuantizerOptions& options;
-  std::vector<double> signals;
+  std::vector<double> signals = {};
+  std::vector<ChosenSite> nearest = {};  // without scales: what every method is compared with
 
   // One attempt, with the weights' columns multiplied by these scales (none when empty). Statistics are of the inputs
   // so scaled.
@@ -39,6 +40,10 @@ struct Trial {
       const Scheme* prepared = nullptr;
       for (size_t i = 0; i < sites.size(); ++i) {
         if (!sites[i].scheme) continue;
+        if (quantizer == method.quantizers.front() && group.scales.empty()) {
+          keep_better(group.sites[i], nearest[i]);
+          continue;
+        }
         if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
           quantizer->prepare(statistics, *sites[i].scheme, options);
           prepared = sites[i].scheme;
@@ -61,14 +66,11 @@ struct Trial {
     find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
     if (!scales.empty()) unscale_columns(chosen.values, scales);
     chosen.error = error_of(judge, s.w, chosen.values, s.site->out, signals[i]);
-    if (&quantizer == method.quantizers.front()) chosen.error_rtn = chosen.error;
     return chosen;
   }
 
   static void keep_better(ChosenSite& best, ChosenSite other) {
-    if (best.quantizer && best.error <= other.error) return;
-    if (best.quantizer) other.error_rtn = best.error_rtn;
-    best = std::move(other);
+    if (!best.quantizer || other.error < best.error) best = std::move(other);
   }
 
   static double relative_damping(const Statistics& s) {
@@ -103,10 +105,13 @@ std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) 
 
 ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistics, const Hessian& judge,
                          const Method& method, const QuantizerOptions& options, const std::optional<Folding>& folding) {
-  Trial trial{sites, judge, method, options, {}};
+  Trial trial{sites, judge, method, options};
   std::vector<ScaledSite> to_scale;
-  for (const GroupSite& s : sites) {
+  for (size_t i = 0; i < sites.size(); ++i) {
+    const GroupSite& s = sites[i];
     trial.signals.push_back(std::max(sum(hessian_norms(judge, s.w, s.site->out)), 1e-30));
+    trial.nearest.push_back(s.scheme ? trial.attempt_site(*method.quantizers.front(), i, statistics, {})
+                                     : ChosenSite());
     if (s.scheme) to_scale.push_back({s.w, s.site->out, *s.scheme});
   }
   std::optional<ScaleChoice> scaling;
@@ -123,6 +128,7 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistic
     other.alpha = scaling->alpha;
     if (!best || total_error(other) < total_error(*best)) best = std::move(other);
   }
+  for (size_t i = 0; i < sites.size(); ++i) best->sites[i].error_rtn = trial.nearest[i].error;
   return std::move(*best);
 }
 

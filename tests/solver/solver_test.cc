@@ -1,0 +1,242 @@
+// Second moments, their factor, and error feedback beside textbook forms in double.
+#include <gtest/gtest.h>
+
+#include <Eigen/Cholesky>
+#include <cmath>
+#include <random>
+
+#include "core/error.h"
+#include "kernels/dense.h"
+#include "solver/error_feedback.h"
+
+namespace kerf {
+namespace {
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+// Correlated activations, as real ones are: a few directions are shared by all channels.
+std::vector<float> activations(int64_t tokens, int64_t n, unsigned seed = 1) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> mix(static_cast<size_t>(8 * n)), x(static_cast<size_t>(tokens * n));
+  for (float& m : mix) m = normal(rng);
+  for (int64_t t = 0; t < tokens; ++t) {
+    float common[8];
+    for (float& c : common) c = normal(rng);
+    for (int64_t i = 0; i < n; ++i) {
+      float v = 0.3f * normal(rng);
+      for (int k = 0; k < 8; ++k) v += common[k] * mix[static_cast<size_t>(k * n + i)] * 0.2f;
+      x[static_cast<size_t>(t * n + i)] = v;
+    }
+  }
+  return x;
+}
+
+Hessian hessian_of(const std::vector<float>& x, int64_t n) {
+  Hessian h(n);
+  h.add(x.data(), static_cast<int64_t>(x.size()) / n, n);
+  h.finish();
+  return h;
+}
+
+Matrix to_matrix(const float* v, int64_t rows, int64_t cols) {
+  Matrix m(rows, cols);
+  for (int64_t i = 0; i < rows * cols; ++i) m.data()[i] = static_cast<double>(v[i]);
+  return m;
+}
+
+std::vector<float> normal_weights(int64_t n, unsigned seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> normal(0, 0.05f);
+  std::vector<float> w(static_cast<size_t>(n));
+  for (float& v : w) v = normal(rng);
+  return w;
+}
+
+TEST(Hessian, IsTheSumOfOuterProductsWithinTheRoundingOfItsInputs) {
+  const int64_t n = 77, tokens = 1500;
+  const auto x = activations(tokens, n);
+  const Hessian h = hessian_of(x, n);
+  const Matrix m = to_matrix(x.data(), tokens, n), exact = m.transpose() * m;
+  EXPECT_EQ(h.tokens, tokens);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      // Each factor is rounded by at most 2^-9 (bf16); |sum of x_i x_j| of absolute values is at most the root of the
+      // diagonal's product.
+      const double bound = 2.1 * std::ldexp(1, -9) * std::sqrt(exact(i, i) * exact(j, j));
+      EXPECT_NEAR(static_cast<double>(h.row(i)[j]), exact(i, j), bound);
+      EXPECT_EQ(h.row(i)[j], h.row(j)[i]);
+    }
+}
+
+TEST(Hessian, RefusesActivationsThatAreNotFinite) {
+  std::vector<float> x(64, 1.0f);
+  x[5] = INFINITY;
+  Hessian h(8);
+  h.add(x.data(), 8, 8);
+  EXPECT_THROW(h.finish(), Error);
+}
+
+TEST(HessianNorms, AreTheSquaredOutputErrors) {
+  const int64_t n = 300, rows = 150;
+  const Hessian h = hessian_of(activations(900, n), n);
+  const auto e = normal_weights(rows * n, 2);
+  const std::vector<double> norms = hessian_norms(h, e, rows);
+  const Matrix hm = to_matrix(h.values.data(), n, n), em = to_matrix(e.data(), rows, n);
+  for (int64_t r = 0; r < rows; ++r) {
+    const double exact = em.row(r) * hm * em.row(r).transpose();
+    EXPECT_NEAR(norms[static_cast<size_t>(r)], exact, 1e-4 * exact);
+  }
+}
+
+TEST(Factorize, GivesBackTheDampedHessian) {
+  for (const int64_t n : {1, 31, 128, 129, 300}) {
+    const Hessian h = hessian_of(activations(2 * n + 10, n), n);
+    const Factor f = factorize(h, 0.01);
+    const Matrix l = to_matrix(f.l.data(), n, n), back = l.transpose() * l;
+    double mean = 0;
+    for (int64_t i = 0; i < n; ++i) mean += static_cast<double>(h.diagonal(i)) / static_cast<double>(n);
+    EXPECT_NEAR(f.damping, 0.01 * mean, 1e-6 * mean);
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        if (j > i) {
+          EXPECT_EQ(l(i, j), 0);
+        }
+        // Sums of n float32 products.
+        EXPECT_NEAR(back(i, j), static_cast<double>(h.row(i)[j]) + (i == j ? f.damping : 0),
+                    2e-5 * mean * std::sqrt(n));
+      }
+  }
+}
+
+TEST(Factorize, RaisesTheDampingUntilItSucceeds) {
+  Hessian h(2);  // not positive definite by a little
+  h.values = {1, 1.05f, 1.05f, 1};
+  const Factor f = factorize(h, 0.001);
+  EXPECT_EQ(f.attempts, 3);
+  EXPECT_NEAR(f.damping, 0.1, 1e-6);
+  h.values = {1, 5, 5, 1};
+  EXPECT_THROW(factorize(h, 0.01), Error);
+}
+
+TEST(Factorize, CountsChannelsThatAreAlwaysZero) {
+  std::vector<float> x = activations(50, 4);
+  for (size_t t = 0; t < 50; ++t) x[t * 4 + 2] = 0;
+  EXPECT_EQ(factorize(hessian_of(x, 4), 0.01).dead, 1);
+  EXPECT_EQ(factorize(Hessian(3), 0.01).dead, 3);  // nothing was ever active: the identity
+}
+
+// A grid of whole multiples of a step.
+float nearest(float x) { return 0.02f * std::nearbyint(x / 0.02f); }
+
+void choose_nearest(const Unit& u) {
+  for (int64_t r = 0; r < kLanes; ++r) {
+    std::vector<float> t(static_cast<size_t>(u.size));
+    for (int64_t k = 0; k < u.size; ++k) t[static_cast<size_t>(k)] = u.target[k * kLanes + r];
+    for (int64_t k = 0; k < u.size; ++k) {
+      const float q = nearest(t[static_cast<size_t>(k)]);
+      const float f = (t[static_cast<size_t>(k)] - q) / u.u[k * u.stride + k];
+      u.q[k * kLanes + r] = q;
+      u.f[k * kLanes + r] = f;
+      for (int64_t j = k + 1; j < u.size; ++j) t[static_cast<size_t>(j)] -= f * u.u[k * u.stride + j];
+    }
+  }
+}
+
+// GPTQ as its paper writes it: the upper Cholesky factor of the inverse, column by column, in double.
+Matrix textbook(const Matrix& h, double damping, Matrix w) {
+  const int64_t n = h.rows();
+  const Matrix damped = h + damping * Matrix::Identity(n, n);
+  const Matrix u = Eigen::LLT<Matrix>(damped.inverse()).matrixU();
+  Matrix q = w;
+  for (int64_t k = 0; k < n; ++k)
+    for (int64_t r = 0; r < w.rows(); ++r) {
+      q(r, k) = static_cast<double>(nearest(static_cast<float>(w(r, k))));
+      const double f = (w(r, k) - q(r, k)) / u(k, k);
+      for (int64_t j = k; j < n; ++j) w(r, j) -= f * u(k, j);
+    }
+  return q;
+}
+
+TEST(ErrorFeedback, ChoosesWhatTheTextbookFormChooses) {
+  const int64_t n = 200, rows = 40;
+  const Hessian h = hessian_of(activations(600, n), n);
+  const auto w = normal_weights(rows * n, 3);
+  for (const int64_t unit : {16, 32, 128}) {
+    const ErrorFeedback feedback(h, 0.01, unit, false);
+    std::vector<float> e(w.size());
+    feedback.choose(w, rows, e, choose_nearest);
+    const Matrix q =
+        textbook(to_matrix(h.values.data(), n, n), feedback.factor().damping, to_matrix(w.data(), rows, n));
+    // A target within float32 rounding of the middle between two grid points may fall to either side, and what follows
+    // in its row with it: a few rows of 40 may differ after such a tie.
+    int different = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      bool same = true;
+      for (int64_t k = 0; k < n; ++k) {
+        const auto i = static_cast<size_t>(r * n + k);
+        same = same && std::abs(static_cast<double>(w[i] - e[i]) - q(r, k)) < 1e-4;
+      }
+      different += !same;
+    }
+    EXPECT_LE(different, 3) << "unit " << unit;
+  }
+}
+
+TEST(ErrorFeedback, RefiningKnowsTheLossOfThePresentValues) {
+  const int64_t n = 96, rows = 20, unit = 32;
+  const Hessian h = hessian_of(activations(400, n), n);
+  const auto w = normal_weights(rows * n, 4);
+  const ErrorFeedback feedback(h, 0.01, unit, true);
+  std::vector<float> e(w.size());
+  feedback.choose(w, rows, e, choose_nearest);
+  const std::vector<float> before = e;
+  // best is the loss above that of the unit's best real values: |f|^2 of the present values must equal it.
+  feedback.refine(w, rows, e, [&](const Unit& u) {
+    for (int64_t r = 0; r < rows; ++r) {
+      double loss = 0;
+      std::vector<double> t(static_cast<size_t>(unit));
+      for (int64_t k = 0; k < unit; ++k) t[static_cast<size_t>(k)] = static_cast<double>(u.target[k * kLanes + r]);
+      for (int64_t k = 0; k < unit; ++k) {
+        const double f = (t[static_cast<size_t>(k)] - static_cast<double>(u.q[k * kLanes + r])) /
+                         static_cast<double>(u.u[k * u.stride + k]);
+        loss += f * f;
+        for (int64_t j = k + 1; j < unit; ++j)
+          t[static_cast<size_t>(j)] -= f * static_cast<double>(u.u[k * u.stride + j]);
+      }
+      EXPECT_NEAR(loss, static_cast<double>(u.best[r]), 2e-3 * loss + 1e-9);
+    }
+  });
+  // q came back as it was.
+  for (size_t i = 0; i < e.size(); ++i) EXPECT_NEAR(e[i], before[i], 1e-7f);
+}
+
+TEST(Feedback, EveryInstructionSetSubtractsTheSameProducts) {
+  const int64_t columns = 13, terms = 9, stride = 40;
+  alignas(64) static float t[13 * kLanes], e[9 * kLanes];
+  std::mt19937 rng(8);
+  std::normal_distribution<float> normal;
+  std::vector<float> u(static_cast<size_t>(terms * stride));
+  for (float& v : u) v = normal(rng);
+  for (float& v : e) v = normal(rng);
+  for (const Feedback* f : all_feedbacks()) {
+    if (f->isa > cpu_isa()) continue;
+    std::fill(std::begin(t), std::end(t), 1.0f);
+    f->subtract(t, columns, e, terms, u.data(), stride);
+    for (int64_t k = 0; k < columns; ++k)
+      for (int64_t r = 0; r < kLanes; ++r) {
+        double exact = 1, size = 1;
+        for (int64_t m = 0; m < terms; ++m) {
+          const double product =
+              static_cast<double>(u[static_cast<size_t>(m * stride + k)]) * static_cast<double>(e[m * kLanes + r]);
+          exact -= product;
+          size += std::abs(product);
+        }
+        // terms + 1 roundings of partial sums no larger than `size`.
+        EXPECT_NEAR(static_cast<double>(t[k * kLanes + r]), exact, size * 12 * std::ldexp(1, -24));
+      }
+  }
+}
+
+}  // namespace
+}  // namespace kerf
