@@ -113,7 +113,7 @@ TEST(FindQuantizer, NamesTheMethods) {
 TEST(Gptq, EqualsRtnWhenTheHessianIsAMultipleOfTheIdentity) {
   const auto w = normal(70 * 96);
   Statistics s{Hessian(96)};
-  for (int64_t i = 0; i < 96; ++i) s.hessian.values[static_cast<size_t>(i * 97)] = 3.0f;
+  for (int64_t i = 0; i < 96; ++i) s.hessian.values[static_cast<size_t>(i * 97)] = 4.0f;  // a power of two scales every sum exactly
   for (const Scheme& scheme : schemes()) {
     const QuantizedMatrix rtn = run(find_quantizer("rtn"), w, 70, 96, scheme, s);
     const QuantizedMatrix gptq = run(find_quantizer("gptq"), w, 70, 96, scheme, s, {.refine = 0});
