@@ -27,9 +27,12 @@ void add(CLI::App& program, int* exit_code) {
   c->add_option("--method", o->method,
                 "How codes are chosen: rtn, gptq, awq, gptq+awq or auto (default: auto with --calib, rtn without)")
       ->type_name("NAME");
-  c->add_option("--calib", o->calib.text, "Text to calibrate on")->type_name("FILE");
+  c->add_option("--calib", o->calib.text, "Text to calibrate on: UTF-8, or JSONL with \"text\" or \"messages\"")
+      ->type_name("FILE");
   c->add_option("--calib-windows", o->calib.windows, "Windows of the text to calibrate on")->capture_default_str();
   c->add_option("--calib-ctx", o->calib.ctx, "Tokens of a calibration window")->capture_default_str();
+  c->add_option("--calib-seed", o->calib.seed, "Shuffles the documents of a JSONL text; 0 keeps the order of the file")
+      ->capture_default_str();
   c->add_option("--damping", o->quantizer.damping, "Added to the Hessian's diagonal, relative to its mean")
       ->capture_default_str();
   c->add_option("--refine", o->quantizer.refine, "Passes over the codes after the first")->capture_default_str();

@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "pipeline/calibrated.h"
+#include "pipeline/calibration_windows.h"
 #include "pipeline/card.h"
 #include "pipeline/export_gguf.h"
 #include "pipeline/export_huggingface.h"
@@ -26,6 +27,7 @@ struct Output {
   fs::path folder;
   std::unique_ptr<Writer> writer;
   std::vector<fs::path> files = {};  // weights first
+  std::vector<SiteOutcome> outcomes = {};
 };
 
 Artifact open_source(const fs::path& path) {
@@ -75,23 +77,6 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
-// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
-// say), and a loader would read those.
-void remove_stale_weights(const Output& out) {
-  if (!out.plan.file_name.empty()) return;
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(out.folder)) {
-    const std::string name = entry.path().filename().string();
-    const bool weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
-    if (weights && std::find(out.files.begin(), out.files.end(), entry.path()) == out.files.end())
-      stale.push_back(entry.path());
-  }
-  for (const fs::path& file : stale) {
-    note(fmt::format("removing {}, which belongs to an earlier run", file.string()));
-    fs::remove(file);
-  }
-}
-
 void pack_all(const Artifact& source, const Method& method, const CompressOptions& o,
               const std::optional<Windows>& calibration, std::vector<Output>& outputs) {
   std::vector<PackJob> jobs;
@@ -102,10 +87,12 @@ void pack_all(const Artifact& source, const Method& method, const CompressOption
                      .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
     jobs.push_back({&out.plan, out.writer.get()});
   }
-  if (calibration)
-    pack_calibrated(source.architecture, *source.weights, method, o.quantizer, *calibration, jobs);
-  else
+  if (calibration) {
+    auto outcomes = pack_calibrated(source.architecture, *source.weights, method, o.quantizer, *calibration, jobs);
+    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].outcomes = std::move(outcomes[i]);
+  } else {
     pack(source.architecture, *source.weights, *method.quantizers.front(), jobs);
+  }
   for (Output& out : outputs) {
     out.files = out.writer->commit();
     if (out.plan.file_name.empty()) remove_stale_weights(out.folder, out.files);
@@ -121,15 +108,15 @@ Report compress(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   parse_gate(o.gate);
   const Method method = parse_method(o.method, !o.calib.text.empty());
+  if (method.needs_calibration() && o.calib.text.empty())
+    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
   check_folder(o);
   const Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
   const std::optional<Windows> windows = read_windows(source, o.eval);
 
-  const std::optional<Windows> calibration =
-      read_windows(source, {.text = o.calib.text, .ctx = o.calib.ctx, .windows = o.calib.windows, .skip_tokens = 0});
-  if (method.needs_calibration() && !calibration)
-    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
+  std::optional<Windows> calibration;
+  if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
 
   pack_all(source, method, o, calibration, outputs);
 
@@ -147,6 +134,7 @@ Report compress(const CompressOptions& o) {
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
+    report.targets[i].calibrated = std::move(outputs[i].outcomes);
     write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
   }
   write_text(o.out / "kerf-report.json", to_json(report).dump(2) + "\n");

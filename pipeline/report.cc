@@ -28,6 +28,19 @@ ordered_json metrics_json(const Comparison& c) {
           {"top1_stderr", c.top1_stderr}};
 }
 
+ordered_json calibration_json(const std::vector<SiteOutcome>& outcomes) {
+  ordered_json list = ordered_json::array();
+  for (const SiteOutcome& o : outcomes)
+    list.push_back({{"name", o.name},
+                    {"method", o.method},
+                    {"relative_error_rtn", o.error_rtn},
+                    {"relative_error", o.error},
+                    {"alpha", o.alpha},
+                    {"damping", o.damping},
+                    {"dead_channels", o.dead}});
+  return list;
+}
+
 ordered_json target_json(const TargetResult& t) {
   ordered_json j = {{"target", t.target}, {"scheme", t.scheme}};
   if (!t.plan.empty()) j["plan"] = t.plan;
@@ -44,6 +57,7 @@ ordered_json target_json(const TargetResult& t) {
   }
   if (t.second)
     j["second"] = {{"arithmetic", t.second->arithmetic}, {"metrics", metrics_json(t.second->verification.comparison)}};
+  if (!t.calibrated.empty()) j["calibration"] = calibration_json(t.calibrated);
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
   j["remarks"] = t.remarks;
   return j;

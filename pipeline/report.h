@@ -24,6 +24,17 @@ struct SecondVerification {
   Verification verification;
 };
 
+/// What calibration did to one matrix. Errors are relative to the matrix's output, sum |E x|^2 / sum |W x|^2 over the
+/// tokens that the method is judged on.
+struct SiteOutcome {
+  std::string name, method;
+  double error_rtn = 0;  // of rounding to nearest, weighted by the mean square of each input
+  double error = 0;
+  double alpha = 0;    // of activation-aware scaling; 0: none
+  double damping = 0;  // relative to the mean of the Hessian's diagonal; 0 where none was needed
+  int64_t dead = 0;    // input channels that were always zero
+};
+
 struct TargetResult {
   std::string target, scheme;  // "llama.cpp-cpu", "Q4_0"
   std::string arithmetic;      // how far the verification arithmetic is known to be the runtime's
@@ -35,6 +46,7 @@ struct TargetResult {
   std::optional<SecondVerification> second;
   GateResult gate;
   std::vector<std::string> remarks;
+  std::vector<SiteOutcome> calibrated;  // in the order in which sites ran
 };
 
 struct Report {
