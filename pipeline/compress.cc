@@ -110,7 +110,7 @@ Report compress(const CompressOptions& o) {
   const Method method = parse_method(o.method, !o.calib.text.empty());
   if (method.needs_calibration() && o.calib.text.empty())
     fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
-  check_folder(o);
+  check_output_folder(o.out, o.force);
   const Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
   const std::optional<Windows> windows = read_windows(source, o.eval);
