@@ -98,6 +98,11 @@ class Fp8Grid final : public Grid {
     return {q.params[0].get(row / tiles.rows, col / tiles.cols), 0};
   }
 
+  void set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e) const override {
+    const Tiling tiles(q);
+    q.params[0].set(row / tiles.rows, col / tiles.cols, e.scale);
+  }
+
   Effective project(const Scheme& s, Effective wanted) const override {
     return {round_to(s.levels[0].stored, wanted.scale), 0};
   }

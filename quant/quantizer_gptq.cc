@@ -38,6 +38,8 @@ class PanelChooser {
       : q_(q), grid_(find_grid(q.scheme.grid)), first_(first_row), rows_(rows) {
     const int64_t unit = unit_of(q.scheme, q.cols), block = own_block(q.scheme, q.cols);
     free_ = block == unit && block > 0;
+    for (const Level& level : q.scheme.levels)
+      per_column_ = per_column_ || (level.block.cols != 0 && level.block.cols % unit != 0);
     work_.resize(static_cast<size_t>(unit * kLanes + 16));
     values_.resize(static_cast<size_t>(unit * kLanes));
     f_.resize(values_.size());
@@ -47,7 +49,7 @@ class PanelChooser {
 
   void first_pass(const Unit& u) {
     std::fill_n(best_, kLanes, std::numeric_limits<float>::infinity());
-    attempt(u, free_ ? fitted(u) : present(u.begin), !free_);
+    attempt(u, free_ ? fitted(u) : present(u.begin));
     keep(u);
   }
 
@@ -56,9 +58,9 @@ class PanelChooser {
     for (int64_t r = 0; r < kLanes; ++r) best_[r] = u.best[r] * 0.99999f;
     std::fill_n(changed_, kLanes, false);
     const Params base = present(u.begin);
-    attempt(u, base, !free_);
+    attempt(u, base);
     if (free_)
-      for (const float factor : {0.97f, 1.03f, 0.9f, 1.1f}) attempt(u, scaled(base, factor), false);
+      for (const float factor : {0.97f, 1.03f, 0.9f, 1.1f}) attempt(u, scaled(base, factor));
     keep(u);
   }
 
@@ -108,7 +110,7 @@ class PanelChooser {
   }
 
   // Runs the unit with these parameters and keeps the rows where the loss is the smallest so far.
-  void attempt(const Unit& u, const Params& p, bool per_column) {
+  void attempt(const Unit& u, const Params& p) {
     const Feedback& kernel = feedback();
     float* t = aligned(work_.data());
     std::copy_n(u.target, u.size * kLanes, t);
@@ -118,7 +120,7 @@ class PanelChooser {
     for (int64_t begin = 0; begin < u.size; begin += kTogether) {
       const int64_t end = std::min(u.size, begin + kTogether);
       for (int64_t k = begin; k < end; ++k) {
-        const Params own = per_column && k > 0 ? present(u.begin + k) : p;
+        const Params own = per_column_ && k > 0 ? present(u.begin + k) : p;
         const auto at = static_cast<size_t>(k * kLanes);
         float *x = t + k * kLanes, *f = f_.data() + at;
         const float d = 1.0f / u.u[k * u.stride + k];
@@ -167,7 +169,8 @@ class PanelChooser {
   QuantizedMatrix& q_;
   const Grid& grid_;
   const int64_t first_, rows_;
-  bool free_ = false;
+  bool free_ = false;        // parameters are chosen unit by unit
+  bool per_column_ = false;  // they differ between the columns of a unit
   std::vector<float> work_, values_, f_;
   std::vector<uint8_t> codes_, best_codes_;
   float best_[kLanes] = {};
