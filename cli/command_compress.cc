@@ -9,8 +9,24 @@ namespace kerf {
 namespace {
 
 struct Options : CompressOptions {
+  std::filesystem::path recipe;
   bool json = false;
 };
+
+// What a recipe calls these options.
+constexpr std::pair<const char*, const char*> kRecipeKeys[] = {{"--target", "targets"},
+                                                               {"--method", "method"},
+                                                               {"--damping", "gptq.damping"},
+                                                               {"--refine", "gptq.refine"},
+                                                               {"--calib", "calib.text"},
+                                                               {"--calib-windows", "calib.windows"},
+                                                               {"--calib-ctx", "calib.ctx"},
+                                                               {"--calib-seed", "calib.seed"},
+                                                               {"--text", "eval.text"},
+                                                               {"--windows", "eval.windows"},
+                                                               {"--ctx", "eval.ctx"},
+                                                               {"--skip-tokens", "eval.skip_tokens"},
+                                                               {"--gate", "gate"}};
 
 void add(CLI::App& program, int* exit_code) {
   auto o = std::make_shared<Options>();
@@ -18,7 +34,6 @@ void add(CLI::App& program, int* exit_code) {
       program.add_subcommand("compress", "Quantize a checkpoint into packed files and measure the loss on them");
   c->add_option("MODEL", o->model, "Checkpoint folder, .safetensors file or hub id (org/name[@revision])")->required();
   c->add_option("--target", o->targets, "What will load the files: NAME[:SCHEME], several separated by commas")
-      ->required()
       ->delimiter(',')
       ->type_name("NAME[:SCHEME]");
   c->add_option("-o,--out", o->out, "Folder to write to; with several targets each gets a folder in it")
@@ -34,8 +49,14 @@ void add(CLI::App& program, int* exit_code) {
   c->add_option("--calib-seed", o->calib.seed, "Shuffles the documents of a JSONL text; 0 keeps the order of the file")
       ->capture_default_str();
   c->add_option("--damping", o->quantizer.damping, "Added to the Hessian's diagonal, relative to its mean")
+      ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str();
-  c->add_option("--refine", o->quantizer.refine, "Passes over the codes after the first")->capture_default_str();
+  c->add_option("--refine", o->quantizer.refine, "Passes over the codes after the first")
+      ->check(CLI::Range(0, 100))
+      ->capture_default_str();
+  c->add_option("--recipe", o->recipe,
+                "YAML that says the same as these options, and more for some matrices; options given here go before it")
+      ->type_name("FILE");
   add_eval_options(*c, o->eval);
   c->add_option("--gate", o->gate,
                 "Limits, such as 'kl<0.05,ppl<1.03,top1>0.9,bytes<90MB'; exit code 1 when one is missed")
@@ -48,7 +69,13 @@ void add(CLI::App& program, int* exit_code) {
       ->capture_default_str()
       ->type_name("SIZE");
   c->add_flag("--json", o->json, "Print the report as JSON instead of the table");
-  c->callback([o, exit_code] {
+  c->callback([c, o, exit_code] {
+    if (!o->recipe.empty()) {
+      std::set<std::string> given;
+      for (const auto& [option, key] : kRecipeKeys)
+        if (c->count(option) > 0) given.insert(key);
+      static_cast<Recipe&>(*o) = overridden(read_recipe(o->recipe), *o, given);
+    }
     const Report report = compress(*o);
     if (o->json)
       print(to_json(report));

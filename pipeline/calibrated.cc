@@ -74,7 +74,10 @@ class Run {
         held_out_tokens_(method.held_out ? windows.count / kHeldOutPart * windows.length : 0),
         weights_(dense_weights(a, source)),
         stream_(a, *weights_, {}, windows) {
-    for (const PlannedMatrix& m : job.plan->matrices) planned_.emplace(m.site.name, &m);
+    for (const PlannedMatrix& m : job.plan->matrices) {
+      planned_.emplace(m.site.name, &m);
+      if (!m.method.empty()) methods_.emplace(m.method, parse_method(m.method, true));
+    }
   }
 
   void block(int64_t layer) {
@@ -107,11 +110,16 @@ class Run {
     std::vector<GroupSite> sites;
     for (const Site& site : g.sites) {
       const Storage& storage = planned_.at(site.name)->storage;
-      sites.push_back({&site, storage.layout ? &storage.scheme : nullptr, read_matrix(source_, site)});
+      if (storage.fused_scale && !site.fused.empty())
+        fail(ErrorKind::unsupported,
+             "{} shares one scale among fused matrices, which calibrated methods cannot choose yet; take a scheme with "
+             "scales per channel or block, or leave --calib away",
+             job_.plan->choice.text());
+      sites.push_back(
+          {&site, storage.layout ? &storage.scheme : nullptr, &method_of(site), read_matrix(source_, site)});
     }
-    const std::optional<Folding> folding = method_.scaled ? folding_of(g.sites[0]) : std::nullopt;
-    ChosenGroup chosen =
-        choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, method_, options_, folding);
+    const std::optional<Folding> folding = folding_of(g.sites[0]);
+    ChosenGroup chosen = choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, options_, folding);
     if (!chosen.scales.empty()) fold(*folding, chosen.scales);
     std::vector<Stream::Replacement> replacements;
     for (size_t i = 0; i < sites.size(); ++i) replacements.push_back(take(g, i, sites[i], chosen, statistics));
@@ -169,6 +177,11 @@ class Run {
     return n;
   }
 
+  const Method& method_of(const Site& site) const {
+    const std::string& own = planned_.at(site.name)->method;
+    return own.empty() ? method_ : methods_.at(own);
+  }
+
   std::optional<Folding> folding_of(const Site& site) const {
     const std::optional<Fold> fold = fold_before(arch_, site);
     if (!fold) return std::nullopt;
@@ -220,6 +233,7 @@ class Run {
   const std::unique_ptr<Weights> weights_;
   Stream stream_;
   std::map<std::string, const PlannedMatrix*> planned_;
+  std::map<std::string, Method> methods_;  // of matrices that the recipe treats otherwise
   std::map<std::string, Pending> pending_;
   Replaced replaced_;
   std::vector<SiteOutcome> outcomes_;

@@ -55,7 +55,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
-    Output out{make_plan(source.architecture, choice, name, o.strict), folder_of(o, choice), nullptr};
+    Output out{make_plan(source.architecture, choice, name, o.strict, o.overrides), folder_of(o, choice), nullptr};
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
     if (choice.target->container() == "gguf") {
       out.plan.file.metadata = gguf_metadata(source.architecture, source.tokenizer, name, choice.scheme);
@@ -66,6 +66,11 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     outputs.push_back(std::move(out));
   }
   return outputs;
+}
+
+void refuse_without_text(const Method& method) {
+  if (method.needs_calibration())
+    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
 }
 
 void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
@@ -108,8 +113,11 @@ Report compress(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   parse_gate(o.gate);
   const Method method = parse_method(o.method, !o.calib.text.empty());
-  if (method.needs_calibration() && o.calib.text.empty())
-    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
+  if (o.calib.text.empty()) {
+    refuse_without_text(method);
+    for (const SiteOverride& each : o.overrides)
+      if (!each.method.empty()) refuse_without_text(parse_method(each.method, false));
+  }
   check_output_folder(o.out, o.force);
   const Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
@@ -124,7 +132,9 @@ Report compress(const CompressOptions& o) {
                 .method = method.name,
                 .parameters = source.parameters(),
                 .eval = o.eval,
-                .gate = o.gate};
+                .gate = o.gate,
+                .recipe = o};
+  report.recipe->method = method.name;
   std::vector<Measured> measured;
   for (const Output& out : outputs) {
     measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name),

@@ -5,20 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "pipeline/options.h"
+#include "pipeline/recipe.h"
 #include "pipeline/report.h"
-#include "quant/quantizer.h"
 
 namespace kerf {
 
-struct CompressOptions {
+struct CompressOptions : Recipe {
   std::string model;
-  std::vector<std::string> targets;  // NAME[:SCHEME]
-  std::string method;                // pipeline/method.h; empty: auto with a calibration text, rtn without
-  CalibrationOptions calib;
-  QuantizerOptions quantizer;
-  EvalOptions eval;
-  std::string gate;
   std::filesystem::path out;
   bool strict = false;                   // refuse what a target would store in another way
   bool force = false;                    // write into a folder that is not empty

@@ -31,15 +31,21 @@ Method parse_method(std::string_view name, bool calibrated) {
     m.plain = false;
     m.scaled = true;
   }
-  std::string known = "awq, auto";
   for (const Quantizer* q : all_quantizers()) {
-    known += fmt::format(", {}", q->name());
-    if (q != &nearest) known += fmt::format(", {}+awq", q->name());
     if (q->name() != first) continue;
     if (q != &nearest) m.quantizers.push_back(q);
     return m;
   }
-  fail(ErrorKind::usage, "there is no method '{}'; the methods are: {}", name, known);
+  fail(ErrorKind::usage, "there is no method '{}'; the methods are {}", name, fmt::join(method_names(), ", "));
+}
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> names = {"auto", "awq"};
+  for (const Quantizer* q : all_quantizers()) {
+    names.emplace_back(q->name());
+    if (q->needs_hessian()) names.push_back(fmt::format("{}+awq", q->name()));
+  }
+  return names;
 }
 
 }  // namespace kerf

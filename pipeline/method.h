@@ -19,6 +19,8 @@ struct Method {
   bool needs_calibration() const;
 };
 
+/// What parse_method() takes.
+std::vector<std::string> method_names();
 /// Error usage with the choices. The name "" stands for auto when there is a calibration text, else for rtn.
 Method parse_method(std::string_view name, bool calibrated);
 

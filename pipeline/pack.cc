@@ -109,7 +109,7 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
   if (t.missing_rows.fetch_sub(rows) != rows) return;
   const Storage& storage = use.matrix->storage;
   const std::span<const float> all(t.weights.get(), static_cast<size_t>(t.rows * cols));
-  const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, {});
+  const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, nullptr, {});
   t.weights.reset();
   for (const Together::Member& m : t.members) {
     const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
@@ -200,13 +200,13 @@ QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> sou
 
 void write_matrix(const PackJob& job, const PlannedMatrix& m, const QuantizedMatrix& q) {
   const Layout& layout = *m.storage.layout;
-  write_parts({&job, &m}, 0, m.source_row.empty() ? layout.pack(q) : layout.pack(reordered(q, m.source_row)));
+  write_parts(job, m, 0, m.source_row.empty() ? layout.pack(q) : layout.pack(reordered(q, m.source_row)));
 }
 
 void write_matrix(const PackJob& job, const PlannedMatrix& m, std::span<const float> w) {
   const std::vector<float> in_order =
       m.source_row.empty() ? std::vector<float>() : reordered(w, {nullptr, 0, m.site.out}, m.source_row, m.site.in);
-  write_parts({&job, &m}, 0, {to_bytes(m.storage.dense, in_order.empty() ? w : in_order, m.site.name)});
+  write_parts(job, m, 0, {to_bytes(m.storage.dense, in_order.empty() ? w : in_order, m.site.name)});
 }
 
 void write_vectors(const TensorSource& source, const PackJob& job, const Replaced& replaced) {

@@ -5,12 +5,13 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <regex>
 
 #include "core/error.h"
 #include "core/file.h"
-#include "quant/quantizer.h"
+#include "pipeline/method.h"
 #include "targets/target.h"
 #include "verify/gate.h"
 
@@ -99,20 +100,20 @@ class Reader {
  public:
   Reader(std::string name, std::span<const std::string> methods)
       : place_{std::move(name)}, methods_(methods.begin(), methods.end()) {
-    if (methods_.empty())
-      for (const Quantizer* q : all_quantizers()) methods_.emplace_back(q->name());
+    if (methods_.empty()) methods_ = method_names();
   }
 
   Recipe read(const YAML::Node& root) const {
     Recipe r;
     if (root.IsNull()) return r;
-    const Keys keys(place_, root, "a recipe", {"targets", "method", "calib", "eval", "gate", "overrides"});
+    const Keys keys(place_, root, "a recipe", {"targets", "method", "gptq", "calib", "eval", "gate", "overrides"});
     keys.take("targets", [&](const YAML::Node& n) {
       r.targets = texts_of(place_, n, "targets");
       for (size_t i = 0; i < r.targets.size(); ++i)
         check_at(place_, n.IsSequence() ? n[i] : n, [&] { parse_target(r.targets[i]); });
     });
     keys.take("method", [&](const YAML::Node& n) { r.method = method(n); });
+    keys.take("gptq", [&](const YAML::Node& n) { gptq(n, r.quantizer); });
     keys.take("calib", [&](const YAML::Node& n) { calib(n, r.calib); });
     keys.take("eval", [&](const YAML::Node& n) { eval(n, r.eval); });
     keys.take("gate", [&](const YAML::Node& n) {
@@ -132,6 +133,17 @@ class Reader {
     if (std::find(methods_.begin(), methods_.end(), name) == methods_.end())
       place_.wrong(n, "there is no method '{}'; the methods are {}", name, fmt::join(methods_, ", "));
     return name;
+  }
+
+  void gptq(const YAML::Node& map, QuantizerOptions& q) const {
+    const Keys keys(place_, map, "gptq", {"damping", "refine"});
+    keys.take("damping", [&](const YAML::Node& n) {
+      const std::string text = text_of(place_, n, "damping");
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), q.damping);
+      if (error != std::errc() || end != text.data() + text.size() || !(q.damping > 0 && q.damping <= 1))
+        place_.wrong(n, "damping is {}, not a number above 0 and up to 1", text);
+    });
+    keys.take("refine", [&](const YAML::Node& n) { q.refine = number_of<int>(place_, n, "refine", 0); });
   }
 
   void calib(const YAML::Node& map, CalibrationOptions& c) const {
@@ -217,7 +229,8 @@ Recipe read_recipe(const std::filesystem::path& path, std::span<const std::strin
 nlohmann::ordered_json to_json(const Recipe& r) {
   nlohmann::ordered_json j;
   if (!r.targets.empty()) j["targets"] = r.targets;
-  j["method"] = r.method;
+  if (!r.method.empty()) j["method"] = r.method;
+  j["gptq"] = {{"damping", r.quantizer.damping}, {"refine", r.quantizer.refine}};
   const CalibrationOptions& c = r.calib;
   j["calib"] = {{"text", c.text.string()}, {"windows", c.windows}, {"ctx", c.ctx}, {"seed", c.seed}};
   const EvalOptions& e = r.eval;
@@ -247,6 +260,10 @@ Recipe overridden(const Recipe& recipe, const Recipe& command_line, const std::s
       r.method = c.method;
     else if (key == "gate")
       r.gate = c.gate;
+    else if (key == "gptq.damping")
+      r.quantizer.damping = c.quantizer.damping;
+    else if (key == "gptq.refine")
+      r.quantizer.refine = c.quantizer.refine;
     else if (key == "calib.text")
       r.calib.text = c.calib.text;
     else if (key == "calib.windows")

@@ -2,7 +2,8 @@
 // otherwise.
 //
 //   targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]   # or one name
-//   method: rtn
+//   method: rtn                                      # pipeline/method.h
+//   gptq: {damping: 0.01, refine: 2}
 //   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
 //   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
 //   gate: kl<0.05,top1>0.9
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "pipeline/options.h"
+#include "quant/quantizer.h"
 
 namespace kerf {
 
@@ -38,7 +40,8 @@ struct SiteOverride {
 
 struct Recipe {
   std::vector<std::string> targets;
-  std::string method = "rtn";
+  std::string method;  // pipeline/method.h; "": auto with a calibration text, rtn without
+  QuantizerOptions quantizer;
   CalibrationOptions calib;
   EvalOptions eval;
   std::string gate;
@@ -46,8 +49,8 @@ struct Recipe {
   bool operator==(const Recipe&) const = default;
 };
 
-/// Reads a recipe. `name` is what errors call it; `methods` are the methods there are, those of the quantizers when
-/// none are given. Errors name the line: bad_input for what is no YAML, usage for unknown keys and names (with the
+/// Reads a recipe. `name` is what errors call it; `methods` are the methods there are, those of method.h when none
+/// are given. Errors name the line: bad_input for what is no YAML, usage for unknown keys and names (with the
 /// known ones), wrong types, numbers out of range, and patterns that are no regular expression.
 Recipe parse_recipe(std::string_view yaml, const std::string& name, std::span<const std::string> methods = {});
 Recipe read_recipe(const std::filesystem::path&, std::span<const std::string> methods = {});

@@ -132,21 +132,14 @@ std::map<std::string, double> figures(const TargetResult& t) {
 }
 
 ordered_json to_json(const Report& r) {
-  ordered_json j = {{"kerf", version()},
-                    {"kernels", name_of(isa())},
-                    {"model", r.model},
-                    {"parameters", r.parameters},
-                    {"recipe", {{"method", r.method}}}};
-  ordered_json& recipe = j["recipe"];
-  for (const TargetResult& t : r.targets) recipe["targets"].push_back(t.target + ":" + t.scheme);
-  if (!r.eval.text.empty()) {
-    recipe["text"] = r.eval.text.filename().string();
-    recipe["ctx"] = r.eval.ctx;
-    recipe["windows"] = r.eval.windows;
-    recipe["skip_tokens"] = r.eval.skip_tokens;
-    recipe["window_rule"] = window_rule(r.eval);
-  }
-  if (!r.gate.empty()) recipe["gate"] = r.gate;
+  ordered_json j = {{"kerf", version()}, {"kernels", name_of(isa())}, {"model", r.model}, {"parameters", r.parameters}};
+  if (r.recipe) j["recipe"] = to_json(*r.recipe);
+  if (!r.eval.text.empty())
+    j["eval"] = {{"text", r.eval.text.filename().string()},
+                 {"ctx", r.eval.ctx},
+                 {"windows", r.eval.windows},
+                 {"skip_tokens", r.eval.skip_tokens},
+                 {"window_rule", window_rule(r.eval)}};
   j["targets"] = ordered_json::array();
   const Gate gate = parse_gate(r.gate);
   for (const TargetResult& t : r.targets) {

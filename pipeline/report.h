@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "pipeline/options.h"
+#include "pipeline/recipe.h"
 #include "verify/gate.h"
 #include "verify/verify.h"
 
@@ -54,7 +54,8 @@ struct Report {
   int64_t parameters = 0;
   EvalOptions eval;
   std::string gate;
-  std::vector<TargetResult> targets;
+  std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
+  std::vector<TargetResult> targets = {};
 
   bool passed() const;
 };

@@ -26,7 +26,6 @@ double error_of(const Hessian& judge, std::span<const float> w, std::span<const 
 struct Trial {
   std::span<const GroupSite> sites;
   const Hessian& judge;
-  const Method& method;
   const QuantizerOptions& options;
   std::vector<double> signals = {};
   std::vector<ChosenSite> nearest = {};  // without scales: what every method is compared with
@@ -36,11 +35,11 @@ struct Trial {
   ChosenGroup attempt(Statistics& statistics, std::vector<float> scales) const {
     ChosenGroup group{.scales = std::move(scales)};
     group.sites.resize(sites.size());
-    for (const Quantizer* quantizer : method.quantizers) {
+    for (const Quantizer* quantizer : all_quantizers()) {
       const Scheme* prepared = nullptr;
       for (size_t i = 0; i < sites.size(); ++i) {
-        if (!sites[i].scheme) continue;
-        if (quantizer == method.quantizers.front() && group.scales.empty()) {
+        if (!sites[i].scheme || !uses(*sites[i].method, quantizer)) continue;
+        if (quantizer == nearest[i].quantizer && group.scales.empty()) {
           keep_better(group.sites[i], nearest[i]);
           continue;
         }
@@ -67,6 +66,10 @@ struct Trial {
     if (!scales.empty()) unscale_columns(chosen.values, scales);
     chosen.error = error_of(judge, s.w, chosen.values, s.site->out, signals[i]);
     return chosen;
+  }
+
+  static bool uses(const Method& m, const Quantizer* q) {
+    return std::find(m.quantizers.begin(), m.quantizers.end(), q) != m.quantizers.end();
   }
 
   static void keep_better(ChosenSite& best, ChosenSite other) {
@@ -104,23 +107,25 @@ std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) 
 }
 
 ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistics, const Hessian& judge,
-                         const Method& method, const QuantizerOptions& options, const std::optional<Folding>& folding) {
-  Trial trial{sites, judge, method, options};
+                         const QuantizerOptions& options, const std::optional<Folding>& folding) {
+  Trial trial{sites, judge, options};
+  bool may_scale = folding.has_value(), may_leave = false;
   std::vector<ScaledSite> to_scale;
   for (size_t i = 0; i < sites.size(); ++i) {
     const GroupSite& s = sites[i];
     trial.signals.push_back(std::max(sum(hessian_norms(judge, s.w, s.site->out)), 1e-30));
-    trial.nearest.push_back(s.scheme ? trial.attempt_site(*method.quantizers.front(), i, statistics, {})
-                                     : ChosenSite());
+    trial.nearest.push_back(s.scheme ? trial.attempt_site(find_quantizer("rtn"), i, statistics, {}) : ChosenSite());
+    may_scale = may_scale && s.method->scaled;
+    may_leave = may_leave || s.method->plain;
     if (s.scheme) to_scale.push_back({s.w, s.site->out, *s.scheme});
   }
   std::optional<ScaleChoice> scaling;
-  if (method.scaled && folding && !to_scale.empty()) {
+  if (may_scale && !to_scale.empty()) {
     scaling = awq_scales(to_scale, statistics.hessian, folding->fold.source, folding->norm.empty());
     if (scaling->alpha == 0) scaling.reset();
   }
   std::optional<ChosenGroup> best;
-  if (method.plain || !scaling) best = trial.attempt(statistics, {});
+  if (may_leave || !scaling) best = trial.attempt(statistics, {});
   if (scaling) {
     std::vector<float> scales = foldable(*folding, std::move(scaling->scales));
     Statistics scaled_statistics{scaled(statistics.hessian, scales)};

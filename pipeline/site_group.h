@@ -15,6 +15,7 @@ namespace kerf {
 struct GroupSite {
   const Site* site;
   const Scheme* scheme;  // nullptr: stays as it is
+  const Method* method;
   std::vector<float> w;
 };
 
@@ -39,9 +40,10 @@ struct Folding {
   Dtype norm_dtype = Dtype::f32;  // that they will be stored in
 };
 
-/// Tries what the method says and keeps the best by the error on `judge`. Without `folding` scaling is not tried.
-ChosenGroup choose_group(std::span<const GroupSite>, Statistics&, const Hessian& judge, const Method&,
-                         const QuantizerOptions&, const std::optional<Folding>& folding);
+/// Tries what the sites' methods say and keeps the best by the error on `judge`. Scaling, which concerns all sites, is
+/// tried when all methods have it and there is a `folding`; leaving it away, unless no method allows that.
+ChosenGroup choose_group(std::span<const GroupSite>, Statistics&, const Hessian& judge, const QuantizerOptions&,
+                         const std::optional<Folding>& folding);
 
 /// The norm that goes with scales: norm / scales, in its stored type. choose_group() returns scales that make this
 /// exact.

@@ -22,6 +22,7 @@ struct Statistics {
 struct QuantizerOptions {
   double damping = 0.01;  // of the mean of the Hessian's diagonal
   int refine = 2;         // passes over the codes once all are chosen
+  bool operator==(const QuantizerOptions&) const = default;
 };
 
 class Quantizer {
