@@ -40,7 +40,8 @@ class PanelChooser {
     free_ = block == unit && block > 0;
     for (const Level& level : q.scheme.levels)
       per_column_ = per_column_ || (level.block.cols != 0 && level.block.cols % unit != 0);
-    work_.resize(static_cast<size_t>(unit * kLanes + 16));
+    work_.resize(static_cast<size_t>(unit * kLanes + 16));  // to align
+    slope_.resize(work_.size());
     values_.resize(static_cast<size_t>(unit * kLanes));
     f_.resize(values_.size());
     codes_.resize(values_.size());
@@ -58,9 +59,14 @@ class PanelChooser {
     for (int64_t r = 0; r < kLanes; ++r) best_[r] = u.best[r] * 0.99999f;
     std::fill_n(changed_, kLanes, false);
     const Params base = present(u.begin);
+    best_params_ = base;
+    for (int64_t r = 0; r < rows_; ++r)
+      for (int64_t k = 0; k < u.size; ++k)
+        best_codes_[static_cast<size_t>(k * kLanes + r)] = q_.code_row(first_ + r)[static_cast<size_t>(u.begin + k)];
     attempt(u, base);
     if (free_)
       for (const float factor : {0.97f, 1.03f, 0.9f, 1.1f}) attempt(u, scaled(base, factor));
+    polish(u);
     keep(u);
   }
 
@@ -155,6 +161,34 @@ class PanelChooser {
       }
   }
 
+  // Coordinate descent: with d = target - q, moving q_k by (H d)_k / H_kk is best, and the nearest code to that is
+  // taken.
+  void polish(const Unit& u) {
+    const Feedback& kernel = feedback();
+    float *d = aligned(work_.data()), *slope = aligned(slope_.data());
+    for (int64_t i = 0; i < u.size * kLanes; ++i) d[i] = u.q[i] - u.target[i];
+    for (int64_t i = 0; i < u.size * kLanes; ++i) slope[i] = -u.damping * d[i];
+    kernel.subtract(slope, u.size, d, u.size, u.h, u.h_stride);
+    for (int64_t k = 0; k < u.size; ++k) {
+      const Params own = per_column_ ? present(u.begin + k) : best_params_;
+      const float inverse = 1.0f / (u.h[k * u.h_stride + k] + u.damping);
+      const auto at = static_cast<size_t>(k * kLanes);
+      float wanted[kLanes];
+      for (int64_t r = 0; r < kLanes; ++r) wanted[r] = u.q[k * kLanes + r] + slope[k * kLanes + r] * inverse;
+      grid_.round(q_.scheme, own.scale, own.offset, wanted, kLanes, codes_.data() + at, values_.data() + at);
+      alignas(64) float step[kLanes];
+      for (int64_t r = 0; r < kLanes; ++r) {
+        const auto i = at + static_cast<size_t>(r);
+        step[r] = codes_[i] == best_codes_[i] ? 0.0f : values_[i] - u.q[i];
+        changed_[r] = changed_[r] || step[r] != 0.0f;
+        best_codes_[i] = codes_[i];
+        u.q[i] += step[r];
+        slope[i] -= u.damping * step[r];
+      }
+      kernel.subtract(slope, u.size, step, 1, u.h + k * u.h_stride, u.h_stride);
+    }
+  }
+
   void keep(const Unit& u) {
     for (int64_t r = 0; r < rows_; ++r) {
       if (!changed_[r]) continue;
@@ -171,7 +205,7 @@ class PanelChooser {
   const int64_t first_, rows_;
   bool free_ = false;        // parameters are chosen unit by unit
   bool per_column_ = false;  // they differ between the columns of a unit
-  std::vector<float> work_, values_, f_;
+  std::vector<float> work_, slope_, values_, f_;
   std::vector<uint8_t> codes_, best_codes_;
   float best_[kLanes] = {};
   bool changed_[kLanes] = {};

@@ -161,6 +161,9 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
               .target = target.column(0),
               .u = unit_u_[number].data(),
               .stride = count,
+              .h = h_.row(first) + first,
+              .h_stride = n,
+              .damping = damping,
               .best = best.column(0),
               .q = q.column(0),
               .f = f.column(0)});

@@ -25,6 +25,11 @@ struct Unit {
   /// t_j -= f_k U[k, j] for j > k.
   const float* u = nullptr;
   int64_t stride = 0;
+  /// H[unit, unit] + damping I, `h_stride` floats between rows and without the damping on its diagonal, which is apart.
+  /// Only in refining passes.
+  const float* h = nullptr;
+  int64_t h_stride = 0;
+  float damping = 0;
   /// What q must beat: |f|^2 of the present values, per row (infinite in the first pass).
   const float* best = nullptr;
   /// To be written: the values q, and f as above. In a refining pass rows that are left alone keep q as it comes in,

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "model/evaluate.h"
+#include "model/folds.h"
 #include "model/logits.h"
 #include "model/stream.h"
 #include "tests/model/random_checkpoint.h"
@@ -68,6 +69,67 @@ float largest_difference(const std::vector<float>& a, const std::vector<float>& 
 }
 
 class Forward : public testing::TestWithParam<const char*> {};
+
+// Rescales the input channels of every group by its fold.
+void fold_everywhere(const Architecture& a, RandomCheckpoint& c) {
+  for (int64_t layer = 0; layer < a.layers; ++layer) {
+    std::string fused;
+    std::vector<float> s;
+    std::optional<Fold> fold;
+    for (const Site& site : a.block_sites(layer)) {
+      if (site.fused.empty() || site.fused != fused) {  // the first of its group
+        fold = fold_before(a, site);
+        ASSERT_TRUE(fold.has_value()) << site.name;
+        s.assign(static_cast<size_t>(fold->channels), 0.0F);
+        for (size_t i = 0; i < s.size(); ++i) s[i] = 0.5F + static_cast<float>(test::splitmix64(i) % 100) / 50.0F;
+        for (size_t i = 0; i < s.size(); ++i) {
+          if (!fold->norm.empty()) c.values(fold->norm)[i] /= s[i];
+          if (fold->site.empty()) continue;
+          std::vector<float>& rows = c.values(fold->site);
+          const size_t cols = rows.size() / s.size();
+          for (size_t k = 0; k < cols; ++k) rows[i * cols + k] /= s[i];
+          if (!fold->bias.empty()) c.values(fold->bias)[i] /= s[i];
+        }
+      }
+      fused = site.fused;
+      std::vector<float>& w = c.values(site.name);
+      for (size_t i = 0; i < w.size(); ++i)
+        w[i] *= s[static_cast<size_t>(fold->source[i % static_cast<size_t>(site.in)])];
+    }
+  }
+}
+
+TEST_P(Forward, FoldsLeaveTheModelAsItIs) {
+  const Golden golden(GetParam());
+  const Architecture a = describe_architecture(golden.config());
+  RandomCheckpoint checkpoint(a);
+  const std::vector<float> before = logits_of(a, checkpoint, golden);
+  fold_everywhere(a, checkpoint);
+  EXPECT_LE(largest_difference(logits_of(a, checkpoint, golden), before), kTolerance * largest(before));
+}
+
+TEST_P(Forward, RunsInGroupsAsItRunsInBatches) {
+  const Golden golden(GetParam());
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const Windows windows = golden.windows();
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  Stream batches(a, *weights, {}, windows), groups(a, *weights, {}, windows);
+  for (int64_t layer = 0; layer < a.layers; ++layer) {
+    batches.run_block(layer);
+    size_t seen = 0;
+    groups.run_block_in_groups(layer, [&](const Stream::Group& g) {
+      EXPECT_EQ(g.tokens, windows.tokens());
+      std::vector<Stream::Replacement> same;
+      for (size_t i = 0; i < g.sites.size(); ++i)
+        same.push_back({weights->linear(g.sites[i]), {g.biases[i].begin(), g.biases[i].end()}});
+      seen += same.size();
+      return same;
+    });
+    EXPECT_EQ(seen, 7u);
+  }
+  EXPECT_TRUE(std::equal(batches.hidden().begin(), batches.hidden().end(), groups.hidden().begin()));
+}
 
 TEST_P(Forward, EqualsTransformersInFloat32) {
   const Golden golden(GetParam());

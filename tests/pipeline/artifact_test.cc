@@ -82,7 +82,11 @@ class GgufArtifact : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     dir_ = new test::TempDir;
-    compress({.model = test::example_dir(), .targets = {"llama.cpp-cpu:Q8_0"}, .out = *dir_ / "out"});
+    CompressOptions o;
+    o.model = test::example_dir();
+    o.targets = {"llama.cpp-cpu:Q8_0"};
+    o.out = *dir_ / "out";
+    compress(o);
   }
   static void TearDownTestSuite() { delete dir_; }
 

@@ -1,0 +1,125 @@
+// Compression that looks at activations, on the embedded model.
+#include "pipeline/calibrated.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/parallel.h"
+#include "pipeline/compress.h"
+#include "pipeline/verify_run.h"
+#include "tests/support/data.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+// A text that the model has not seen serves: what is tested here is not how good the calibration is.
+CompressOptions job(const fs::path& out, std::string target, std::string method) {
+  CompressOptions o;
+  o.model = test::example_dir();
+  o.targets = {std::move(target)};
+  o.method = std::move(method);
+  o.calib = {.text = test::example_dir() / "heldout.txt", .windows = 16, .ctx = 128};
+  o.eval = {.text = test::example_dir() / "heldout.txt", .ctx = 128, .windows = 8, .skip_tokens = 4000};
+  o.out = out;
+  return o;
+}
+
+std::string weights_of_run(const CompressOptions& o) {
+  compress(o);
+  std::ifstream in(o.out / "model.safetensors", std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(Calibrated, EveryMethodLosesLessThanRoundingToNearest) {
+  for (const char* target : {"vllm:w4a16-g32", "vllm:w3a16-g128", "transformers-gptq:w4-g32"}) {
+    test::TempDir dir;
+    double rtn = 0;
+    for (const char* method : {"rtn", "awq", "gptq", "gptq+awq", "auto"}) {
+      CompressOptions o = job(dir / method, target, method);
+      if (std::string(method) == "rtn") o.calib.text.clear();
+      const Report r = compress(o);
+      const double kl = r.targets[0].verification->comparison.kl_mean;
+      if (rtn == 0) rtn = kl;
+      if (method != std::string("rtn")) {
+        EXPECT_LT(kl, 0.97 * rtn) << target << " " << method;
+      }
+      for (const SiteOutcome& s : r.targets[0].calibrated) EXPECT_LE(s.error, s.error_rtn * 1.001) << s.name;
+    }
+  }
+}
+
+TEST(Calibrated, NoSiteLosesMoreThanRoundingToNearestDoes) {
+  test::TempDir dir;
+  const Report r = compress(job(dir / "out", "vllm:w4a16-g32", "gptq"));
+  ASSERT_EQ(r.targets[0].calibrated.size(), 28u);
+  for (const SiteOutcome& s : r.targets[0].calibrated) {
+    EXPECT_EQ(s.method, "gptq") << s.name;
+    EXPECT_LT(s.error, s.error_rtn) << s.name;
+    EXPECT_DOUBLE_EQ(s.damping, 0.01) << s.name;
+  }
+}
+
+TEST(Calibrated, BytesDoNotDependOnTheNumberOfThreads) {
+  test::TempDir dir;
+  std::vector<std::string> bytes;
+  for (const int n : {1, 2, 3}) {
+    set_threads(n);
+    bytes.push_back(weights_of_run(job(dir / std::to_string(n), "vllm:w4a16-g32", "auto")));
+  }
+  set_threads(0);
+  EXPECT_EQ(bytes[0], bytes[1]);
+  EXPECT_EQ(bytes[0], bytes[2]);
+}
+
+TEST(Calibrated, TheRecipeOfTheReportGivesTheSameBytes) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "a", "vllm:w4a16-g32", "auto");
+  o.overrides = {{.sites = {"ffn_down"}, .scheme = "", .method = "rtn"}};
+  const Report r = compress(o);
+  for (const SiteOutcome& s : r.targets[0].calibrated) {
+    if (s.name.find("down_proj") != std::string::npos) {
+      EXPECT_EQ(s.method, "rtn");
+    }
+  }
+  ASSERT_TRUE(r.recipe.has_value());
+  CompressOptions again;
+  static_cast<Recipe&>(again) = *r.recipe;
+  again.model = o.model;
+  again.out = dir / "b";
+  compress(again);
+  EXPECT_EQ(read_text(dir / "a" / "model.safetensors", 1 << 30), read_text(dir / "b" / "model.safetensors", 1 << 30));
+}
+
+TEST(Calibrated, ScalesAreFoldedSoThatDecodedWeightsStillMakeTheModel) {
+  // With 8 bits almost nothing is lost, so a wrong fold would show as a large divergence.
+  test::TempDir dir;
+  for (const char* target : {"vllm:w8a16-g32", "llama.cpp-cpu:Q8_0"}) {
+    CompressOptions o = job(dir / fs::path(target).filename(), target, "awq");
+    const Report r = compress(o);
+    int scaled = 0;
+    for (const SiteOutcome& s : r.targets[0].calibrated) scaled += s.alpha > 0;
+    EXPECT_GT(scaled, 0) << target;
+    EXPECT_LT(r.targets[0].verification->comparison.kl_mean, 0.002) << target;
+  }
+}
+
+TEST(Calibrated, AMethodThatNeedsATextSaysSo) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "gptq");
+  o.calib.text.clear();
+  try {
+    compress(o);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("--calib"), std::string::npos);
+    EXPECT_FALSE(fs::exists(dir / "out"));
+  }
+}
+
+}  // namespace
+}  // namespace kerf
