@@ -241,8 +241,6 @@ void pack_matrices(const Architecture& a, const TensorSource& source, const Quan
       block[at->second].uses.push_back({&job, &m});
     }
 
-  // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
-  for (const PackJob& job : jobs) write_vectors(source, job);
   Progress progress("packing block", static_cast<int64_t>(blocks.size()));
   for (auto& block : blocks) {
     std::vector<Panel> panels;
@@ -260,8 +258,9 @@ void pack_matrices(const Architecture& a, const TensorSource& source, const Quan
 
 void pack(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
           std::span<const PackJob> jobs) {
-  pack_matrices(a, source, quantizer, jobs, a.layers);
+  // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
   for (const PackJob& job : jobs) write_vectors(source, job, {});
+  pack_matrices(a, source, quantizer, jobs, a.layers);
 }
 
 }  // namespace kerf
