@@ -48,7 +48,6 @@ TEST(Calibrated, EveryMethodLosesLessThanRoundingToNearest) {
       if (method != std::string("rtn")) {
         EXPECT_LT(kl, 0.97 * rtn) << target << " " << method;
       }
-      for (const SiteOutcome& s : r.targets[0].calibrated) EXPECT_LE(s.error, s.error_rtn * 1.001) << s.name;
     }
   }
 }
