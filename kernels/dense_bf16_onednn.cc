@@ -14,7 +14,7 @@
 namespace kerf {
 namespace {
 
-constexpr int64_t kTokenPanel = 256, kOutPanel = 128, kSquarePanel = 256;
+constexpr int64_t kTokenPanel = 256, kOutPanel = 128, kSquarePanel = 128;
 
 using dnnl::memory;
 
@@ -92,11 +92,12 @@ void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const uint16_t* x, 
                     int64_t w_stride, float* y, int64_t y_stride) {
   if (tokens <= 0 || out <= 0) return;
   if (!fast_bf16() || in <= 0) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", tokens, out, in);
-  const int64_t out_panels = ceil_div(out, kOutPanel), token_panels = ceil_div(tokens, kTokenPanel);
+  const int64_t out_panel = even_panel(out, kOutPanel), token_panel = even_panel(tokens, kTokenPanel);
+  const int64_t out_panels = ceil_div(out, out_panel), token_panels = ceil_div(tokens, token_panel);
   parallel_for(out_panels * token_panels, [&](int64_t i) {
-    const int64_t t = i / out_panels * kTokenPanel, r = i % out_panels * kOutPanel;
-    multiply({.m = std::min(kTokenPanel, tokens - t),
-              .n = std::min(kOutPanel, out - r),
+    const int64_t t = i / out_panels * token_panel, r = i % out_panels * out_panel;
+    multiply({.m = std::min(token_panel, tokens - t),
+              .n = std::min(out_panel, out - r),
               .k = in,
               .a = {x_stride, 1},
               .b = {1, w_stride},
@@ -110,7 +111,7 @@ void add_product_tn_bf16(int64_t tokens, int64_t n, const uint16_t* a, const uin
                          bool upper) {
   if (tokens <= 0 || n <= 0) return;
   if (!fast_bf16()) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", n, n, tokens);
-  for_square_panels(n, kSquarePanel, upper, [&](int64_t i, int64_t rows, int64_t j, int64_t cols) {
+  for_square_panels(n, even_panel(n, kSquarePanel), upper, [&](int64_t i, int64_t rows, int64_t j, int64_t cols) {
     multiply({.m = rows, .n = cols, .k = tokens, .a = {1, stride}, .b = {stride, 1}, .c = {n, 1}, .accumulate = true},
              a + i, b + j, c + i * n + j);
   });

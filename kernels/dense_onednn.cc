@@ -30,11 +30,6 @@ constexpr int64_t kFewTokens = 8, kFewTokensOutPanel = 64;
 // the weights cut so that the second-level cache holds them from one group to the next.
 constexpr int64_t kUnpackedTokens = 14, kManyTokens = 96, kUnpackedIn = 1024;
 
-// Panels of one size (a multiple of 16), at least `wanted` and less than twice that, so that none is left narrow.
-int64_t panel_of(int64_t n, int64_t wanted) {
-  return round_up<int64_t>(ceil_div(n, std::max<int64_t>(n / wanted, 1)), 16);
-}
-
 struct AlignedFree {
   void operator()(float* p) const { std::free(p); }
 };
@@ -103,8 +98,8 @@ void matmul_nt_on_this_thread(int64_t tokens, int64_t out, int64_t in, const flo
 void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const float* w,
                int64_t w_stride, float* y, int64_t y_stride) {
   if (tokens <= 0 || out <= 0) return;
-  const int64_t out_panel = panel_of(out, tokens <= kFewTokens ? kFewTokensOutPanel : kOutPanel);
-  const int64_t token_panel = panel_of(tokens, kTokenPanel);
+  const int64_t out_panel = even_panel(out, tokens <= kFewTokens ? kFewTokensOutPanel : kOutPanel);
+  const int64_t token_panel = even_panel(tokens, kTokenPanel);
   const int64_t out_panels = ceil_div(out, out_panel), token_panels = ceil_div(tokens, token_panel);
   parallel_for(out_panels * token_panels, [&](int64_t i) {
     const int64_t t = i / out_panels * token_panel, r = i % out_panels * out_panel;
@@ -115,7 +110,7 @@ void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t 
 
 void add_product_tn(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c, bool upper) {
   if (tokens <= 0 || n <= 0) return;
-  for_square_panels(n, kSquarePanel, upper, [&](int64_t i, int64_t rows, int64_t j, int64_t cols) {
+  for_square_panels(n, even_panel(n, kSquarePanel), upper, [&](int64_t i, int64_t rows, int64_t j, int64_t cols) {
     cap_onednn_isa();
     const OneOpenMpThread one;
     const dnnl_status_t status =

@@ -12,6 +12,12 @@ namespace kerf {
 void matmul_nt_on_this_thread(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const float* w,
                               int64_t w_stride, float* y, int64_t y_stride, bool accumulate);
 
+/// Panels of one size (a multiple of 16), at least `wanted` and less than twice that, so that none is left narrow.
+inline int64_t even_panel(int64_t n, int64_t wanted) {
+  const int64_t panels = n / wanted > 1 ? n / wanted : 1;
+  return ((n + panels - 1) / panels + 15) / 16 * 16;
+}
+
 /// Passes KERF_ISA on to oneDNN; must be called before any use of it.
 void cap_onednn_isa();
 

@@ -127,6 +127,11 @@ std::vector<Segment> segments_of(const Schedule& s) {
   return segments;
 }
 
+struct Buffer {
+  std::unique_ptr<float[]> data;
+  int64_t size = 0;
+};
+
 /// What one layer needs while it runs.
 struct Block {
   std::vector<Site> sites;
@@ -196,11 +201,22 @@ struct Stream::State {
   float* buffer(int index, int64_t first_window) {
     if (index == kHidden) return hidden.get() + first_window * length * arch.hidden;
     const auto i = static_cast<size_t>(index);
-    return buffers[i].get() + (whole[i] ? first_window * length * plan.slots[i].width : 0);
+    return buffers[i].data.get() + (whole[i] ? first_window * length * plan.slots[i].width : 0);
   }
+  // Takes a buffer that an earlier slot has left, if one is about as large: fresh memory costs a page fault every 4
+  // KiB.
   void allocate(size_t i, int64_t tokens) {
-    buffers[i] = std::make_unique_for_overwrite<float[]>(
-        static_cast<size_t>(checked_mul(tokens, plan.slots[i].width, "activations")));
+    const int64_t size = checked_mul(tokens, plan.slots[i].width, "activations");
+    for (Buffer& b : spare)
+      if (b.data && b.size >= size && b.size / 2 < size) {
+        std::swap(buffers[i], b);
+        return;
+      }
+    buffers[i] = {std::make_unique_for_overwrite<float[]>(static_cast<size_t>(size)), size};
+  }
+  void leave(size_t i) {
+    if (buffers[i].data) spare.push_back(std::move(buffers[i]));
+    std::erase_if(spare, [](const Buffer& b) { return !b.data; });
   }
   void run_steps(const Block&, size_t begin, size_t end, int64_t first_window, int64_t windows, const Observer&);
   void run_batches(const Block&, size_t begin, size_t end, const Observer&);
@@ -219,10 +235,11 @@ struct Stream::State {
   const GgmlOps* ggml;  // what takes the place of some of them; nullptr when sums may take any order
   Schedule plan;
   const int64_t count, length, batch_windows;
-  std::unique_ptr<float[]> hidden;                // [count, length, arch.hidden]
-  std::vector<float> cosines, sines;              // [length, head_dim / 2]
-  std::vector<std::unique_ptr<float[]>> buffers;  // one batch each,
-  std::vector<bool> whole;                        // or all windows
+  std::unique_ptr<float[]> hidden;    // [count, length, arch.hidden]
+  std::vector<float> cosines, sines;  // [length, head_dim / 2]
+  std::vector<Buffer> buffers;        // one batch each,
+  std::vector<bool> whole;            // or all windows
+  std::vector<Buffer> spare;
   int64_t next_layer = 0;
   bool finished = false;
 };
@@ -400,7 +417,7 @@ void Stream::State::run_segment(Block& block, const Segment& segment, const Visi
   }
   run_batches(block, segment.begin, segment.end, {});
   for (size_t i = 0; i < plan.slots.size(); ++i)
-    if (plan.slots[i].last < segment.end) buffers[i].reset();
+    if (plan.slots[i].last < segment.end) leave(i);
 }
 
 void Stream::run_block(int64_t layer, const Observer& observer) {
