@@ -10,7 +10,7 @@ namespace {
 
 struct Options : CompressOptions {
   std::filesystem::path recipe;
-  bool json = false;
+  bool json = false, dry_run = false;
 };
 
 // What a recipe calls these options.
@@ -63,11 +63,16 @@ void add(CLI::App& program, int* exit_code) {
       ->type_name("LIMITS");
   c->add_flag("--strict", o->strict,
               "Refuse a matrix that the target can only store in another way than the scheme says");
+  c->add_flag("--resume", o->resume, "Go on with a calibrated run that was stopped, in the same folder");
+  c->add_option("--save-every", o->save_every, "Seconds between saved states of a calibrated run")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   c->add_flag("--force", o->force, "Write into a folder that is not empty, replacing files of the same name");
   c->add_option("--shard-size", o->shard_bytes, "Most bytes of one safetensors file")
       ->transform(CLI::AsSizeValue(true))
       ->capture_default_str()
       ->type_name("SIZE");
+  c->add_flag("--dry-run", o->dry_run, "Print sizes, memory, disk and time that the run would take, and stop");
   c->add_flag("--json", o->json, "Print the report as JSON instead of the table");
   c->callback([c, o, exit_code] {
     if (!o->recipe.empty()) {
@@ -75,6 +80,14 @@ void add(CLI::App& program, int* exit_code) {
       for (const auto& [option, key] : kRecipeKeys)
         if (c->count(option) > 0) given.insert(key);
       static_cast<Recipe&>(*o) = overridden(read_recipe(o->recipe), *o, given);
+    }
+    if (o->dry_run) {
+      const RunEstimate e = dry_run(*o);
+      if (o->json)
+        print(to_json(e));
+      else
+        print(to_table(e));
+      return;
     }
     const Report report = compress(*o);
     if (o->json)

@@ -447,6 +447,15 @@ void Stream::run_block_in_groups(int64_t layer, const Visit& visit) {
   s.end_layer(layer);
 }
 
+void Stream::restore(int64_t layer, std::span<const float> hidden) {
+  State& s = *state_;
+  if (hidden.size() != this->hidden().size() || layer >= s.arch.layers)
+    fail(ErrorKind::bad_input, "{} hidden states after layer {} were saved, and this run has {} and {} layers",
+         hidden.size(), layer, this->hidden().size(), s.arch.layers);
+  std::copy(hidden.begin(), hidden.end(), s.hidden.get());
+  s.next_layer = layer + 1;
+}
+
 void Stream::finish() {
   State& s = *state_;
   if (s.finished || s.next_layer != s.arch.layers)

@@ -58,6 +58,8 @@ class Stream {
   /// activations that wait are held for all windows ([tokens, hidden] and [tokens, ffn] at most at a time). The
   /// stream's own linears are not loaded.
   void run_block_in_groups(int64_t layer, const Visit&);
+  /// Takes up a run that was left after `layer`, with the hidden() of then. Error bad_input for another size.
+  void restore(int64_t layer, std::span<const float> hidden);
   /// The final norm, after the last block.
   void finish();
   /// Everything that is left. `after_block` is called after each layer (progress).

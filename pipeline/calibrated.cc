@@ -24,15 +24,8 @@ std::vector<float> read_matrix(const TensorSource& source, const Site& site) {
   return w;
 }
 
-// A matrix that waits for its block to be complete, because scales of a later site may be folded into its rows.
-struct Pending {
-  const PlannedMatrix* planned;
-  std::optional<QuantizedMatrix> packed;
-  std::vector<float> values = {};  // when it is not packed
-};
-
 // Divides rows by powers of two.
-void divide_rows(Pending& p, std::span<const float> by) {
+void divide_rows(ReadyMatrix& p, std::span<const float> by) {
   const auto rows = static_cast<int64_t>(by.size());
   if (!p.packed) {
     const auto cols = static_cast<int64_t>(p.values.size()) / rows;
@@ -46,7 +39,7 @@ void divide_rows(Pending& p, std::span<const float> by) {
 }
 
 // Whether divide_rows() leaves every code's value exact for any power of two up to 8 either way.
-bool divisible(const Pending& p) {
+bool divisible(const ReadyMatrix& p) {
   if (!p.packed) return true;
   const QuantizedMatrix& q = *p.packed;
   if (own_block(q.scheme, q.cols) == 0) return false;
@@ -65,12 +58,13 @@ std::string percent(double x) { return fmt::format("{:.3g} %", 100 * x); }
 class Run {
  public:
   Run(const Architecture& a, const TensorSource& source, const Method& method, const QuantizerOptions& options,
-      const Windows& windows, const PackJob& job)
+      const Windows& windows, const PackJob& job, ResumeState* state)
       : arch_(a),
         source_(source),
         method_(method),
         options_(options),
         job_(job),
+        state_(state),
         held_out_tokens_(method.held_out ? windows.count / kHeldOutPart * windows.length : 0),
         weights_(dense_weights(a, source)),
         stream_(a, *weights_, {}, windows) {
@@ -80,22 +74,41 @@ class Run {
     }
   }
 
+  // Writes what an earlier run has finished; returns the first layer that is left.
+  int64_t take_up() {
+    if (!state_ || !state_->last()) return 0;
+    for (int64_t layer = 0; layer <= *state_->last(); ++layer) write(state_->load_block(layer, planned_));
+    stream_.restore(*state_->last(), state_->load_hidden());
+    note(fmt::format("{}: going on after block {}", job_.plan->choice.text(), *state_->last()));
+    return *state_->last() + 1;
+  }
+
   void block(int64_t layer) {
     const size_t before = outcomes_.size();
     stream_.run_block_in_groups(layer, [&](const Stream::Group& g) { return group(g); });
-    for (const auto& [name, p] : pending_) {
-      if (p.packed)
-        write_matrix(job_, *p.planned, *p.packed);
-      else
-        write_matrix(job_, *p.planned, p.values);
-    }
+    const std::span<const SiteOutcome> outcomes = std::span(outcomes_).subspan(before);
+    FinishedBlock finished{std::move(pending_), replaced_, {outcomes.begin(), outcomes.end()}};
     pending_.clear();
-    say(layer, std::span(outcomes_).subspan(before));
+    outcomes_.resize(before);
+    write(finished);
+    if (state_) state_->save(layer, finished, stream_.hidden(), arch_.hidden);
+    say(layer, finished.outcomes);
   }
   void finish() { write_vectors(source_, job_, replaced_); }
   std::vector<SiteOutcome> outcomes() && { return std::move(outcomes_); }
 
  private:
+  void write(const FinishedBlock& b) {
+    for (const auto& [name, m] : b.matrices) {
+      if (m.packed)
+        write_matrix(job_, *m.planned, *m.packed);
+      else
+        write_matrix(job_, *m.planned, m.values);
+    }
+    replaced_ = b.replaced;
+    outcomes_.insert(outcomes_.end(), b.outcomes.begin(), b.outcomes.end());
+  }
+
   std::vector<Stream::Replacement> group(const Stream::Group& g) {
     const int64_t in = g.sites[0].in, fitted = g.tokens - held_out_tokens_;
     Statistics statistics{Hessian(in)};
@@ -130,7 +143,7 @@ class Run {
   Stream::Replacement take(const Stream::Group& g, size_t i, GroupSite& site, ChosenGroup& chosen,
                            const Statistics& statistics) {
     const Site& s = *site.site;
-    Pending pending{.planned = planned_.at(s.name), .packed = std::nullopt};
+    ReadyMatrix pending{.planned = planned_.at(s.name), .packed = std::nullopt};
     std::vector<float> bias(g.biases[i].begin(), g.biases[i].end());
     if (!site.scheme) {
       pending.values = chosen.scales.empty() ? site.w : scale_columns(site.w, chosen.scales);
@@ -229,12 +242,14 @@ class Run {
   const Method& method_;
   const QuantizerOptions& options_;
   const PackJob& job_;
+  ResumeState* const state_;
   const int64_t held_out_tokens_;
   const std::unique_ptr<Weights> weights_;
   Stream stream_;
   std::map<std::string, const PlannedMatrix*> planned_;
   std::map<std::string, Method> methods_;  // of matrices that the recipe treats otherwise
-  std::map<std::string, Pending> pending_;
+  // Matrices wait for their block to be complete, because scales of a later site may be folded into their rows.
+  std::map<std::string, ReadyMatrix> pending_;
   Replaced replaced_;
   std::vector<SiteOutcome> outcomes_;
 };
@@ -243,13 +258,18 @@ class Run {
 
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, const TensorSource& source,
                                                       const Method& method, const QuantizerOptions& options,
-                                                      const Windows& windows, std::span<const PackJob> jobs) {
+                                                      const Windows& windows, std::span<const PackJob> jobs,
+                                                      std::span<ResumeState* const> states) {
   pack_matrices(a, source, find_quantizer("rtn"), jobs, 0);
   std::vector<std::unique_ptr<Run>> runs;
-  for (const PackJob& job : jobs) runs.push_back(std::make_unique<Run>(a, source, method, options, windows, job));
+  for (size_t i = 0; i < jobs.size(); ++i)
+    runs.push_back(std::make_unique<Run>(a, source, method, options, windows, jobs[i], states[i]));
+  std::vector<int64_t> first;
+  for (const auto& run : runs) first.push_back(run->take_up());
   Progress progress("calibrating block", a.layers);
   for (int64_t layer = 0; layer < a.layers; ++layer) {
-    for (const auto& run : runs) run->block(layer);
+    for (size_t i = 0; i < runs.size(); ++i)
+      if (layer >= first[i]) runs[i]->block(layer);
     progress.advance();
   }
   std::vector<std::vector<SiteOutcome>> outcomes;

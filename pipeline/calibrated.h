@@ -9,16 +9,19 @@
 #include "pipeline/method.h"
 #include "pipeline/pack.h"
 #include "pipeline/report.h"
+#include "pipeline/resume.h"
 
 namespace kerf {
 
 /// Packs like pack(), with codes chosen by what they do to the activations of these windows. Within a block the sites
 /// that share an input are quantized as soon as every window has reached them, and the pass goes on through the
 /// quantized weights, so that later sites see the errors of earlier ones. Biases take the mean error of their site.
-/// Each job has its own stream of activations. Returns one list per job, in the order in which sites ran. Memory:
+/// Each job has its own stream of activations. Returns one list per job, in the order in which sites ran. `states`
+/// has one entry per job: what is saved after each block, and where a run goes on; nullptr saves nothing. Memory:
 /// hidden states of all windows per job, one group's inputs, one block's weights, one Hessian and its factor.
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture&, const TensorSource&, const Method&,
                                                       const QuantizerOptions&, const Windows&,
-                                                      std::span<const PackJob> jobs);
+                                                      std::span<const PackJob> jobs,
+                                                      std::span<ResumeState* const> states);
 
 }  // namespace kerf

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/cpu.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/sha256.h"
+#include "core/version.h"
 #include "pipeline/calibrated.h"
 #include "pipeline/calibration_windows.h"
 #include "pipeline/card.h"
@@ -20,6 +23,8 @@
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
+
+constexpr const char* kResumeFolder = ".kerf-resume";
 
 // One target on its way: plan, folder, open files.
 struct Output {
@@ -73,6 +78,30 @@ void refuse_without_text(const Method& method) {
     fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
 }
 
+fs::path resume_folder(const CompressOptions& o, const TargetChoice& choice) {
+  std::string name = choice.text();
+  std::replace(name.begin(), name.end(), ':', '-');
+  return o.out / kResumeFolder / name;
+}
+
+// All that a calibrated run's bytes depend on.
+nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& source, const Method& method,
+                                    const Windows& calibration, const TargetPlan& plan) {
+  Sha256 ids;
+  ids.update(std::as_bytes(std::span(calibration.ids)));
+  nlohmann::ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
+  for (const fs::path& f : source.files)
+    run["source " + f.filename().string()] =
+        fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
+  run["target"] = plan.choice.text();
+  run["plan"] = plan.hash();
+  run["method"] = method.name;
+  run["damping"] = o.quantizer.damping;
+  run["refine"] = o.quantizer.refine;
+  run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
+  return run;
+}
+
 void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
   uint64_t needed = 0;
   for (const Output& out : outputs) needed += out.plan.bytes();
@@ -93,8 +122,19 @@ void pack_all(const Artifact& source, const Method& method, const CompressOption
     jobs.push_back({&out.plan, out.writer.get()});
   }
   if (calibration) {
-    auto outcomes = pack_calibrated(source.architecture, *source.weights, method, o.quantizer, *calibration, jobs);
+    std::vector<std::unique_ptr<ResumeState>> states;
+    std::vector<ResumeState*> pointers;
+    for (const Output& out : outputs) {
+      states.push_back(std::make_unique<ResumeState>(resume_folder(o, out.plan.choice),
+                                                     describe_run(o, source, method, *calibration, out.plan), o.resume,
+                                                     std::chrono::seconds(o.save_every)));
+      pointers.push_back(states.back().get());
+    }
+    auto outcomes =
+        pack_calibrated(source.architecture, *source.weights, method, o.quantizer, *calibration, jobs, pointers);
     for (size_t i = 0; i < outputs.size(); ++i) outputs[i].outcomes = std::move(outcomes[i]);
+    for (ResumeState* state : pointers) state->remove();
+    fs::remove(o.out / kResumeFolder);
   } else {
     pack(source.architecture, *source.weights, *method.quantizers.front(), jobs);
   }
@@ -107,24 +147,46 @@ void pack_all(const Artifact& source, const Method& method, const CompressOption
   }
 }
 
-}  // namespace
+// All that is decided and read before the weights.
+struct Prepared {
+  Method method;
+  Artifact source;
+  std::vector<Output> outputs;
+  std::optional<Windows> windows, calibration;
+};
 
-Report compress(const CompressOptions& o) {
+Prepared prepare(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   parse_gate(o.gate);
-  const Method method = parse_method(o.method, !o.calib.text.empty());
+  Method method = parse_method(o.method, !o.calib.text.empty());
   if (o.calib.text.empty()) {
     refuse_without_text(method);
     for (const SiteOverride& each : o.overrides)
       if (!each.method.empty()) refuse_without_text(parse_method(each.method, false));
   }
-  check_output_folder(o.out, o.force);
-  const Artifact source = open_source(resolve_model(o.model));
+  check_output_folder(o.out, o.force || (o.resume && fs::exists(o.out / kResumeFolder)));
+  Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
-  const std::optional<Windows> windows = read_windows(source, o.eval);
-
-  std::optional<Windows> calibration;
+  std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
+  return {std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
+}
+
+}  // namespace
+
+RunEstimate dry_run(const CompressOptions& o) {
+  const Prepared p = prepare(o);
+  std::vector<const TargetPlan*> plans;
+  for (const Output& out : p.outputs) plans.push_back(&out.plan);
+  return estimate(p.source, plans, p.method, o.quantizer, p.calibration ? p.calibration->tokens() : 0, o.out);
+}
+
+Report compress(const CompressOptions& o) {
+  Prepared p = prepare(o);
+  const Artifact& source = p.source;
+  const Method& method = p.method;
+  std::vector<Output>& outputs = p.outputs;
+  const std::optional<Windows>&windows = p.windows, &calibration = p.calibration;
 
   pack_all(source, method, o, calibration, outputs);
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/estimate.h"
 #include "pipeline/recipe.h"
 #include "pipeline/report.h"
 
@@ -14,6 +15,8 @@ struct CompressOptions : Recipe {
   std::string model;
   std::filesystem::path out;
   bool strict = false;                   // refuse what a target would store in another way
+  bool resume = false;                   // go on with what a killed run of the same kind has left
+  int64_t save_every = 20;               // seconds between saved states of a calibrated run
   bool force = false;                    // write into a folder that is not empty
   uint64_t shard_bytes = 5'000'000'000;  // of safetensors
 };
@@ -21,5 +24,8 @@ struct CompressOptions : Recipe {
 /// Files of one target go to `out`, those of several to out/<target> with ':' as '-'. kerf-report.json and the model
 /// cards are written even when a gate is missed. Errors leave what was there before.
 Report compress(const CompressOptions&);
+
+/// What that would take. All that compress() refuses before it reads weights is refused here too.
+RunEstimate dry_run(const CompressOptions&);
 
 }  // namespace kerf

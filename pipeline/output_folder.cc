@@ -13,7 +13,9 @@ void check_output_folder(const fs::path& out, bool force) {
   if (fs::exists(out) && !fs::is_directory(out))
     fail(ErrorKind::usage, "{} is a file; -o names a folder", out.string());
   if (!force && fs::exists(out) && !fs::is_empty(out))
-    fail(ErrorKind::usage, "the folder {} is not empty; choose another, or give --force to replace files in it",
+    fail(ErrorKind::usage,
+         "the folder {} is not empty; choose another, or give --force to replace files in it, or --resume "
+         "to go on with a calibrated run that was stopped",
          out.string());
 }
 

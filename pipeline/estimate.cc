@@ -1,0 +1,146 @@
+// Counted from shapes. Products of a calibrated run: per token each matrix once, per input its second moments (the
+// upper triangle of n x n), per matrix the passes of error feedback over out x in x in.
+#include "pipeline/estimate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/parallel.h"
+#include "kernels/dense.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+// Weights per second and thread that rtn reads, searches and writes: bench/RESULTS.md, Q4_0, rounded down.
+constexpr double kRtnWeightsPerSecond = 4e8;
+// out * in^2 multiplications of one matrix: errors of rounding, of the result and of the whole, half each (a triangle).
+constexpr double kErrorPasses = 1.5;
+// Unpacked panels, codes and packed bytes of each thread.
+constexpr uint64_t kPanelsPerThread = uint64_t{16} << 20;
+
+double product_rate() {
+  constexpr int64_t kTokens = 1024, kSize = 1024;
+  const std::vector<float> x(kTokens * kSize, 0.5f);
+  const std::vector<uint16_t> half(kTokens * kSize, 0x3f00);
+  std::vector<float> y(kTokens * kSize);
+  const auto begin = std::chrono::steady_clock::now();
+  int64_t done = 0;
+  double elapsed = 0;
+  while (elapsed < 0.1) {
+    if (fast_bf16())
+      matmul_nt_bf16(kTokens, kSize, kSize, half.data(), kSize, half.data(), kSize, y.data(), kSize);
+    else
+      matmul_nt(kTokens, kSize, kSize, x.data(), kSize, x.data(), kSize, y.data(), kSize);
+    ++done;
+    elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+  return 2.0 * kTokens * kSize * kSize * static_cast<double>(done) / elapsed;
+}
+
+double product_count(const Architecture& a, const Method& m, const QuantizerOptions& o, int64_t tokens) {
+  const bool feedback =
+      std::any_of(m.quantizers.begin(), m.quantizers.end(), [](const Quantizer* q) { return q->needs_hessian(); });
+  const double tries = (m.plain ? 1 : 0) + (m.scaled ? 1 : 0);
+  double count = 0;
+  std::string last;
+  for (const Site& s : a.block_sites(0)) {
+    const auto out = static_cast<double>(s.out), in = static_cast<double>(s.in), t = static_cast<double>(tokens);
+    count += 2 * t * out * in;
+    if (s.fused.empty() || s.fused != last) count += t * in * in;
+    last = s.fused;
+    const double passes = kErrorPasses + (feedback ? tries * (1.0 + o.refine) : 0);
+    // Error feedback runs in float32, at about half the rate of bf16 where that is faster.
+    count += 2 * out * in * in * passes * (fast_bf16() ? 2 : 1);
+  }
+  return count * static_cast<double>(a.layers);
+}
+
+uint64_t memory_of(const Architecture& a, const Method& m, int64_t tokens, size_t targets) {
+  const auto bytes = [](int64_t floats) { return static_cast<uint64_t>(floats) * sizeof(float); };
+  uint64_t memory = kPanelsPerThread * static_cast<uint64_t>(threads());
+  if (tokens == 0) return memory;
+  const int64_t widest = std::max(a.ffn, a.hidden);
+  // Hidden states, and what waits for all windows: a norm's output, heads, the gated part.
+  memory += bytes(tokens * a.hidden) * targets + bytes(tokens * (2 * a.hidden + widest));
+  // Second moments, their factor and its blocks; with held-out windows once more, with scaling once more.
+  const int64_t square = widest * widest;
+  memory += bytes(square) * (2 + (m.held_out ? 1 : 0) + (m.scaled ? 2 : 0));
+  // Weights, values and errors of the largest group, once more where several attempts are compared; codes of a block.
+  int64_t group = 0, block = 0;
+  std::map<std::string, int64_t> fused;
+  for (const Site& s : a.block_sites(0)) {
+    block += s.out * s.in;
+    group = std::max(group, s.fused.empty() ? s.out * s.in : fused[s.fused] += s.out * s.in);
+  }
+  return memory + bytes(group) * (m.plain && m.scaled ? 4 : 3) + static_cast<uint64_t>(block);
+}
+
+BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
+  double body_bits = 0, body = 0, vocabulary_bits = 0, vocabulary = 0;
+  for (const PlannedMatrix& m : plan.matrices) {
+    double packed = 0;
+    for (const LayoutTensor& part : m.parts) packed += 8.0 * static_cast<double>(part.bytes);
+    const auto weights = static_cast<double>(m.site.out * m.site.in);
+    (m.site.layer < 0 ? vocabulary_bits : body_bits) += packed;
+    (m.site.layer < 0 ? vocabulary : body) += weights;
+  }
+  return {.all = 8.0 * static_cast<double>(plan.bytes()) / static_cast<double>(parameters),
+          .body = body_bits / body,
+          .embedding = vocabulary_bits / vocabulary};
+}
+
+std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+
+}  // namespace
+
+RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
+                  const QuantizerOptions& options, int64_t tokens, const fs::path& out) {
+  RunEstimate e{.parameters = source.parameters()};
+  for (const TargetPlan* plan : plans) {
+    e.targets.push_back({plan->choice.text(), plan->bytes(), bits(*plan, e.parameters)});
+    e.disk += plan->bytes();
+  }
+  fs::path there = fs::absolute(out);
+  while (!fs::exists(there)) there = there.parent_path();
+  std::error_code ignored;
+  e.disk_free = fs::space(there, ignored).available;
+  e.memory = memory_of(source.architecture, method, tokens, plans.size());
+  const auto copies = static_cast<double>(plans.size());
+  e.seconds = copies * static_cast<double>(e.parameters) / (kRtnWeightsPerSecond * threads());
+  if (tokens == 0) return e;
+  e.products = copies * product_count(source.architecture, method, options, tokens);
+  e.rate = product_rate();
+  e.seconds += e.products / e.rate;
+  return e;
+}
+
+nlohmann::ordered_json to_json(const RunEstimate& e) {
+  nlohmann::ordered_json j = {{"parameters", e.parameters}, {"targets", nlohmann::ordered_json::array()}};
+  for (const TargetEstimate& t : e.targets)
+    j["targets"].push_back({{"target", t.target},
+                            {"bytes", t.bytes},
+                            {"bpw", {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}}}});
+  j["disk"] = {{"needed", e.disk}, {"free", e.disk_free}};
+  j["memory"] = e.memory;
+  j["products"] = e.products;
+  j["seconds"] = e.seconds;
+  return j;
+}
+
+std::string to_table(const RunEstimate& e) {
+  std::string text;
+  for (const TargetEstimate& t : e.targets)
+    text += fmt::format("{:<28} {:>12}  {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.target,
+                        megabytes(t.bytes), t.bpw.all, t.bpw.body, t.bpw.embedding);
+  text += fmt::format("disk    {} of {} free\n", megabytes(e.disk), megabytes(e.disk_free));
+  text += fmt::format("memory  about {} beside the mapped files\n", megabytes(e.memory));
+  text += fmt::format("time    about {:.0f} s on {} threads, without evaluation", std::max(1.0, e.seconds), threads());
+  if (e.products > 0)
+    text += fmt::format(" ({:.3g} floating-point operations at {:.3g} per second)", e.products, e.rate);
+  return text + "\n";
+}
+
+}  // namespace kerf

@@ -1,0 +1,39 @@
+// What a compression will take, before the first weight is read.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pipeline/method.h"
+#include "pipeline/plan.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+
+struct TargetEstimate {
+  std::string target;
+  uint64_t bytes = 0;  // of all tensors
+  BitsPerWeight bpw;
+};
+
+/// Evaluation, which the options may ask for afterwards, is not in it.
+struct RunEstimate {
+  int64_t parameters = 0;
+  std::vector<TargetEstimate> targets;
+  uint64_t disk = 0, disk_free = 0;  // needed, and what the output's file system has
+  uint64_t memory = 0;               // anonymous, at its peak
+  double products = 0;               // floating-point operations of matrix products; 0 without calibration
+  double rate = 0;                   // of them per second, measured now on all threads
+  double seconds = 0;                // products / rate, plus the weights at the pace of rtn
+};
+
+/// `tokens` are those of calibration, 0 without. Measuring the rate takes a tenth of a second.
+RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
+                  int64_t tokens, const std::filesystem::path& out);
+
+nlohmann::ordered_json to_json(const RunEstimate&);
+std::string to_table(const RunEstimate&);
+
+}  // namespace kerf

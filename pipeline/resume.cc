@@ -1,0 +1,163 @@
+#include "pipeline/resume.h"
+
+#include <cstring>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "formats/container.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+// Collects named arrays and writes them as one safetensors file.
+class Arrays {
+ public:
+  void add(std::string name, std::string_view type, std::vector<int64_t> shape, std::span<const std::byte> bytes) {
+    plan_.tensors.push_back({std::move(name), std::string(type), std::move(shape), bytes.size()});
+    bytes_.push_back(bytes);
+  }
+  void add(std::string name, std::span<const float> values) {
+    add(std::move(name), "F32", {static_cast<int64_t>(values.size())}, std::as_bytes(values));
+  }
+  void write(const fs::path& folder, Metadata metadata) {
+    fs::create_directories(folder);
+    plan_.metadata = std::move(metadata);
+    const auto writer = find_container("safetensors").create(folder, plan_);
+    for (size_t i = 0; i < bytes_.size(); ++i) writer->write(i, 0, bytes_[i]);
+    writer->commit();
+  }
+
+ private:
+  FilePlan plan_;
+  std::vector<std::span<const std::byte>> bytes_;
+};
+
+std::span<const std::byte> bytes_of_tensor(const Reader& reader, const std::string& name, size_t size) {
+  const StoredTensor* t = reader.find(name);
+  if (!t || t->bytes.size() != size)
+    fail(ErrorKind::bad_input, "{} lacks {} of {} bytes; remove the folder and begin anew", reader.path().string(),
+         name, size);
+  return t->bytes;
+}
+
+std::vector<float> floats_of(const StoredTensor& t) {
+  std::vector<float> values(t.bytes.size() / sizeof(float));
+  std::memcpy(values.data(), t.bytes.data(), values.size() * sizeof(float));
+  return values;
+}
+
+ordered_json outcome_json(const SiteOutcome& o) {
+  return {o.name, o.method, o.error_rtn, o.error, o.alpha, o.damping, o.dead};
+}
+
+SiteOutcome outcome_from(const ordered_json& j) {
+  return {.name = j.at(0),
+          .method = j.at(1),
+          .error_rtn = j.at(2),
+          .error = j.at(3),
+          .alpha = j.at(4),
+          .damping = j.at(5),
+          .dead = j.at(6)};
+}
+
+void refuse_other_run(const fs::path& folder, const ordered_json& before, const ordered_json& now) {
+  std::string differences;
+  for (const auto& [key, value] : now.items())
+    if (!before.contains(key) || before[key] != value)
+      differences += fmt::format("\n  {}: {} there, {} now", key,
+                                 before.contains(key) ? before[key].dump() : std::string("nothing"), value.dump());
+  if (!differences.empty())
+    fail(ErrorKind::usage,
+         "{} is of another run, which this one cannot go on with; remove it, or ask for the same again:{}",
+         folder.string(), differences);
+}
+
+}  // namespace
+
+ResumeState::ResumeState(fs::path folder, ordered_json run, bool resume, std::chrono::seconds save_every)
+    : folder_(std::move(folder)), save_every_(save_every) {
+  const fs::path about = folder_ / "run.json";
+  if (resume && fs::exists(about)) {
+    refuse_other_run(folder_, ordered_json::parse(read_text(about), nullptr, false), run);
+    if (fs::exists(folder_ / "hidden" / "model.safetensors")) {
+      const auto hidden = open_container(folder_ / "hidden" / "model.safetensors");
+      last_ = std::stoll(hidden->get_or<std::string>("layer", "-1"));
+      if (*last_ < 0) last_.reset();
+    }
+    return;
+  }
+  fs::remove_all(folder_);
+  fs::create_directories(folder_);
+  write_text(about, run.dump(2) + "\n");
+}
+
+fs::path ResumeState::block_folder(int64_t layer) const { return folder_ / fmt::format("block-{}", layer); }
+
+void ResumeState::save(int64_t layer, const FinishedBlock& b, std::span<const float> hidden, int64_t width) {
+  Arrays arrays;
+  for (const auto& [name, m] : b.matrices) {
+    if (!m.packed) {
+      arrays.add(name + ":values", m.values);
+      continue;
+    }
+    arrays.add(name + ":codes", "U8", {static_cast<int64_t>(m.packed->codes.size())},
+               std::as_bytes(std::span(m.packed->codes)));
+    for (size_t i = 0; i < m.packed->params.size(); ++i) {
+      const std::vector<std::byte>& bytes = m.packed->params[i].bytes;
+      arrays.add(fmt::format("{}:{}", name, i), "U8", {static_cast<int64_t>(bytes.size())}, bytes);
+    }
+  }
+  for (const auto& [name, values] : b.replaced) arrays.add(name, values);
+  ordered_json outcomes = ordered_json::array();
+  for (const SiteOutcome& o : b.outcomes) outcomes.push_back(outcome_json(o));
+  arrays.write(block_folder(layer), {{"outcomes", outcomes.dump()}});
+
+  const auto now = std::chrono::steady_clock::now();
+  if (now - saved_ < save_every_) return;
+  Arrays state;
+  state.add("hidden", "F32", {static_cast<int64_t>(hidden.size()) / width, width}, std::as_bytes(hidden));
+  state.write(folder_ / "hidden", {{"layer", std::to_string(layer)}});
+  saved_ = std::chrono::steady_clock::now();
+}
+
+FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const {
+  const auto reader = open_container(block_folder(layer) / "model.safetensors");
+  FinishedBlock b;
+  for (const auto& [name, plan] : planned) {
+    if (plan->site.layer != layer) continue;
+    ReadyMatrix m{.planned = plan, .packed = std::nullopt};
+    if (!plan->storage.layout) {
+      const auto size = static_cast<size_t>(plan->site.out * plan->site.in) * sizeof(float);
+      bytes_of_tensor(*reader, name + ":values", size);
+      m.values = floats_of(*reader->find(name + ":values"));
+    } else {
+      QuantizedMatrix q = allocate(plan->storage.scheme, plan->site.out, plan->site.in);
+      const auto codes = bytes_of_tensor(*reader, name + ":codes", q.codes.size());
+      std::memcpy(q.codes.data(), codes.data(), codes.size());
+      for (size_t i = 0; i < q.params.size(); ++i) {
+        const auto bytes = bytes_of_tensor(*reader, fmt::format("{}:{}", name, i), q.params[i].bytes.size());
+        q.params[i].bytes.assign(bytes.begin(), bytes.end());
+      }
+      m.packed = std::move(q);
+    }
+    b.matrices.emplace(name, std::move(m));
+  }
+  for (const StoredTensor& t : reader->tensors())
+    if (t.name.find(':') == std::string::npos) b.replaced.emplace(t.name, floats_of(t));
+  const ordered_json outcomes = ordered_json::parse(reader->get_or<std::string>("outcomes", "[]"));
+  for (const ordered_json& o : outcomes) b.outcomes.push_back(outcome_from(o));
+  return b;
+}
+
+std::vector<float> ResumeState::load_hidden() const {
+  const auto reader = open_container(folder_ / "hidden" / "model.safetensors");
+  const StoredTensor* t = reader->find("hidden");
+  if (!t) fail(ErrorKind::bad_input, "{} lacks the hidden states", reader->path().string());
+  return floats_of(*t);
+}
+
+void ResumeState::remove() { fs::remove_all(folder_); }
+
+}  // namespace kerf

@@ -1,0 +1,65 @@
+// What a calibrated run leaves behind so that a killed one can go on: the codes of each finished block, and from time
+// to time the hidden states after one.
+//
+//   FOLDER/run.json                     what the run is: another model, recipe or text cannot go on with it
+//   FOLDER/block-N/model.safetensors    per matrix NAME:codes, NAME:0, NAME:1 ... (parameters) or NAME:values; changed
+//                                       vectors under their own name; "outcomes" in the metadata
+//   FOLDER/hidden/model.safetensors     "hidden" [tokens, hidden], and in the metadata the layer after which
+// Every file is complete when it has its name.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "grids/quantized_matrix.h"
+#include "pipeline/pack.h"
+#include "pipeline/report.h"
+
+namespace kerf {
+
+/// A matrix that is ready to be written: packed, or plain numbers.
+struct ReadyMatrix {
+  const PlannedMatrix* planned = nullptr;
+  std::optional<QuantizedMatrix> packed;
+  std::vector<float> values = {};  // when it is not packed
+};
+
+struct FinishedBlock {
+  std::map<std::string, ReadyMatrix> matrices;  // by the checkpoint's name
+  Replaced replaced;                            // all so far
+  std::vector<SiteOutcome> outcomes;            // of this block
+};
+
+class ResumeState {
+ public:
+  /// Begins anew, or with `resume` goes on with what the folder holds, if it holds something. Error usage, with the
+  /// differences, when that is of another run; nothing is touched then.
+  ResumeState(std::filesystem::path folder, nlohmann::ordered_json run, bool resume, std::chrono::seconds save_every);
+
+  /// The layer after which the run can go on; nothing when it begins at the first.
+  std::optional<int64_t> last() const { return last_; }
+  /// Of a layer up to last(). Plans as in the run that saved it. Errors as the reader of safetensors.
+  FinishedBlock load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const;
+  std::vector<float> load_hidden() const;
+
+  /// Hidden states are saved when the last time is `save_every` ago.
+  void save(int64_t layer, const FinishedBlock&, std::span<const float> hidden, int64_t width);
+  /// The run is complete.
+  void remove();
+
+ private:
+  std::filesystem::path block_folder(int64_t layer) const;
+
+  std::filesystem::path folder_;
+  std::optional<int64_t> last_;
+  std::chrono::seconds save_every_;
+  std::chrono::steady_clock::time_point saved_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace kerf

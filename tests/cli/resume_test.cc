@@ -1,0 +1,102 @@
+// A calibrated run that is killed goes on to the bytes that it would have written.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/file.h"
+#include "tests/support/data.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+// Starts the program; the arguments must outlive the call.
+pid_t start(const std::vector<std::string>& arguments) {
+  std::vector<char*> argv;
+  for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    execv(KERF_BINARY, argv.data());
+    _exit(99);
+  }
+  return child;
+}
+
+int finish(pid_t child) {
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+std::vector<std::string> job(const fs::path& out, std::vector<std::string> more = {}) {
+  const std::string heldout = (test::example_dir() / "heldout.txt").string();
+  std::vector<std::string> a = {"kerf",
+                                "-q",
+                                "compress",
+                                test::example_dir(),
+                                "--target",
+                                "vllm:w4a16-g32",
+                                "--method",
+                                "auto",
+                                "--calib",
+                                heldout,
+                                "--calib-windows",
+                                "16",
+                                "--calib-ctx",
+                                "128",
+                                "--save-every",
+                                "0",
+                                "-o",
+                                out};
+  a.insert(a.end(), more.begin(), more.end());
+  return a;
+}
+
+TEST(Resume, ARunKilledAtAnyMomentGoesOnToTheSameBytes) {
+  test::TempDir dir;
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(finish(start(job(dir / "whole"))), 0);
+  const auto whole = std::chrono::steady_clock::now() - begin;
+  const std::string expected = read_text(dir / "whole" / "model.safetensors");
+  EXPECT_FALSE(fs::exists(dir / "whole" / ".kerf-resume"));
+
+  std::mt19937 rng(1);
+  int taken_up = 0;
+  for (int kill_number = 0; kill_number < 20; ++kill_number) {
+    const fs::path out = dir / std::to_string(kill_number);
+    const pid_t child = start(job(out));
+    std::this_thread::sleep_for(whole * static_cast<int>(rng() % 100) / 100);
+    kill(child, SIGKILL);
+    finish(child);
+    taken_up += fs::exists(out / ".kerf-resume" / "vllm-w4a16-g32" / "hidden" / "model.safetensors");
+    ASSERT_EQ(finish(start(job(out, {"--resume", "--force"}))), 0) << kill_number;
+    EXPECT_EQ(read_text(out / "model.safetensors"), expected) << kill_number;
+    EXPECT_FALSE(fs::exists(out / ".kerf-resume"));
+    for (const auto& entry : fs::directory_iterator(out)) EXPECT_NE(entry.path().extension(), ".partial");
+  }
+  EXPECT_GE(taken_up, 3);  // or nothing was tested; blocks take most of the time
+}
+
+TEST(Resume, AnotherRecipeIsRefusedAndNothingIsTouched) {
+  test::TempDir dir;
+  const fs::path out = dir / "out", state = out / ".kerf-resume" / "vllm-w4a16-g32" / "run.json";
+  const pid_t child = start(job(out));
+  for (int i = 0; i < 2000 && !fs::exists(state); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  kill(child, SIGKILL);
+  finish(child);
+  if (!fs::exists(state)) GTEST_SKIP() << "the run was over before it could be killed";
+  const std::string before = read_text(state);
+  EXPECT_EQ(finish(start(job(out, {"--resume", "--refine", "5"}))), 2);
+  EXPECT_EQ(read_text(state), before);
+}
+
+}  // namespace
+}  // namespace kerf
