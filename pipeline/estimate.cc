@@ -97,7 +97,7 @@ std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_c
 }  // namespace
 
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
-                  const QuantizerOptions& options, int64_t tokens, const fs::path& out) {
+                     const QuantizerOptions& options, int64_t tokens, const fs::path& out) {
   RunEstimate e{.parameters = source.parameters()};
   for (const TargetPlan* plan : plans) {
     e.targets.push_back({plan->choice.text(), plan->bytes(), bits(*plan, e.parameters)});

@@ -31,7 +31,7 @@ struct RunEstimate {
 
 /// `tokens` are those of calibration, 0 without. Measuring the rate takes a tenth of a second.
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
-                  int64_t tokens, const std::filesystem::path& out);
+                     int64_t tokens, const std::filesystem::path& out);
 
 nlohmann::ordered_json to_json(const RunEstimate&);
 std::string to_table(const RunEstimate&);
