@@ -26,7 +26,9 @@ if(KERF_WERROR)
   target_compile_options(kerf_warnings INTERFACE -Werror)
 endif()
 if(KERF_SANITIZE)
-  add_compile_options(-fsanitize=${KERF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  # Without SLP vectorization, in which g++ 12 crashes on instrumented vector code (grids/fitter_int_avx512.cc).
+  add_compile_options(-fsanitize=${KERF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
+                      -fno-tree-slp-vectorize)
   add_link_options(-fsanitize=${KERF_SANITIZE})
 endif()
 

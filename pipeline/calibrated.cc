@@ -1,6 +1,7 @@
 #include "pipeline/calibrated.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -14,6 +15,10 @@
 namespace kerf {
 namespace {
 
+// An error this many times the median of the same role in earlier blocks is said to be out of line; from so many blocks
+// on.
+constexpr double kOutOfLine = 10;
+constexpr size_t kBlocksToCompare = 3;
 // Of the windows, when a method is judged on windows that the statistics have not seen.
 constexpr int64_t kHeldOutPart = 8;
 
@@ -93,6 +98,7 @@ class Run {
     write(finished);
     if (state_) state_->save(layer, finished, stream_.hidden(), arch_.hidden);
     say(layer, finished.outcomes);
+    for (const SiteOutcome& o : finished.outcomes) compare_with_earlier(o);
   }
   void finish() { write_vectors(source_, job_, replaced_); }
   std::vector<SiteOutcome> outcomes() && { return std::move(outcomes_); }
@@ -133,6 +139,9 @@ class Run {
     }
     const std::optional<Folding> folding = folding_of(g.sites[0]);
     ChosenGroup chosen = choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, options_, folding);
+    if (chosen.damping > options_.damping * 1.001)
+      warn(fmt::format("{}: the damping had to be raised to {:.3g} of the Hessian's mean before it could be factorized",
+                       g.sites[0].name, chosen.damping));
     if (!chosen.scales.empty()) fold(*folding, chosen.scales);
     std::vector<Stream::Replacement> replacements;
     for (size_t i = 0; i < sites.size(); ++i) replacements.push_back(take(g, i, sites[i], chosen, statistics));
@@ -224,6 +233,19 @@ class Run {
     for (size_t r = 0; r < by.size(); ++r) at->second[r] /= by[r];
   }
 
+  void compare_with_earlier(const SiteOutcome& o) {
+    std::vector<double>& earlier = errors_[planned_.at(o.name)->site.role];
+    if (earlier.size() >= kBlocksToCompare) {
+      std::vector<double> sorted = earlier;
+      std::sort(sorted.begin(), sorted.end());
+      const double median = sorted[sorted.size() / 2];
+      if (o.error > kOutOfLine * median)
+        warn(fmt::format("{}: the relative error {} is out of line; the same matrix of earlier blocks has {}", o.name,
+                         percent(o.error), percent(median)));
+    }
+    earlier.push_back(o.error);
+  }
+
   void say(int64_t layer, std::span<const SiteOutcome> outcomes) const {
     std::string line = fmt::format("{} block {}:", job_.plan->choice.text(), layer);
     double damping = 0;
@@ -251,8 +273,19 @@ class Run {
   // Matrices wait for their block to be complete, because scales of a later site may be folded into their rows.
   std::map<std::string, ReadyMatrix> pending_;
   Replaced replaced_;
+  std::map<std::string, std::vector<double>> errors_;  // by role
   std::vector<SiteOutcome> outcomes_;
 };
+
+void warn_of_few_tokens(const Architecture& a, int64_t tokens) {
+  std::set<int64_t> widths;
+  for (const Site& s : a.block_sites(0))
+    if (tokens < s.in && widths.insert(s.in).second)
+      warn(
+          fmt::format("{} calibration tokens are fewer than the {} input channels of {} and its like: their statistics "
+                      "lack rank and rest on the damping; give more windows",
+                      tokens, s.in, s.name));
+}
 
 }  // namespace
 
@@ -260,6 +293,7 @@ std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, con
                                                       const Method& method, const QuantizerOptions& options,
                                                       const Windows& windows, std::span<const PackJob> jobs,
                                                       std::span<ResumeState* const> states) {
+  warn_of_few_tokens(a, windows.tokens());
   pack_matrices(a, source, find_quantizer("rtn"), jobs, 0);
   std::vector<std::unique_ptr<Run>> runs;
   for (size_t i = 0; i < jobs.size(); ++i)

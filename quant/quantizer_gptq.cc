@@ -1,8 +1,6 @@
-// GPTQ on any grid: columns are chosen in order and the rest makes up for their error (Frantar et al., 2022), with
-// - parameters of a block searched when the pass reaches it, on the weights as errors so far have moved them, by the
-// very
-//   loss that GPTQ minimizes;
-// - passes that then choose every block again, parameters and codes, while all others stay as they are.
+// GPTQ on any grid: columns are chosen in order and the rest makes up for their error (Frantar et al., 2022). Parameters
+// of a block are fitted when the pass reaches it, on the weights as errors so far have moved them. Further passes choose
+// every block again, parameters and codes, while all others stay as they are.
 #include <algorithm>
 #include <cmath>
 

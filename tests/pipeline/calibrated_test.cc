@@ -123,6 +123,17 @@ TEST(DryRun, SaysTheBytesThatTheRunThenWritesAndWritesNothing) {
   EXPECT_GT(e.memory, 0u);
 }
 
+TEST(Calibrated, SaysWhenThereAreFewerTokensThanChannels) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "gptq");
+  o.calib.windows = 2;  // 256 tokens: as many as the hidden channels, a third of the ffn's
+  testing::internal::CaptureStderr();
+  compress(o);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("256 calibration tokens are fewer than the 768 input channels"), std::string::npos) << said;
+  EXPECT_EQ(said.find("than the 256 input channels"), std::string::npos);
+}
+
 TEST(Calibrated, AMethodThatNeedsATextSaysSo) {
   test::TempDir dir;
   CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "gptq");
