@@ -44,7 +44,7 @@ std::span<const std::byte> bytes_of_tensor(const Reader& reader, const std::stri
 
 std::vector<float> floats_of(const StoredTensor& t) {
   std::vector<float> values(t.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), t.bytes.data(), values.size() * sizeof(float));
+  if (!values.empty()) std::memcpy(values.data(), t.bytes.data(), values.size() * sizeof(float));
   return values;
 }
 

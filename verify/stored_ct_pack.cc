@@ -98,7 +98,7 @@ std::vector<int32_t> read_groups(const StoredTensor* t, int64_t in, int64_t grou
   if (!t) return {};
   if (t->type != "I32" || t->shape != std::vector<int64_t>{in}) damaged("weight_g_idx is not one I32 for each input");
   std::vector<int32_t> of(static_cast<size_t>(in));
-  std::memcpy(of.data(), t->bytes.data(), t->bytes.size());
+  if (!of.empty()) std::memcpy(of.data(), t->bytes.data(), t->bytes.size());
   bool ordered = true;
   for (int64_t i = 0; i < in; ++i) {
     const int32_t g = of[static_cast<size_t>(i)];

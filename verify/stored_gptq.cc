@@ -82,7 +82,7 @@ struct Parts {
 std::vector<int32_t> read_groups(const StoredTensor& t, const auto& damaged) {
   if (t.type != "I32" || t.shape.size() != 1) damaged("g_idx is not a list of I32");
   std::vector<int32_t> groups(static_cast<size_t>(t.shape[0]));
-  std::memcpy(groups.data(), t.bytes.data(), t.bytes.size());
+  if (!groups.empty()) std::memcpy(groups.data(), t.bytes.data(), t.bytes.size());
   return groups;
 }
 
