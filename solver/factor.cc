@@ -1,5 +1,7 @@
 // A blocked Cholesky factorization from the last column to the first: with R = LT (upper), H = R RT. Diagonal blocks
 // are factorized in double by Eigen, everything else is float32 products.
+// Eigen would cut products by the number of OpenMP threads, and results would depend on it.
+#define EIGEN_DONT_PARALLELIZE
 #include "solver/factor.h"
 
 #include <Eigen/Cholesky>

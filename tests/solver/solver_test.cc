@@ -1,4 +1,5 @@
 // Second moments, their factor, and error feedback beside textbook forms in double.
+#define EIGEN_DONT_PARALLELIZE  // as in solver/factor.cc
 #include <gtest/gtest.h>
 
 #include <Eigen/Cholesky>
