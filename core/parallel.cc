@@ -1,7 +1,6 @@
 // A pool of threads that wait for work a few microseconds awake and then asleep: OpenMP's runtime spins for much
 // longer, and on a machine that is shared with other work (a CI runner, say) its threads then hold up those that
-// compute: four times slower with two busy neighbours per core. Bodies are independent, so which thread runs which does
-// not matter.
+// compute (docs/decisions.md, 21). Bodies are independent, so which thread runs which does not matter.
 #include "core/parallel.h"
 
 #include <atomic>
