@@ -1,14 +1,11 @@
 #include "core/converter.h"
 
+#include "core/fastest.h"
+
 namespace kerf {
 
 const Converter& converter() {
-  static const Converter& best = [&]() -> const Converter& {
-    const Converter* found = nullptr;
-    for (const Converter* c : all_converters())
-      if (c->isa <= isa() && (!found || c->isa > found->isa)) found = c;
-    return *found;
-  }();
+  static const Converter& best = fastest(all_converters());
   return best;
 }
 

@@ -130,12 +130,7 @@ std::vector<std::vector<std::byte>> GptqLayout::pack(const QuantizedMatrix& q) c
 
 QuantizedMatrix GptqLayout::unpack(const Scheme& s, int64_t rows, int64_t cols,
                                    std::span<const std::span<const std::byte>> tensors) const {
-  const std::vector<LayoutTensor> expected = plan(s, rows, cols);
-  if (tensors.size() != expected.size() ||
-      !std::equal(tensors.begin(), tensors.end(), expected.begin(),
-                  [](const auto& t, const LayoutTensor& e) { return t.size() == e.bytes; }))
-    fail(ErrorKind::bad_input, "the packed tensors are not as long as a [{}, {}] matrix of {} needs", rows, cols,
-         describe(s));
+  const std::vector<LayoutTensor> expected = expect(s, rows, cols, tensors);
   QuantizedMatrix q = allocate(s, rows, cols);
   const int64_t groups = q.params[0].cols;
   if (!std::equal(tensors[3].begin(), tensors[3].end(), expected[3].constant.begin()))

@@ -44,6 +44,9 @@ class Layout {
   virtual bool packs_whole_matrices(const Scheme&) const { return false; }
   /// The bytes of each planned tensor for the rows of q, which may be some of the matrix; empty for a constant.
   virtual std::vector<std::vector<std::byte>> pack(const QuantizedMatrix& q) const = 0;
+  /// plan(), compared with the lengths of what is to be unpacked: Error bad_input when they differ.
+  std::vector<LayoutTensor> expect(const Scheme&, int64_t rows, int64_t cols,
+                                   std::span<const std::span<const std::byte>> tensors) const;
   /// The reverse, for whole rows. Error bad_input when the bytes are not as many as the shape needs.
   virtual QuantizedMatrix unpack(const Scheme&, int64_t rows, int64_t cols,
                                  std::span<const std::span<const std::byte>> tensors) const = 0;

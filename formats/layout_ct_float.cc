@@ -60,10 +60,8 @@ class CtFloat final : public Layout {
 
   QuantizedMatrix unpack(const Scheme& s, int64_t rows, int64_t cols,
                          std::span<const std::span<const std::byte>> tensors) const override {
+    expect(s, rows, cols, tensors);
     QuantizedMatrix q = allocate(s, rows, cols);
-    if (tensors.size() != 2 || tensors[0].size() != q.codes.size() || tensors[1].size() != q.params[0].bytes.size())
-      fail(ErrorKind::bad_input, "the packed tensors are not as long as a [{}, {}] matrix of {} needs", rows, cols,
-           describe(s));
     std::memcpy(q.codes.data(), tensors[0].data(), tensors[0].size());
     std::memcpy(q.params[0].bytes.data(), tensors[1].data(), tensors[1].size());
     return q;

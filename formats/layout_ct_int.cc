@@ -44,10 +44,8 @@ class CtInt final : public Layout {
 
   QuantizedMatrix unpack(const Scheme& s, int64_t rows, int64_t cols,
                          std::span<const std::span<const std::byte>> tensors) const override {
+    expect(s, rows, cols, tensors);
     QuantizedMatrix q = allocate(s, rows, cols);
-    if (tensors.size() != 2 || tensors[0].size() != q.codes.size() || tensors[1].size() != q.params[0].bytes.size())
-      fail(ErrorKind::bad_input, "the packed tensors are not as long as a [{}, {}] matrix of {} needs", rows, cols,
-           describe(s));
     for (size_t i = 0; i < q.codes.size(); ++i) q.codes[i] = std::to_integer<uint8_t>(tensors[0][i] ^ std::byte{0x80});
     std::memcpy(q.params[0].bytes.data(), tensors[1].data(), tensors[1].size());
     return q;

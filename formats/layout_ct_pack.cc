@@ -91,12 +91,7 @@ class CtPack final : public Layout {
 
   QuantizedMatrix unpack(const Scheme& s, int64_t rows, int64_t cols,
                          std::span<const std::span<const std::byte>> tensors) const override {
-    const std::vector<LayoutTensor> expected = plan(s, rows, cols);
-    if (tensors.size() != expected.size() ||
-        !std::equal(tensors.begin(), tensors.end(), expected.begin(),
-                    [](const auto& t, const LayoutTensor& e) { return t.size() == e.bytes; }))
-      fail(ErrorKind::bad_input, "the packed tensors are not as long as a [{}, {}] matrix of {} needs", rows, cols,
-           describe(s));
+    const std::vector<LayoutTensor> expected = expect(s, rows, cols, tensors);
     if (!std::equal(tensors[2].begin(), tensors[2].end(), expected[2].constant.begin()))
       fail(ErrorKind::bad_input, "weight_shape does not say [{}, {}]", rows, cols);
     QuantizedMatrix q = allocate(s, rows, cols);

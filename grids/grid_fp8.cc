@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/fastest.h"
 #include "grids/fp8fitter.h"
 #include "grids/grid.h"
 
@@ -14,12 +15,7 @@ namespace {
 
 constexpr uint32_t kSign = 0x80, kLargest = 0x7e;  // the code of 448; one more is NaN
 
-const Fp8Fitter& best_fitter() {
-  const Fp8Fitter* best = nullptr;
-  for (const Fp8Fitter* f : all_fp8fitters())
-    if (f->isa <= isa() && (!best || f->isa > best->isa)) best = f;
-  return *best;
-}
+const Fp8Fitter& best_fitter() { return fastest(all_fp8fitters()); }
 
 // The scales of a matrix and what each covers.
 struct Tiling {

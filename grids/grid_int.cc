@@ -6,6 +6,7 @@
 #include <new>
 
 #include "core/error.h"
+#include "core/fastest.h"
 #include "grids/fitter.h"
 #include "grids/grid.h"
 
@@ -18,12 +19,7 @@ float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); 
 constexpr float kToInteger = 12582912.0f;
 float symmetric_zero(const Scheme& s) { return static_cast<float>(1 << (s.bits - 1)); }
 
-const Fitter& best_fitter() {
-  const Fitter* best = nullptr;
-  for (const Fitter* f : all_fitters())
-    if (f->isa <= isa() && (!best || f->isa > best->isa)) best = f;
-  return *best;
-}
+const Fitter& best_fitter() { return fastest(all_fitters()); }
 
 struct FreeAligned {
   void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }

@@ -98,7 +98,7 @@ class Run {
     write(finished);
     if (state_) state_->save(layer, finished, stream_.hidden(), arch_.hidden);
     say(layer, finished.outcomes);
-    for (const SiteOutcome& o : finished.outcomes) compare_with_earlier(o);
+    for (const SiteOutcome& o : finished.outcomes) compare_with_earlier(o, before);
   }
   void finish() { write_vectors(source_, job_, replaced_); }
   std::vector<SiteOutcome> outcomes() && { return std::move(outcomes_); }
@@ -119,12 +119,12 @@ class Run {
     const int64_t in = g.sites[0].in, fitted = g.tokens - held_out_tokens_;
     Statistics statistics{Hessian(in)};
     statistics.hessian.add(g.x, fitted, in);
-    statistics.hessian.finish();
+    statistics.hessian.finish(g.sites[0].name);
     std::optional<Hessian> held_out;
     if (held_out_tokens_ > 0) {
       held_out.emplace(in);
       held_out->add(g.x + fitted * in, held_out_tokens_, in);
-      held_out->finish();
+      held_out->finish(g.sites[0].name);
     }
     std::vector<GroupSite> sites;
     for (const Site& site : g.sites) {
@@ -164,7 +164,6 @@ class Run {
       correct_bias(bias, site.w, c.values, g);
       replaced_[s.bias] = bias;
     }
-    const int64_t dead = count_dead(statistics.hessian);
     const bool fed_back = c.quantizer->needs_hessian();
     outcomes_.push_back({.name = s.name,
                          .method = fmt::format("{}{}", c.quantizer->name(), chosen.alpha > 0 ? "+awq" : ""),
@@ -172,7 +171,7 @@ class Run {
                          .error = c.error,
                          .alpha = chosen.alpha,
                          .damping = fed_back ? chosen.damping : 0,
-                         .dead = dead});
+                         .dead = statistics.hessian.dead_channels()});
     pending.packed = std::move(c.matrix);
     pending_.emplace(s.name, std::move(pending));
     return {fast_linear(std::move(c.values), s.out, s.in), std::move(bias)};
@@ -191,12 +190,6 @@ class Run {
         sum += (static_cast<double>(w[r * in + c]) - static_cast<double>(values[r * in + c])) * mean[c];
       bias[r] += static_cast<float>(sum / static_cast<double>(g.tokens));
     }
-  }
-
-  static int64_t count_dead(const Hessian& h) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < h.n; ++i) n += h.diagonal(i) == 0.0f;
-    return n;
   }
 
   const Method& method_of(const Site& site) const {
@@ -233,27 +226,26 @@ class Run {
     for (size_t r = 0; r < by.size(); ++r) at->second[r] /= by[r];
   }
 
-  void compare_with_earlier(const SiteOutcome& o) {
-    std::vector<double>& earlier = errors_[planned_.at(o.name)->site.role];
-    if (earlier.size() >= kBlocksToCompare) {
-      std::vector<double> sorted = earlier;
-      std::sort(sorted.begin(), sorted.end());
-      const double median = sorted[sorted.size() / 2];
-      if (o.error > kOutOfLine * median)
-        warn(fmt::format("{}: the relative error {} is out of line; the same matrix of earlier blocks has {}", o.name,
-                         percent(o.error), percent(median)));
-    }
-    earlier.push_back(o.error);
+  const std::string& role_of(const SiteOutcome& o) const { return planned_.at(o.name)->site.role; }
+
+  // With the same matrix of the blocks before, whose outcomes are the first `before`.
+  void compare_with_earlier(const SiteOutcome& o, size_t before) const {
+    std::vector<double> earlier;
+    for (size_t i = 0; i < before; ++i)
+      if (role_of(outcomes_[i]) == role_of(o)) earlier.push_back(outcomes_[i].error);
+    if (earlier.size() < kBlocksToCompare) return;
+    std::sort(earlier.begin(), earlier.end());
+    const double median = earlier[earlier.size() / 2];
+    if (o.error > kOutOfLine * median)
+      warn(fmt::format("{}: the relative error {} is out of line; the same matrix of earlier blocks has {}", o.name,
+                       percent(o.error), percent(median)));
   }
 
   void say(int64_t layer, std::span<const SiteOutcome> outcomes) const {
     std::string line = fmt::format("{} block {}:", job_.plan->choice.text(), layer);
     double damping = 0;
     for (const SiteOutcome& o : outcomes) {
-      const std::string& role = std::find_if(planned_.begin(), planned_.end(), [&](const auto& p) {
-                                  return p.first == o.name;
-                                })->second->site.role;
-      line += fmt::format(" {} {} → {} ({});", role, percent(o.error_rtn), percent(o.error), o.method);
+      line += fmt::format(" {} {} → {} ({});", role_of(o), percent(o.error_rtn), percent(o.error), o.method);
       damping = std::max(damping, o.damping);
     }
     note(fmt::format("{} damping {:.3g}", line, damping));
@@ -273,7 +265,6 @@ class Run {
   // Matrices wait for their block to be complete, because scales of a later site may be folded into their rows.
   std::map<std::string, ReadyMatrix> pending_;
   Replaced replaced_;
-  std::map<std::string, std::vector<double>> errors_;  // by role
   std::vector<SiteOutcome> outcomes_;
 };
 

@@ -10,7 +10,6 @@
 #include "core/sha256.h"
 #include "core/version.h"
 #include "pipeline/calibrated.h"
-#include "pipeline/calibration_windows.h"
 #include "pipeline/card.h"
 #include "pipeline/export_gguf.h"
 #include "pipeline/export_huggingface.h"
@@ -19,6 +18,7 @@
 #include "pipeline/output_folder.h"
 #include "pipeline/pack.h"
 #include "pipeline/plan.h"
+#include "pipeline/text_windows.h"
 
 namespace kerf {
 namespace {
@@ -45,11 +45,15 @@ Artifact open_source(const fs::path& path) {
   return source;
 }
 
-fs::path folder_of(const CompressOptions& o, const TargetChoice& choice) {
-  if (o.targets.size() == 1) return o.out;
+// A target's name as that of a folder.
+std::string folder_name(const TargetChoice& choice) {
   std::string name = choice.text();
   std::replace(name.begin(), name.end(), ':', '-');
-  return o.out / name;
+  return name;
+}
+
+fs::path folder_of(const CompressOptions& o, const TargetChoice& choice) {
+  return o.targets.size() == 1 ? o.out : o.out / folder_name(choice);
 }
 
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source) {
@@ -76,12 +80,6 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
 void refuse_without_text(const Method& method) {
   if (method.needs_calibration())
     fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
-}
-
-fs::path resume_folder(const CompressOptions& o, const TargetChoice& choice) {
-  std::string name = choice.text();
-  std::replace(name.begin(), name.end(), ':', '-');
-  return o.out / kResumeFolder / name;
 }
 
 // All that a calibrated run's bytes depend on.
@@ -125,7 +123,7 @@ void pack_all(const Artifact& source, const Method& method, const CompressOption
     std::vector<std::unique_ptr<ResumeState>> states;
     std::vector<ResumeState*> pointers;
     for (const Output& out : outputs) {
-      states.push_back(std::make_unique<ResumeState>(resume_folder(o, out.plan.choice),
+      states.push_back(std::make_unique<ResumeState>(o.out / kResumeFolder / folder_name(out.plan.choice),
                                                      describe_run(o, source, method, *calibration, out.plan), o.resume,
                                                      std::chrono::seconds(o.save_every)));
       pointers.push_back(states.back().get());

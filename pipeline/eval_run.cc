@@ -6,6 +6,7 @@
 #include "model/stream.h"
 #include "pipeline/measure.h"
 #include "pipeline/model_path.h"
+#include "pipeline/text_windows.h"
 
 namespace kerf {
 

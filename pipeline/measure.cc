@@ -37,26 +37,6 @@ std::string arithmetic_text(const Measured& m, Numerics n) {
 
 }  // namespace
 
-std::optional<Windows> read_windows(const Artifact& a, const EvalOptions& e) {
-  if (e.text.empty()) return std::nullopt;
-  if (e.ctx > a.architecture.context)
-    fail(ErrorKind::usage, "--ctx {} is longer than the {} tokens that the model was made for", e.ctx,
-         a.architecture.context);
-  if (a.tokenizer.tokens.empty())
-    fail(ErrorKind::bad_input, "{} has no tokenizer.json beside it, so a text cannot be cut into tokens",
-         a.path.string());
-  const Tokenizer tokenizer(a.tokenizer);
-  const std::vector<int32_t> ids = tokenizer.encode(read_text(e.text), false);
-  std::optional<int32_t> bos = a.tokenizer.bos;
-  if (!bos) bos = a.architecture.bos;
-  Windows windows = cut_windows(ids, bos, e.ctx, e.windows, e.skip_tokens);
-  for (const int32_t id : windows.ids)
-    if (id < 0 || id >= a.architecture.vocab)
-      fail(ErrorKind::bad_input, "the tokenizer gave token {}, and the embedding of {} has {} rows", id,
-           a.path.string(), a.architecture.vocab);
-  return windows;
-}
-
 std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured> measured,
                                   const std::optional<Windows>& windows, Numerics numerics,
                                   const std::string& gate_text, const fs::path& root) {

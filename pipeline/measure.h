@@ -1,4 +1,4 @@
-// Opening what is measured, cutting the text, and filling in the results: what compress, verify and eval share.
+// Opening what is measured and filling in the results: what compress, verify and eval share.
 #pragma once
 
 #include <map>
@@ -10,11 +10,6 @@
 #include "verify/artifact.h"
 
 namespace kerf {
-
-/// The evaluation windows of a text in the model's own tokens; nullopt when no text was given. Error bad_input for a
-/// text that fills no window or is not UTF-8, or a model without a tokenizer; usage for a ctx below 2 or past the
-/// model's context.
-std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
 
 /// A packed artifact and what it is meant for.
 struct Measured {

@@ -210,6 +210,27 @@ bool glob_fits(std::string_view glob, std::string_view name) {
   return glob.find_first_not_of('*', g) == std::string_view::npos;
 }
 
+// What the command line can say in place of a recipe.
+struct Field {
+  std::string_view key;
+  void (*copy)(Recipe& to, const Recipe& from);
+};
+constexpr Field kFields[] = {
+    {"targets", [](Recipe& r, const Recipe& c) { r.targets = c.targets; }},
+    {"method", [](Recipe& r, const Recipe& c) { r.method = c.method; }},
+    {"gptq.damping", [](Recipe& r, const Recipe& c) { r.quantizer.damping = c.quantizer.damping; }},
+    {"gptq.refine", [](Recipe& r, const Recipe& c) { r.quantizer.refine = c.quantizer.refine; }},
+    {"calib.text", [](Recipe& r, const Recipe& c) { r.calib.text = c.calib.text; }},
+    {"calib.windows", [](Recipe& r, const Recipe& c) { r.calib.windows = c.calib.windows; }},
+    {"calib.ctx", [](Recipe& r, const Recipe& c) { r.calib.ctx = c.calib.ctx; }},
+    {"calib.seed", [](Recipe& r, const Recipe& c) { r.calib.seed = c.calib.seed; }},
+    {"eval.text", [](Recipe& r, const Recipe& c) { r.eval.text = c.eval.text; }},
+    {"eval.windows", [](Recipe& r, const Recipe& c) { r.eval.windows = c.eval.windows; }},
+    {"eval.ctx", [](Recipe& r, const Recipe& c) { r.eval.ctx = c.eval.ctx; }},
+    {"eval.skip_tokens", [](Recipe& r, const Recipe& c) { r.eval.skip_tokens = c.eval.skip_tokens; }},
+    {"gate", [](Recipe& r, const Recipe& c) { r.gate = c.gate; }},
+};
+
 }  // namespace
 
 Recipe parse_recipe(std::string_view yaml, const std::string& name, std::span<const std::string> methods) {
@@ -252,36 +273,10 @@ Recipe recipe_from_json(const nlohmann::ordered_json& j, std::span<const std::st
 
 Recipe overridden(const Recipe& recipe, const Recipe& command_line, const std::set<std::string>& given) {
   Recipe r = recipe;
-  const auto& c = command_line;
   for (const std::string& key : given) {
-    if (key == "targets")
-      r.targets = c.targets;
-    else if (key == "method")
-      r.method = c.method;
-    else if (key == "gate")
-      r.gate = c.gate;
-    else if (key == "gptq.damping")
-      r.quantizer.damping = c.quantizer.damping;
-    else if (key == "gptq.refine")
-      r.quantizer.refine = c.quantizer.refine;
-    else if (key == "calib.text")
-      r.calib.text = c.calib.text;
-    else if (key == "calib.windows")
-      r.calib.windows = c.calib.windows;
-    else if (key == "calib.ctx")
-      r.calib.ctx = c.calib.ctx;
-    else if (key == "calib.seed")
-      r.calib.seed = c.calib.seed;
-    else if (key == "eval.text")
-      r.eval.text = c.eval.text;
-    else if (key == "eval.windows")
-      r.eval.windows = c.eval.windows;
-    else if (key == "eval.ctx")
-      r.eval.ctx = c.eval.ctx;
-    else if (key == "eval.skip_tokens")
-      r.eval.skip_tokens = c.eval.skip_tokens;
-    else
-      fail(ErrorKind::internal, "a recipe has no key '{}'", key);
+    const auto at = std::find_if(std::begin(kFields), std::end(kFields), [&](const Field& f) { return f.key == key; });
+    if (at == std::end(kFields)) fail(ErrorKind::internal, "a recipe has no key '{}'", key);
+    at->copy(r, command_line);
   }
   return r;
 }

@@ -77,9 +77,8 @@ struct Trial {
   }
 
   static double relative_damping(const Statistics& s) {
-    double mean = 0;
-    for (int64_t i = 0; i < s.hessian.n; ++i) mean += static_cast<double>(s.hessian.diagonal(i));
-    return mean > 0 ? s.feedback->factor().damping * static_cast<double>(s.hessian.n) / mean : 0;
+    const double mean = s.hessian.mean();
+    return mean > 0 ? s.feedback->factor().damping / mean : 0;
   }
 };
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "pipeline/measure.h"
 #include "pipeline/model_path.h"
+#include "pipeline/text_windows.h"
 
 namespace kerf {
 namespace {

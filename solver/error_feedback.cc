@@ -15,6 +15,7 @@ namespace kerf {
 namespace {
 
 constexpr int64_t kBlock = 128;
+constexpr int64_t kTogether = 16;
 
 // Columns of kLanes floats.
 class Lanes {
@@ -99,8 +100,10 @@ void ErrorFeedback::choose(std::span<const float> w, int64_t rows, std::span<flo
       matmul_nt_on_this_thread(rows, size, begin, e.data(), n, factor_.row(begin), n, product.data(), size, false);
       for (float& x : product) x = -x;
       to_lanes(product.data(), size, rows, size, sums);
-      for (int64_t k = 0; k < size; ++k)
-        kernel.subtract(target.column(k), size - k, sums.column(k), 1, u.data() + k * size + k, size);
+      // U is zero below its diagonal, so terms can be taken several at a time.
+      for (int64_t k = 0; k < size; k += kTogether)
+        kernel.subtract(target.column(k), size - k, sums.column(k), std::min(kTogether, size - k),
+                        u.data() + k * size + k, size);
     }
     for (int64_t at = 0; at < size; at += unit_) {
       const int64_t count = std::min(unit_, size - at), end = at + count;

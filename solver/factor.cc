@@ -83,13 +83,8 @@ void transpose_in_place(std::vector<float>& r, int64_t n) {
 }  // namespace
 
 Factor factorize(const Hessian& h, double relative) {
-  Factor f{.n = h.n};
-  double mean = 0;
-  for (int64_t i = 0; i < h.n; ++i) {
-    mean += static_cast<double>(h.diagonal(i)) / static_cast<double>(h.n);
-    f.dead += h.diagonal(i) == 0.0f;
-  }
-  if (mean == 0) mean = 1;
+  Factor f{.n = h.n, .dead = h.dead_channels()};
+  const double mean = f.dead == h.n ? 1.0 : h.mean();
   for (double damping = std::max(relative, 1e-6) * mean; damping <= mean; damping *= 10, ++f.attempts) {
     f.l = h.values;
     for (int64_t i = 0; i < h.n; ++i) f.l[static_cast<size_t>(i * h.n + i)] += static_cast<float>(damping);

@@ -45,11 +45,24 @@ void Hessian::add(const float* x, int64_t count, int64_t stride) {
   tokens += count;
 }
 
-void Hessian::finish() {
+double Hessian::mean() const {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(diagonal(i));
+  return sum / static_cast<double>(n);
+}
+
+int64_t Hessian::dead_channels() const {
+  int64_t dead = 0;
+  for (int64_t i = 0; i < n; ++i) dead += diagonal(i) == 0.0f;
+  return dead;
+}
+
+void Hessian::finish(std::string_view what) {
   for (int64_t i = 0; i < n; ++i)
     if (!std::isfinite(diagonal(i)))
-      fail(ErrorKind::numerical, "the activations of input channel {} of {} are not finite, or too large to be squared",
-           i, n);
+      fail(ErrorKind::numerical,
+           "the activations of input channel {} of {} before {} are not finite, or too large to be squared", i, n,
+           what);
   constexpr int64_t kTile = 64;  // rows and columns copied together, so that both stay in the first-level cache
   const int64_t tiles = ceil_div(n, kTile);
   parallel_for(tiles, [&](int64_t tile) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace kerf {
@@ -20,9 +21,13 @@ struct Hessian {
   /// it first (sums are float32): relative errors of 2^-9 per factor, without a common sign, in sums over thousands of
   /// tokens; damping adds far more. Error numerical when x holds NaN or infinity.
   void add(const float* x, int64_t tokens, int64_t stride);
-  /// Copies the upper triangle to the lower one. Error numerical when a sum has overflowed.
-  void finish();
+  /// Copies the upper triangle to the lower one. Error numerical, naming `what`, when a sum has overflowed.
+  void finish(std::string_view what = "a matrix");
 
+  /// Of the diagonal.
+  double mean() const;
+  /// Channels that were always zero.
+  int64_t dead_channels() const;
   float diagonal(int64_t i) const { return values[static_cast<size_t>(i * n + i)]; }
   const float* row(int64_t i) const { return values.data() + i * n; }
 };

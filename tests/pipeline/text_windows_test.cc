@@ -1,5 +1,5 @@
 // Calibration windows of a model on disk.
-#include "pipeline/calibration_windows.h"
+#include "pipeline/text_windows.h"
 
 #include <gtest/gtest.h>
 
