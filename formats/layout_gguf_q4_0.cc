@@ -7,8 +7,8 @@ namespace {
 
 struct Q4_0 {
   static constexpr int64_t kWeights = 32, kBytes = 18;
-  static void pack(const uint8_t* codes, const std::byte* scale, std::byte* out) {
-    std::memcpy(out, scale, 2);
+  static void pack(const uint8_t* codes, const std::byte* const* params, std::byte* out) {
+    std::memcpy(out, params[0], 2);
     for (int64_t j = 0; j < 16; j += 8) {  // eight bytes of low and eight of high nibbles at once
       uint64_t low, high;
       std::memcpy(&low, codes + j, 8);
@@ -17,8 +17,8 @@ struct Q4_0 {
       std::memcpy(out + 2 + j, &low, 8);
     }
   }
-  static void unpack(const std::byte* in, uint8_t* codes, std::byte* scale) {
-    std::memcpy(scale, in, 2);
+  static void unpack(const std::byte* in, uint8_t* codes, std::byte* const* params) {
+    std::memcpy(params[0], in, 2);
     for (int64_t j = 0; j < 16; ++j) {
       const uint8_t b = std::to_integer<uint8_t>(in[2 + j]);
       codes[j] = b & 15;

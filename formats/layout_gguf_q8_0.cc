@@ -7,12 +7,12 @@ namespace {
 struct Q8_0 {
   static constexpr int64_t kWeights = 32, kBytes = 34;
   // Codes are unsigned with 128 as zero; the file's are two's complement: the top bit flips.
-  static void pack(const uint8_t* codes, const std::byte* scale, std::byte* out) {
-    std::memcpy(out, scale, 2);
+  static void pack(const uint8_t* codes, const std::byte* const* params, std::byte* out) {
+    std::memcpy(out, params[0], 2);
     for (int64_t i = 0; i < kWeights; ++i) out[2 + i] = static_cast<std::byte>(codes[i] ^ 0x80u);
   }
-  static void unpack(const std::byte* in, uint8_t* codes, std::byte* scale) {
-    std::memcpy(scale, in, 2);
+  static void unpack(const std::byte* in, uint8_t* codes, std::byte* const* params) {
+    std::memcpy(params[0], in, 2);
     for (int64_t i = 0; i < kWeights; ++i) codes[i] = static_cast<uint8_t>(std::to_integer<uint8_t>(in[2 + i]) ^ 0x80u);
   }
 };

@@ -16,12 +16,15 @@ void Grid::round(const Scheme& s, const float* scale, const float* offset, const
   }
 }
 
-int64_t own_block(const Scheme& s, int64_t cols) {
-  const Block& block = s.levels.front().block;
-  for (const Level& level : s.levels)
-    if (level.block.rows != 1 || level.block != block) return 0;
-  return block.cols == 0 ? cols : block.cols;
+namespace {
+int64_t columns_of(const Level& level, const Scheme& s, int64_t cols) {
+  if (rows_together(s) != 1) return 0;
+  return level.block.cols == 0 ? cols : level.block.cols;
 }
+}  // namespace
+
+int64_t own_block(const Scheme& s, int64_t cols) { return columns_of(s.levels.back(), s, cols); }
+int64_t outer_block(const Scheme& s, int64_t cols) { return columns_of(s.levels.front(), s, cols); }
 
 const Grid& find_grid(std::string_view name) {
   std::string known;

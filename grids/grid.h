@@ -11,7 +11,8 @@
 
 namespace kerf {
 
-/// What the stored parameters of a block amount to: value = scale * (code - offset).
+/// What the stored parameters of a block amount to: value = scale * (code - offset), or scale * code + offset where
+/// adds_offset(scheme).
 struct Effective {
   float scale = 0, offset = 0;
 };
@@ -35,8 +36,9 @@ class Grid {
 
   /// What the parameters say at one weight.
   virtual Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const = 0;
-  /// The nearest stored parameters to a wanted scale and offset, as they will read back.
-  virtual Effective project(const Scheme&, Effective wanted) const = 0;
+  /// The nearest parameters to a wanted scale and offset that the finest block holding a weight can store while coarser
+  /// levels stay as they are, as they will read back.
+  virtual Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const = 0;
   /// The code nearest to x, and the value of a code.
   virtual uint32_t nearest(const Scheme&, Effective, float x) const = 0;
   virtual float value(const Scheme&, Effective, uint32_t code) const = 0;
@@ -53,9 +55,11 @@ class Grid {
   virtual void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const = 0;
 };
 
-/// Columns of a row of `cols` that have parameters of their own, without regard to other rows or blocks; 0 when
-/// parameters are shared (super-blocks, a scale for several rows).
+/// Columns of a row of `cols` whose finest parameters can be set without regard to other rows or blocks; 0 when rows
+/// share parameters.
 int64_t own_block(const Scheme&, int64_t cols);
+/// Columns that share the coarsest parameters: own_block() where there is one level.
+int64_t outer_block(const Scheme&, int64_t cols);
 
 std::span<const Grid* const> all_grids();
 /// Error usage, with the known names, when there is none.

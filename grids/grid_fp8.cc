@@ -45,7 +45,7 @@ class Fp8Grid final : public Grid {
     const auto refuse = [&](const char* rule) {
       fail(ErrorKind::unsupported, "'{}' is not an fp8 scheme: {}", describe(s), rule);
     };
-    if (s.grid != "fp8" || s.codeword != 1) refuse("one code per weight on the grid 'fp8'");
+    if (s.grid != "fp8" || s.codeword != 1) refuse("every weight by itself on the grid 'fp8'");
     if (s.bits != 8) refuse("codes have 8 bits");
     if (s.levels.size() != 1 || s.levels[0].offset) refuse("one level of scales and no zero points");
     const Level& scale = s.levels[0];
@@ -99,8 +99,8 @@ class Fp8Grid final : public Grid {
     q.params[0].set(row / tiles.rows, col / tiles.cols, e.scale);
   }
 
-  Effective project(const Scheme& s, Effective wanted) const override {
-    return {round_to(s.levels[0].stored, wanted.scale), 0};
+  Effective project(const QuantizedMatrix& q, int64_t, int64_t, Effective wanted) const override {
+    return {round_to(q.scheme.levels[0].stored, wanted.scale), 0};
   }
 
   uint32_t nearest(const Scheme&, Effective e, float x) const override {

@@ -60,7 +60,7 @@ class IntGrid final : public Grid {
     const auto refuse = [&](const char* rule) {
       fail(ErrorKind::unsupported, "'{}' is not an integer scheme: {}", describe(s), rule);
     };
-    if (s.grid != "int" || s.codeword != 1) refuse("one code per weight on the grid 'int'");
+    if (s.grid != "int" || s.codeword != 1) refuse("every weight by itself on the grid 'int'");
     if (s.bits < 2 || s.bits > 8) refuse("2 to 8 bits");
     if (s.levels.empty() || s.levels.size() > 2) refuse("one level of scales, and one of zero points when asymmetric");
     const Level& scale = s.levels[0];
@@ -116,7 +116,8 @@ class IntGrid final : public Grid {
     return {q.params[0].get(row, block), symmetric(q.scheme) ? symmetric_zero(q.scheme) : q.params[1].get(row, block)};
   }
 
-  Effective project(const Scheme& s, Effective wanted) const override {
+  Effective project(const QuantizedMatrix& q, int64_t, int64_t, Effective wanted) const override {
+    const Scheme& s = q.scheme;
     float scale = round_to(s.levels[0].stored, wanted.scale);
     if (symmetric(s)) return {scale, symmetric_zero(s)};
     float zero = std::clamp(std::nearbyint(wanted.offset), 0.0f, top_code(s));

@@ -18,7 +18,7 @@ struct ParamArray {
   std::vector<std::byte> bytes;
 
   float get(int64_t r, int64_t c) const;
-  /// Rounds x to the stored type. For U8 x must be an integer in 0 ... 255.
+  /// Rounds x to the stored type. For U8 and I8 x must be an integer of theirs.
   void set(int64_t r, int64_t c, float x);
   bool operator==(const ParamArray&) const = default;
 };
@@ -26,16 +26,16 @@ struct ParamArray {
 struct QuantizedMatrix {
   Scheme scheme;
   int64_t rows = 0, cols = 0;
-  std::vector<uint8_t> codes;      // [rows, cols / codeword], each 0 ... 2^bits - 1
+  std::vector<uint8_t> codes;      // [rows, cols], each 0 ... 2^bits - 1
   std::vector<ParamArray> params;  // one per level
   bool operator==(const QuantizedMatrix&) const = default;
 
   std::span<uint8_t> code_row(int64_t r) {
-    const size_t n = static_cast<size_t>(cols / scheme.codeword);
+    const size_t n = static_cast<size_t>(cols);
     return std::span(codes).subspan(static_cast<size_t>(r) * n, n);
   }
   std::span<const uint8_t> code_row(int64_t r) const {
-    const size_t n = static_cast<size_t>(cols / scheme.codeword);
+    const size_t n = static_cast<size_t>(cols);
     return std::span(codes).subspan(static_cast<size_t>(r) * n, n);
   }
 };

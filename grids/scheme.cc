@@ -28,12 +28,37 @@ Scheme symmetric_int(int bits, int64_t group, Dtype scale) {
 
 Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest) {
   Scheme s = symmetric_int(bits, group, scale);
-  s.levels.push_back({.block = {1, group}, .stored = Dtype::u8, .offset = true, .lowest = lowest});
+  // A zero point is stored with as many bits as a code.
+  s.levels.push_back({.block = {1, group}, .stored = Dtype::u8, .offset = true, .lowest = lowest, .bits = bits});
   return s;
+}
+
+Scheme two_level_affine(int bits, int64_t sub, int sub_bits) {
+  constexpr Block kSuper = {1, 256};
+  return {.grid = "kquant",
+          .bits = bits,
+          .levels = {{.block = kSuper},
+                     {.block = kSuper, .offset = true},
+                     {.block = {1, sub}, .stored = Dtype::u8, .bits = sub_bits},
+                     {.block = {1, sub}, .stored = Dtype::u8, .offset = true, .bits = sub_bits}}};
+}
+
+Scheme two_level_symmetric(int bits, int64_t sub, int sub_bits) {
+  return {.grid = "kquant",
+          .bits = bits,
+          .levels = {{.block = {1, 256}}, {.block = {1, sub}, .stored = Dtype::i8, .bits = sub_bits}}};
 }
 
 Scheme fp8(Block block, Dtype scale) {
   return {.grid = "fp8", .bits = 8, .levels = {{.block = block, .stored = scale}}};
+}
+
+int stored_bits(const Level& level) { return level.bits ? level.bits : bits_of(level.stored); }
+
+bool adds_offset(const Scheme& s) {
+  for (const Level& level : s.levels)
+    if (level.offset && level.stored != Dtype::u8) return true;
+  return false;
 }
 
 int64_t rows_together(const Scheme& s) {
@@ -46,6 +71,9 @@ int64_t rows_together(const Scheme& s) {
 }
 
 std::string describe(const Scheme& s) {
+  if (s.grid == "kquant" && s.levels.size() >= 2)
+    return fmt::format("kquant{}{} {} {}-bit scales", s.bits, adds_offset(s) ? " asymmetric" : "",
+                       text_of(s.levels.back().block), stored_bits(s.levels.back()));
   std::string text = s.grid == "fp8" ? s.grid : fmt::format("{}{}", s.grid, s.bits);
   for (const Level& level : s.levels) {
     if (level.offset) {
@@ -59,20 +87,16 @@ std::string describe(const Scheme& s) {
 }
 
 double bits_per_weight(const Scheme& s, int64_t rows, int64_t cols) {
-  double bits = static_cast<double>(s.bits) / s.codeword * static_cast<double>(rows * cols);
-  for (const Level& level : s.levels) {
-    // A zero point is stored with as many bits as a code.
-    const int each = level.offset && level.stored == Dtype::u8 ? s.bits : bits_of(level.stored);
-    bits += static_cast<double>(count(level, rows, cols) * each);
-  }
+  double bits = static_cast<double>(s.bits) * static_cast<double>(rows * cols);
+  for (const Level& level : s.levels) bits += static_cast<double>(count(level, rows, cols) * stored_bits(level));
   return bits / static_cast<double>(rows * cols);
 }
 
 QuantizedMatrix allocate(const Scheme& s, int64_t rows, int64_t cols) {
   QuantizedMatrix q{.scheme = s, .rows = rows, .cols = cols};
   if (cols % s.codeword != 0)
-    fail(ErrorKind::unsupported, "{} columns cannot be cut into codes of {} weights", cols, s.codeword);
-  q.codes.resize(static_cast<size_t>(rows * (cols / s.codeword)));
+    fail(ErrorKind::unsupported, "{} columns cannot be cut into words of {} weights", cols, s.codeword);
+  q.codes.resize(static_cast<size_t>(rows * cols));
   for (const Level& level : s.levels) {
     const int64_t br = extent(level.block.rows, rows), bc = extent(level.block.cols, cols);
     if (level.block.rows == 1 && cols % bc != 0)
@@ -87,8 +111,7 @@ QuantizedMatrix allocate(const Scheme& s, int64_t rows, int64_t cols) {
 
 QuantizedMatrix rows_of(const QuantizedMatrix& q, int64_t begin, int64_t end) {
   QuantizedMatrix part{.scheme = q.scheme, .rows = end - begin, .cols = q.cols};
-  const int64_t codes = q.cols / q.scheme.codeword;
-  part.codes.assign(q.codes.begin() + begin * codes, q.codes.begin() + end * codes);
+  part.codes.assign(q.codes.begin() + begin * q.cols, q.codes.begin() + end * q.cols);
   for (size_t i = 0; i < q.params.size(); ++i) {
     const ParamArray& from = q.params[i];
     const int64_t rows = extent(q.scheme.levels[i].block.rows, q.rows);
@@ -111,7 +134,7 @@ float ParamArray::get(int64_t r, int64_t c) const {
 void ParamArray::set(int64_t r, int64_t c, float x) {
   const size_t size = static_cast<size_t>(bits_of(stored) / 8);
   const auto at = std::span(bytes).subspan(static_cast<size_t>(r * cols + c) * size, size);
-  if (stored == Dtype::u8)
+  if (stored == Dtype::u8 || stored == Dtype::i8)
     at[0] = static_cast<std::byte>(static_cast<int>(x));
   else
     from_f32(stored, {&x, 1}, at);

@@ -29,6 +29,10 @@ std::vector<float> read_matrix(const TensorSource& source, const Site& site) {
   return w;
 }
 
+// The parameters of a row that divide with it: scales, and offsets that are not multiples of a scale. Finer levels are
+// multiples of these.
+bool is_float(Dtype t) { return t == Dtype::f16 || t == Dtype::bf16 || t == Dtype::f32; }
+
 // Divides rows by powers of two.
 void divide_rows(ReadyMatrix& p, std::span<const float> by) {
   const auto rows = static_cast<int64_t>(by.size());
@@ -38,21 +42,23 @@ void divide_rows(ReadyMatrix& p, std::span<const float> by) {
       for (int64_t c = 0; c < cols; ++c) p.values[static_cast<size_t>(r * cols + c)] /= by[static_cast<size_t>(r)];
     return;
   }
-  ParamArray& scale = p.packed->params[0];
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t b = 0; b < scale.cols; ++b) scale.set(r, b, scale.get(r, b) / by[static_cast<size_t>(r)]);
+  for (ParamArray& param : p.packed->params) {
+    if (!is_float(param.stored)) continue;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t b = 0; b < param.cols; ++b) param.set(r, b, param.get(r, b) / by[static_cast<size_t>(r)]);
+  }
 }
 
 // Whether divide_rows() leaves every code's value exact for any power of two up to 8 either way.
 bool divisible(const ReadyMatrix& p) {
   if (!p.packed) return true;
   const QuantizedMatrix& q = *p.packed;
-  if (own_block(q.scheme, q.cols) == 0) return false;
-  const ParamArray& scale = q.params[0];
-  for (int64_t r = 0; r < scale.rows; ++r)
-    for (int64_t b = 0; b < scale.cols; ++b) {
-      const float s = scale.get(r, b);
-      if (round_to(scale.stored, s / 8) != s / 8 || round_to(scale.stored, s * 8) != s * 8) return false;
+  if (rows_together(q.scheme) != 1) return false;
+  if (!is_float(q.params[0].stored)) return false;
+  for (const ParamArray& param : q.params)
+    for (int64_t i = 0; is_float(param.stored) && i < param.rows * param.cols; ++i) {
+      const float s = param.get(i / param.cols, i % param.cols);
+      if (round_to(param.stored, s / 8) != s / 8 || round_to(param.stored, s * 8) != s * 8) return false;
     }
   return true;
 }

@@ -1,6 +1,6 @@
-// GPTQ on any grid: columns are chosen in order and the rest makes up for their error (Frantar et al., 2022). Parameters
-// of a block are fitted when the pass reaches it, on the weights as errors so far have moved them. Further passes choose
-// every block again, parameters and codes, while all others stay as they are.
+// GPTQ on any grid: columns are chosen in order and the rest makes up for their error (Frantar et al., 2022).
+// Parameters of a block are fitted when the pass reaches it, on the weights as errors so far have moved them. Further
+// passes choose every block again, parameters and codes, while all others stay as they are.
 #include <algorithm>
 #include <cmath>
 
@@ -19,6 +19,9 @@ constexpr int64_t kWidestUnit = 128;
 // Columns chosen together when parameters are fixed beforehand.
 constexpr int64_t kFixedUnit = 32;
 
+// What the scale of a block is multiplied with to find a better one.
+constexpr float kFactors[] = {0.97f, 1.03f, 0.9f, 1.1f};
+
 int64_t unit_of(const Scheme& s, int64_t cols) {
   const int64_t block = own_block(s, cols);
   return block > 0 && block <= kWidestUnit ? block : std::min(kFixedUnit, cols);
@@ -36,6 +39,7 @@ class PanelChooser {
       : q_(q), grid_(find_grid(q.scheme.grid)), first_(first_row), rows_(rows) {
     const int64_t unit = unit_of(q.scheme, q.cols), block = own_block(q.scheme, q.cols);
     free_ = block == unit && block > 0;
+    two_level_ = block != outer_block(q.scheme, q.cols);
     for (const Level& level : q.scheme.levels)
       per_column_ = per_column_ || (level.block.cols != 0 && level.block.cols % unit != 0);
     work_.resize(static_cast<size_t>(unit * kLanes + 16));  // to align
@@ -48,7 +52,9 @@ class PanelChooser {
 
   void first_pass(const Unit& u) {
     std::fill_n(best_, kLanes, std::numeric_limits<float>::infinity());
-    attempt(u, free_ ? fitted(u) : present(u.begin));
+    attempt(u, free_ && !two_level_ ? fitted(u) : present(u.begin));
+    if (free_ && two_level_)
+      for (const float factor : kFactors) attempt(u, scaled(u, present(u.begin), factor));
     keep(u);
   }
 
@@ -63,7 +69,7 @@ class PanelChooser {
         best_codes_[static_cast<size_t>(k * kLanes + r)] = q_.code_row(first_ + r)[static_cast<size_t>(u.begin + k)];
     attempt(u, base);
     if (free_)
-      for (const float factor : {0.97f, 1.03f, 0.9f, 1.1f}) attempt(u, scaled(base, factor));
+      for (const float factor : kFactors) attempt(u, scaled(u, base, factor));
     polish(u);
     keep(u);
   }
@@ -102,11 +108,10 @@ class PanelChooser {
     return p;
   }
 
-  Params scaled(const Params& base, float factor) const {
+  Params scaled(const Unit& u, const Params& base, float factor) const {
     Params p = base;
-    if (factor == 1.0f) return p;
     for (int64_t r = 0; r < rows_; ++r) {
-      const Effective e = grid_.project(q_.scheme, {base.scale[r] * factor, base.offset[r]});
+      const Effective e = grid_.project(q_, first_ + r, u.begin, {base.scale[r] * factor, base.offset[r]});
       p.scale[r] = e.scale;
       p.offset[r] = e.offset;
     }
@@ -202,6 +207,7 @@ class PanelChooser {
   const Grid& grid_;
   const int64_t first_, rows_;
   bool free_ = false;        // parameters are chosen unit by unit
+  bool two_level_ = false;   // under coarser ones that stay
   bool per_column_ = false;  // they differ between the columns of a unit
   std::vector<float> work_, slope_, values_, f_;
   std::vector<uint8_t> codes_, best_codes_;
@@ -227,7 +233,7 @@ class Gptq final : public Quantizer {
     if (!s || !s->feedback) fail(ErrorKind::internal, "gptq was called without statistics");
     find_grid(scheme.grid).check(scheme);
     // Parameters that are not fitted on the way are those of rounding to nearest.
-    QuantizedMatrix q = own_block(scheme, cols) == s->feedback->unit()
+    QuantizedMatrix q = outer_block(scheme, cols) == s->feedback->unit()
                             ? allocate(scheme, rows, cols)
                             : find_quantizer("rtn").quantize(w, rows, cols, scheme, s, o);
     std::vector<float> e(w.size());

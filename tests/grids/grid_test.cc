@@ -65,7 +65,7 @@ TEST(IntGrid, AZeroPointThatMayNotBeStoredIsTurnedRoundWithoutLoss) {
     EXPECT_GT(turned, 0);
     EXPECT_EQ(squared_error(w, any), squared_error(w, from_one));
     const Grid& grid = find_grid("int");
-    const Effective e = grid.project(from_one.scheme, {0.5f, 0.2f});
+    const Effective e = grid.project(from_one, 0, 0, {0.5f, 0.2f});
     EXPECT_EQ(e.scale, -0.5f);
     EXPECT_EQ(e.offset, static_cast<float>((1 << bits) - 1));
   }
@@ -96,7 +96,7 @@ TEST(IntGrid, ParametersAreWhatProjectCallsStored) {
     const QuantizedMatrix q = quantized(s, w, 4, 96);
     for (int64_t c = 0; c < 96; c += 24) {
       const Effective e = find_grid("int").effective(q, 1, c);
-      const Effective p = find_grid("int").project(s, e);
+      const Effective p = find_grid("int").project(q, 1, c, e);
       EXPECT_EQ(e.scale, p.scale);
       EXPECT_EQ(e.offset, p.offset);
     }
