@@ -1,8 +1,7 @@
-// GGUF Q4_K: 256 weights in 144 bytes: halves d and dmin, 12 bytes of scales and minima (gguf_kscales.h), and nibbles
-// by 64 weights: 32 bytes whose low nibbles are the first 32 and whose high nibbles the next. Source: block_q4_K in
-// ggml-common.h.
+// GGUF Q4_K: 256 weights in 144 bytes: halves d and dmin, 12 bytes of scales and minima, nibbles by 64 weights.
+// Source: block_q4_K in ggml-common.h.
 #include "formats/gguf_blocks.h"
-#include "formats/gguf_kscales.h"
+#include "formats/gguf_planes.h"
 
 namespace kerf {
 namespace {
@@ -13,15 +12,13 @@ struct Q4_K {
     std::memcpy(out, params[0], 2);
     std::memcpy(out + 2, params[1], 2);
     pack_kscales(params[2], params[3], out + 4);
-    for (int64_t j = 0; j < 256; ++j)
-      if (j % 64 < 32) out[16 + j / 64 * 32 + j % 64] = static_cast<std::byte>(codes[j] | codes[j + 32] << 4);
+    pack_nibbles<32>(codes, out + 16);
   }
   static void unpack(const std::byte* in, uint8_t* codes, std::byte* const* params) {
     std::memcpy(params[0], in, 2);
     std::memcpy(params[1], in + 2, 2);
     unpack_kscales(in + 4, params[2], params[3]);
-    for (int64_t j = 0; j < 256; ++j)
-      codes[j] = std::to_integer<uint8_t>(in[16 + j / 64 * 32 + j % 32] >> (j % 64 / 32 * 4)) & 15;
+    unpack_nibbles<32>(in + 16, codes);
   }
 };
 
