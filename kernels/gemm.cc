@@ -18,6 +18,9 @@ constexpr int64_t kTokensInFlight = 1024;
 // One call of multiply(). A kernel unpacks its weights once per call, at up to a few cycles per weight vector, and then
 // spends about one cycle per vector and token on them.
 constexpr int64_t kTokenPanel = 256, kRowPanel = 128;
+// llama.cpp sums differently with fewer tokens than this (q8_k_gemm_ref.h), and in fours: no piece of a longer product
+// may be as short, and all pieces but the last are multiples of four.
+constexpr int64_t kSmallestPiece = 8;
 // With fewer tokens than this the time goes into reading the weights: a panel is then about this many bytes, many times
 // what handing out a panel costs (under a microsecond), and few enough to balance two threads on a small matrix.
 constexpr int64_t kFewTokens = 16, kFewTokensPanelBytes = 32 * 1024;
@@ -26,6 +29,14 @@ constexpr int64_t kSerialWork = 1 << 18;
 
 // Rows per panel: at most `most`, all panels about equal, a multiple of 16 (the widest kernel's row block).
 int64_t even_panel(int64_t rows, int64_t most) { return round_up<int64_t>(ceil_div(rows, ceil_div(rows, most)), 16); }
+
+// Tokens in pieces of `size`; the last one takes what would be too short alone.
+struct Pieces {
+  int64_t tokens, size;
+  int64_t count() const { return std::max<int64_t>(ceil_div(tokens - kSmallestPiece + 1, size), 1); }
+  int64_t begin(int64_t i) const { return i * size; }
+  int64_t length(int64_t i) const { return i + 1 < count() ? size : tokens - begin(i); }
+};
 
 }  // namespace
 
@@ -60,11 +71,13 @@ void packed_matmul(const PackedGemm& gemm, const PackedMatrix& w, int64_t row_be
     for (int64_t i = 0; i < n; ++i) body(i);
   };
 
-  const int64_t in_flight = std::min(tokens, kTokensInFlight);
+  const Pieces flights{tokens, kTokensInFlight};
+  const int64_t in_flight = std::min(tokens, kTokensInFlight + kSmallestPiece - 1);
   const std::unique_ptr<std::byte[]> activations(
       new std::byte[static_cast<size_t>(checked_mul(in_flight, row_bytes, "activations"))]);
-  for (int64_t t0 = 0; t0 < tokens; t0 += in_flight) {
-    const int64_t now = std::min(in_flight, tokens - t0);
+  for (int64_t flight = 0; flight < flights.count(); ++flight) {
+    const int64_t t0 = flights.begin(flight), now = flights.length(flight);
+    const Pieces panels{now, kTokenPanel};
     const auto round = [&](int64_t t) {
       gemm.round_activations(w, x + (t0 + t) * w.cols, activations.get() + t * row_bytes);
     };
@@ -76,10 +89,10 @@ void packed_matmul(const PackedGemm& gemm, const PackedMatrix& w, int64_t row_be
         for (int64_t t = i * kAtOnce; t < std::min(now, (i + 1) * kAtOnce); ++t) round(t);
       });
     }
-    for_each(row_panels * ceil_div(now, kTokenPanel), [&](int64_t i) {
-      const int64_t t = i / row_panels * kTokenPanel, r = i % row_panels * row_panel;
+    for_each(row_panels * panels.count(), [&](int64_t i) {
+      const int64_t t = panels.begin(i / row_panels), r = i % row_panels * row_panel;
       gemm.multiply(w, row_begin + r, row_begin + std::min(rows, r + row_panel), activations.get() + t * row_bytes,
-                    std::min(kTokenPanel, now - t), y + (t0 + t) * y_stride + r, y_stride);
+                    panels.length(i / row_panels), y + (t0 + t) * y_stride + r, y_stride);
     });
   }
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
 #include <stdexcept>
@@ -32,15 +34,57 @@ void fill_random(std::vector<std::byte>& bytes, Bits& bits) {
     b = static_cast<std::byte>(below(bits, 4) ? below(bits, 256) : below(bits, 2) ? 0x80 : 0xff);
 }
 
-PackedCase gguf_case(int64_t block_bytes, int64_t rows, int64_t cols) {
+// Where the numbers of a GGUF block lie.
+struct GgufType {
+  std::string_view format;
+  int64_t weights, bytes;
+  std::vector<int64_t> halves;                 // F16 numbers
+  std::vector<std::array<int64_t, 2>> scales;  // bytes begin .. end - 1: scales and offsets of parts of the block
+};
+
+const GgufType* gguf_type(std::string_view format) {
+  static const std::vector<GgufType> types = {
+      {"Q8_0", 32, 34, {0}, {}},
+      {"Q4_0", 32, 18, {0}, {}},
+      {"Q2_K", 256, 84, {80, 82}, {{0, 16}}},
+      {"Q3_K", 256, 110, {108}, {{96, 108}}},
+      {"Q4_K", 256, 144, {0, 2}, {{4, 16}}},
+      {"Q5_K", 256, 176, {0, 2}, {{4, 16}}},
+      {"Q6_K", 256, 210, {208}, {{192, 208}}},
+      {"IQ4_XS", 256, 136, {0}, {{2, 8}}},
+      {"TQ1_0", 256, 54, {52}, {}},
+      {"TQ2_0", 256, 66, {64}, {}},
+  };
+  for (const GgufType& type : types)
+    if (type.format == format) return &type;
+  return nullptr;
+}
+
+PackedCase gguf_case(const GgufType& type, int64_t rows, int64_t cols) {
   Bits bits(static_cast<uint32_t>(rows * 10007 + cols));
   PackedCase c{.name = fmt::format("{} x {}", rows, cols)};
-  const int64_t blocks = rows * (cols / 32);
-  c.codes.resize(static_cast<size_t>(blocks * block_bytes));
+  const int64_t blocks = rows * (cols / type.weights);
+  c.codes.resize(static_cast<size_t>(blocks * type.bytes));
   fill_random(c.codes, bits);
-  for (int64_t b = 0; b < blocks; ++b) put(c.codes, static_cast<size_t>(b * block_bytes), random_half(bits));
-  c.matrix = {.rows = rows, .cols = cols, .codes = c.codes.data(), .code_stride = cols / 32 * block_bytes};
-  c.roundings = cols / 32 + 8;
+  const bool two_levels = type.weights == 256;
+  if (two_levels) c.offsets.resize(c.codes.size());
+  for (int64_t b = 0; b < blocks; ++b) {
+    const auto keep = [&](int64_t begin, int64_t end) {
+      const auto from = c.codes.begin() + b * type.bytes;
+      if (two_levels) std::copy(from + begin, from + end, c.offsets.begin() + b * type.bytes + begin);
+    };
+    for (const int64_t at : type.halves) {
+      put(c.codes, static_cast<size_t>(b * type.bytes + at), random_half(bits));
+      keep(at, at + 2);
+    }
+    for (const auto& [begin, end] : type.scales) keep(begin, end);
+  }
+  c.matrix = {.rows = rows, .cols = cols, .codes = c.codes.data(), .code_stride = cols / type.weights * type.bytes};
+  // One level: one term per block (or per lane of a block, whose absolute sum is no larger than that of the single
+  // products), converted and scaled with one rounding, added in at most cols / 32 steps plus 5 to join 16 lanes and 2
+  // to join chains. Two levels: weights themselves go through 3 roundings and the product of scales through one; at
+  // most 8 terms per block are converted (their integers may exceed 2^24), scaled and added, and joined in 4 steps.
+  c.roundings = two_levels ? cols / 32 + 12 : cols / 32 + 8;
   return c;
 }
 
@@ -121,7 +165,6 @@ std::vector<PackedCase> w8_cases(std::string_view format) {
 
 bool is_w8(std::string_view format) { return format.ends_with("w8a8") || format.ends_with("fp8"); }
 
-int64_t gguf_block_bytes(std::string_view format) { return format == "Q8_0" ? 34 : format == "Q4_0" ? 18 : 0; }
 int ct_bits(std::string_view format) { return format == "ct-int4" ? 4 : format == "ct-int8" ? 8 : 0; }
 
 }  // namespace
@@ -145,11 +188,12 @@ std::vector<PackedCase> packed_cases(std::string_view format) {
   if (is_w8(format)) return w8_cases(format);
   std::vector<PackedCase> cases;
   const int bits = ct_bits(format);
-  const int64_t block_bytes = gguf_block_bytes(format);
-  if (!bits && !block_bytes) throw std::runtime_error(fmt::format("no random matrices for {} yet: add them", format));
+  const GgufType* gguf = gguf_type(format);
+  if (!bits && !gguf) throw std::runtime_error(fmt::format("no random matrices for {} yet: add them", format));
   for (int64_t rows : {1, 3, 17, 64}) {
-    if (block_bytes) {
-      for (int64_t cols : {32, 96, 288, 768, 2048}) cases.push_back(gguf_case(block_bytes, rows, cols));
+    if (gguf) {
+      for (int64_t cols : {32, 96, 256, 288, 768, 2048})
+        if (cols % gguf->weights == 0) cases.push_back(gguf_case(*gguf, rows, cols));
       continue;
     }
     constexpr Dtype f32 = Dtype::f32, f16 = Dtype::f16, bf16 = Dtype::bf16;
@@ -168,8 +212,10 @@ std::vector<PackedCase> packed_cases(std::string_view format) {
   return cases;
 }
 
+bool is_gguf(std::string_view format) { return gguf_type(format) != nullptr; }
+
 PackedCase extreme_case(std::string_view format, int64_t cols) {
-  const int64_t block_bytes = gguf_block_bytes(format);
+  const GgufType* gguf = gguf_type(format);
   if (is_w8(format)) {
     PackedCase c = w8_case(format, 17, cols, 1, cols, cols, Dtype::f32, Dtype::f32);
     const bool fp8 = format.ends_with("fp8");
@@ -181,8 +227,7 @@ PackedCase extreme_case(std::string_view format, int64_t cols) {
     for (size_t at = 0; at < c.scales.size(); at += 4) put(c.scales, at, 1.0f);
     return c;
   }
-  PackedCase c =
-      block_bytes ? gguf_case(block_bytes, 17, cols) : ct_case(ct_bits(format), 17, cols, 32, Dtype::f32, Dtype::f32);
+  PackedCase c = gguf ? gguf_case(*gguf, 17, cols) : ct_case(ct_bits(format), 17, cols, 32, Dtype::f32, Dtype::f32);
   std::byte* codes = c.codes.data();
   // Row r: all lowest, all highest, or the two in turn.
   for (int64_t r = 0; r < c.matrix.rows; ++r) {
@@ -193,8 +238,8 @@ PackedCase extreme_case(std::string_view format, int64_t cols) {
     }
   }
   const uint16_t one_half = f32_to_f16(1.0f);
-  for (size_t at = 0; block_bytes && at < c.codes.size(); at += static_cast<size_t>(block_bytes))
-    put(c.codes, at, one_half);
+  for (size_t block = 0; gguf && block < c.codes.size(); block += static_cast<size_t>(gguf->bytes))
+    for (const int64_t at : gguf->halves) put(c.codes, block + static_cast<size_t>(at), one_half);
   for (size_t at = 0; at < c.scales.size(); at += 4) put(c.scales, at, 1.0f);
   return c;
 }
