@@ -64,7 +64,8 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
-    Output out{make_plan(source.architecture, choice, name, o.strict, o.overrides), folder_of(o, choice), nullptr};
+    Output out{make_plan(source.architecture, choice, name, o.strict, o.overrides, !o.calib.text.empty()),
+               folder_of(o, choice), nullptr};
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
     if (choice.target->container() == "gguf") {
       out.plan.file.metadata = gguf_metadata(source.architecture, source.tokenizer, name, choice.scheme);

@@ -3,18 +3,10 @@
 
 #include "core/checked.h"
 #include "core/error.h"
+#include "targets/gguf_mixture.h"
 
 namespace kerf {
 namespace {
-
-// llama.h, enum llama_ftype.
-uint32_t file_type(const std::string& scheme) {
-  constexpr std::pair<std::string_view, uint32_t> types[] = {
-      {"F32", 0}, {"F16", 1}, {"Q4_0", 2}, {"Q8_0", 7}, {"BF16", 32}};
-  for (const auto& [name, id] : types)
-    if (name == scheme) return id;
-  fail(ErrorKind::internal, "GGUF has no file type for {}", scheme);
-}
 
 class Keys {
  public:
@@ -78,7 +70,7 @@ Metadata gguf_metadata(const Architecture& a, const TokenizerSpec& t, const std:
   keys.add("general.architecture", a.gguf_name);
   keys.add("general.type", std::string("model"));
   keys.add("general.name", name);
-  keys.add("general.file_type", file_type(scheme));
+  keys.add("general.file_type", gguf_file_type(scheme));
   keys.add("general.quantization_version", uint32_t{2});
   keys.size("block_count", a.layers);
   keys.size("context_length", a.context);

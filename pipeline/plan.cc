@@ -67,8 +67,7 @@ class Planner {
 
   void add_matrix(const Site& site) {
     PlannedMatrix m{.site = site, .scheme = plan_.choice.scheme};
-    const SiteShape shape{.role = site.role, .name = site.name, .out = site.out, .in = site.in};
-    m.storage = storage_(shape);
+    m.storage = storage_(shape_of(a_, site));
     if (!m.storage.remark.empty()) {
       if (strict_) fail(ErrorKind::unsupported, "{} (refused because of --strict)", m.storage.remark);
       if (std::find(plan_.remarks.begin(), plan_.remarks.end(), m.storage.remark) == plan_.remarks.end())
@@ -118,15 +117,25 @@ class Planner {
 
 }  // namespace
 
+SiteShape shape_of(const Architecture& a, const Site& s) {
+  return {.role = s.role,
+          .name = s.name,
+          .out = s.out,
+          .in = s.in,
+          .layer = s.layer,
+          .model = {.layers = a.layers, .heads = a.heads, .kv_heads = a.kv_heads, .tied = a.tied}};
+}
+
 TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
-                     std::span<const SiteOverride> overrides) {
+                     std::span<const SiteOverride> overrides, bool importance) {
   const auto scheme_of = [&](std::string_view tensor, std::string_view role) {
     std::string scheme = choice.scheme;
     for (const SiteOverride& o : overrides)
-      if (!o.scheme.empty() && concerns(o, tensor, role)) scheme = choice.target->canonical(o.scheme);
+      if (!o.scheme.empty() && concerns(o, tensor, role)) scheme = choice.target->canonical_of_matrix(o.scheme);
     return scheme;
   };
-  TargetPlan plan = make_plan(a, choice, name, strict, [&](const SiteShape& site) {
+  TargetPlan plan = make_plan(a, choice, name, strict, [&](SiteShape site) {
+    site.importance = importance;
     return choice.target->storage(scheme_of(site.name, site.role), site, a.dtype);
   });
   for (const SiteOverride& o : overrides) {

@@ -53,11 +53,15 @@ struct TargetPlan {
   std::string hash() const;
 };
 
+/// A matrix as targets see it.
+SiteShape shape_of(const Architecture&, const Site&);
+
 /// Error unsupported, with the rule and the choices, when the target cannot take a matrix; with `strict`, also when it
 /// can only be stored in another way than the scheme's name says. `name` is the model's, for the file name. Error usage
-/// for an override that concerns no matrix of the model, or whose scheme the target does not have.
+/// for an override that concerns no matrix of the model, or whose scheme the target does not have. `importance`: codes
+/// will be chosen by calibration or an importance matrix.
 TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict,
-                     std::span<const SiteOverride> overrides = {});
+                     std::span<const SiteOverride> overrides = {}, bool importance = false);
 
 /// The same with `storage` deciding for each matrix instead of the choice's scheme.
 using ChooseStorage = std::function<Storage(const SiteShape&)>;

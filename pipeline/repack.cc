@@ -104,8 +104,8 @@ void check_scheme(const Artifact& a, const TargetPlan& plan) {
   const PlannedMatrix* first = nullptr;
   for (const PlannedMatrix& m : plan.matrices) {
     if (!m.storage.layout) continue;
-    const SiteShape site{.role = m.site.role, .name = m.site.name, .out = m.site.out, .in = m.site.in};
-    const Storage usual = plan.choice.target->storage(plan.choice.scheme, site, a.architecture.dtype);
+    const Storage usual =
+        plan.choice.target->storage(plan.choice.scheme, shape_of(a.architecture, m.site), a.architecture.dtype);
     if (usual.scheme == m.storage.scheme) return;
     if (!first) first = &m;
   }

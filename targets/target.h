@@ -16,11 +16,20 @@
 
 namespace kerf {
 
+/// What a target needs to know of the model as a whole.
+struct ModelShape {
+  int64_t layers = 0, heads = 1, kv_heads = 1;
+  bool tied = false;  // the head is the embedding matrix
+};
+
 /// What a target needs to know of one matrix.
 struct SiteShape {
   std::string role;  // "attn_q", ..., "token_embd", "output" (model/architecture.h)
   std::string name;  // the checkpoint's tensor, for sentences
   int64_t out = 0, in = 0;
+  int64_t layer = -1;  // -1 for the embedding and the head
+  ModelShape model;
+  bool importance = false;  // codes will be chosen by calibration or an importance matrix
 };
 
 /// How one matrix is stored: packed by a layout, or as plain numbers of one type.
@@ -73,6 +82,8 @@ class Target {
   virtual std::vector<std::string_view> rules() const = 0;
   /// The scheme's canonical name ("" gives the default one). Error usage with the choices.
   virtual std::string canonical(std::string_view scheme) const = 0;
+  /// The same for the scheme of single matrices among others.
+  virtual std::string canonical_of_matrix(std::string_view scheme) const { return canonical(scheme); }
   /// The canonical scheme whose matrices hold these numbers, whatever the type of their scales; nullopt when there is
   /// none.
   virtual std::optional<std::string> scheme_holding(const Scheme&) const { return std::nullopt; }

@@ -3,30 +3,18 @@
 // float32; keys, values, queries and softmax probabilities meet as F16. Sums take its order (SumOrder::ggml).
 // Source: ggml/src/ggml-cpu (type traits, vec_dot), src/llama-quant.cpp (which tensor gets which type).
 #include "core/error.h"
-#include "targets/target.h"
+#include "formats/ggml_type.h"
+#include "targets/gguf_mixture.h"
 
 namespace kerf {
 namespace {
 
-bool is_vocabulary(const SiteShape& s) { return s.role == "token_embd" || s.role == "output"; }
-
-struct Type {
-  std::string_view name, text;
-  std::string_view layout;      // "" for plain numbers
-  std::string_view vocabulary;  // type of the embedding and the head
-  Dtype dense;
-};
-constexpr Type kTypes[] = {
-    {"Q8_0", "8-bit blocks of 32 (8.5 bits per weight)", "gguf-q8_0", "Q8_0", Dtype::f32},
-    {"Q4_0", "4-bit blocks of 32 (4.5 bits per weight); embedding and head in Q8_0", "gguf-q4_0", "Q8_0", Dtype::f32},
-    {"F16", "half floats", "", "F16", Dtype::f16},
-    {"BF16", "bfloat16", "", "BF16", Dtype::bf16},
-    {"F32", "float32", "", "F32", Dtype::f32},
-};
-
-const Type* find_type(std::string_view name) {
-  for (const Type& t : kTypes)
-    if (t.name == name) return &t;
+const Layout* layout_of(std::string_view type) {
+  std::string name = fmt::format("gguf-{}", type);
+  for (char& c : name)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  for (const Layout* l : all_layouts())
+    if (l->name() == name) return l;
   return nullptr;
 }
 
@@ -38,37 +26,42 @@ class LlamaCppCpu final : public Target {
 
   std::vector<SchemeHelp> schemes() const override {
     std::vector<SchemeHelp> all;
-    for (const Type& t : kTypes) all.push_back({t.name, t.text});
+    for (const GgufMixture& m : gguf_mixtures()) all.push_back({m.name, m.text});
+    all.push_back({"TYPE-pure", "every matrix in one type, as Q4_K-pure"});
     return all;
   }
 
   std::vector<std::string_view> rules() const override {
     return {
-        "a row of a Q4_0 or Q8_0 matrix divides into blocks of 32 weights; one that does not is stored as F16, as "
+        "a scheme gives each matrix the type that llama-quantize gives it; head, or the embedding that is also the "
+        "head, mostly Q6_K",
+        "the scheme of an override is a type (attn_v: Q6_K) or a mixture",
+        "rows that do not divide into a type's blocks are stored in a type with smaller blocks, or F16, as "
         "llama-quantize does, with a warning (refused with --strict)",
         "norms and biases stay F32"};
   }
 
   std::string canonical(std::string_view scheme) const override {
-    if (scheme.empty()) return "Q4_0";
-    std::string upper(scheme);
-    for (char& c : upper)
-      if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-    if (find_type(upper)) return upper;
-    std::string known;
-    for (const Type& t : kTypes) known += fmt::format("{}{}", known.empty() ? "" : ", ", t.name);
-    fail(ErrorKind::usage, "llama.cpp-cpu has no scheme '{}'; choose one of: {}", scheme, known);
+    return known(scheme.empty() ? "Q4_0" : canonical_gguf_scheme(scheme), scheme);
+  }
+  std::string canonical_of_matrix(std::string_view scheme) const override {
+    return known(canonical_gguf_scheme_of_matrix(scheme), scheme);
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype) const override {
-    const Type* type = find_type(scheme);
-    if (is_vocabulary(site)) type = find_type(type->vocabulary);
-    if (type->layout.empty()) return {.dense = type->dense};
-    const Layout& layout = find_layout(type->layout);
-    const Scheme packed = layout.examples().front();
-    if (const auto rule = layout.refuses(packed, site.out, site.in))
-      return {.dense = Dtype::f16, .remark = fmt::format("{}: {}; stored as F16", site.name, *rule)};
-    return {.layout = &layout, .scheme = packed};
+    const std::string_view wanted = wanted_gguf_type(scheme, site);
+    const std::string_view type = fitting_gguf_type(wanted, site.in);
+    if (type.empty())
+      fail(
+          ErrorKind::unsupported,
+          "{}: rows of {} weights do not divide into the blocks of {} of {}, and no other type takes its place; choose "
+          "another scheme for this matrix",
+          site.name, site.in, find_ggml_type(wanted)->block, wanted);
+    Storage s = stored_as(type, scheme, site);
+    if (type != wanted)
+      s.remark = fmt::format("rows of {} weights do not divide into the blocks of {} of {}: stored as {}", site.in,
+                             find_ggml_type(wanted)->block, wanted, type);
+    return s;
   }
 
   Dtype vector_dtype(Dtype) const override { return Dtype::f32; }
@@ -77,6 +70,25 @@ class LlamaCppCpu final : public Target {
   }
   Provenance provenance() const override { return Provenance::measured; }
   HubCard card() const override { return {"gguf", "gguf", "llama-cli -m {}"}; }
+
+ private:
+  static std::string known(std::string canonical, std::string_view given) {
+    if (!canonical.empty()) return canonical;
+    std::string names;
+    for (const GgufMixture& m : gguf_mixtures()) names += fmt::format("{}, ", m.name);
+    fail(ErrorKind::usage, "llama.cpp-cpu has no scheme '{}'; choose one of: {}or TYPE-pure", given, names);
+  }
+
+  static Storage stored_as(std::string_view type, std::string_view scheme, const SiteShape& site) {
+    for (const Dtype dense : {Dtype::f16, Dtype::bf16, Dtype::f32})
+      if (name_of(dense) == type) return {.dense = dense};
+    const Layout* layout = layout_of(type);
+    if (!layout && type == "Q6_K" && site.layer < 0) layout = layout_of("Q8_0");
+    if (!layout)
+      fail(ErrorKind::unsupported, "{}: {} stores it as {}, which kerf does not write; choose another scheme",
+           site.name, scheme, type);
+    return {.layout = layout, .scheme = layout->examples().front()};
+  }
 };
 
 }  // namespace

@@ -53,8 +53,19 @@ TEST(LlamaCpp, StoresRowsOutsideTheBlocksAsF16AndSaysSo) {
   EXPECT_FALSE(odd.layout);
   EXPECT_EQ(odd.dense, Dtype::f16);
   EXPECT_TRUE(mentions(odd.remark, "172"));
-  const Storage embedding = t.storage("Q4_0", {.role = "token_embd", .name = "e", .out = 512, .in = 64}, Dtype::f32);
+  const Storage embedding =
+      t.storage("Q4_0", {.role = "token_embd", .name = "e", .out = 512, .in = 64, .model = {.tied = true}}, Dtype::f32);
   EXPECT_EQ(embedding.layout->name(), "gguf-q8_0");
+}
+
+TEST(LlamaCpp, RefusesTypesWithoutALayoutAndWidthsWithoutASubstitute) {
+  const Target& t = find_target("llama.cpp-cpu");
+  const auto refused = [&](const char* scheme, int64_t in) {
+    return sentence_of([&] { t.storage(scheme, {.role = "attn_q", .name = "q", .out = 64, .in = in}, Dtype::f32); },
+                       ErrorKind::unsupported);
+  };
+  EXPECT_TRUE(mentions(refused("Q8_K-pure", 256), "Q8_K"));
+  EXPECT_TRUE(mentions(refused("Q1_0", 288), "blocks of 128"));
 }
 
 TEST(Vllm, RefusesAGroupThatDoesNotDivideAndNamesThoseThatDo) {
