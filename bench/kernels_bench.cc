@@ -14,6 +14,7 @@
 
 #include "core/cpu.h"
 #include "core/parallel.h"
+#include "formats/ggml_type.h"
 #include "kernels/dense.h"
 #include "kernels/gemm.h"
 
@@ -28,7 +29,7 @@ std::vector<float> random_floats(int64_t n) {
   return v;
 }
 
-// A packed matrix of random codes; one scale for all of GGUF's blocks, which begin with it.
+// A packed matrix of random bytes: codes, and in GGUF's blocks scales too.
 struct Packed {
   std::vector<std::byte> codes, scales;
   PackedMatrix matrix;
@@ -38,8 +39,7 @@ struct Packed {
 Packed random_packed(std::string_view format, int64_t rows, int64_t cols, Dtype compute) {
   Packed p;
   p.matrix = {.rows = rows, .cols = cols};
-  const bool gguf = format == "Q8_0" || format == "Q4_0";
-  const int64_t block = format == "Q8_0" ? 34 : 18;
+  const GgmlType* const gguf = find_ggml_type(format);
   if (!gguf) {
     const bool by_row = format.ends_with("w8a8") || format.ends_with("fp8");
     p.matrix.bits = format == "ct-int4" ? 4 : 8;
@@ -53,7 +53,7 @@ Packed random_packed(std::string_view format, int64_t rows, int64_t cols, Dtype 
     p.matrix.scales = p.scales.data();
     p.matrix.scale_stride = bytes_of(compute, groups);
   }
-  p.matrix.code_stride = gguf ? cols / 32 * block : cols * p.matrix.bits / 8;
+  p.matrix.code_stride = gguf ? cols / gguf->block * gguf->block_bytes : cols * p.matrix.bits / 8;
   p.codes.resize(static_cast<size_t>(rows * p.matrix.code_stride));
   std::mt19937 bits(2);
   for (size_t i = 0; i + 4 <= p.codes.size(); i += 4) {
@@ -63,9 +63,6 @@ Packed random_packed(std::string_view format, int64_t rows, int64_t cols, Dtype 
   if (format.ends_with("fp8"))  // codes of NaNs out, or they are all that is measured
     for (std::byte& code : p.codes)
       if ((code & std::byte{0x7f}) == std::byte{0x7f}) code = std::byte{0};
-  const uint16_t scale = f32_to_f16(0.01f);
-  for (size_t at = 0; gguf && at < p.codes.size(); at += static_cast<size_t>(block))
-    std::memcpy(p.codes.data() + at, &scale, 2);
   p.matrix.codes = p.codes.data();
   return p;
 }
@@ -144,6 +141,7 @@ void register_all() {
       add("dense_f32" + shape, [=](benchmark::State& state) { bench_dense(state, s.rows, s.cols, tokens); });
       for (const PackedGemm* gemm : all_gemms()) {
         if (gemm->isa == Isa::ref || gemm->isa > isa()) continue;
+        if (const GgmlType* type = find_ggml_type(gemm->format); type && s.cols % type->block != 0) continue;
         for (const Dtype compute : {Dtype::f32, Dtype::bf16}) {
           const bool ct = gemm->format.substr(0, 3) == "ct-";  // vLLM's rule rounds activations only
           if (!ct && compute == Dtype::bf16) continue;

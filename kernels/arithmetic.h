@@ -10,7 +10,7 @@ namespace kerf {
 enum class SumOrder {
   any,   // kerf's own, whichever is fast: within the rounding bounds of any order
   ggml,  // llama.cpp's CPU code on x86: model/ggml_ops.h says it operation by operation, kernels/q8_gemm_ref.h for
-         // products with Q8_0 and Q4_0 weights (which have no other order). Products with F32, F16 and BF16 weights
+         // products with quantized weights (which have no other order). Products with F32, F16 and BF16 weights
          // keep kerf's order.
 };
 

@@ -33,7 +33,8 @@ struct PackedMatrix {
 };
 
 struct PackedGemm {
-  std::string_view format;  // "Q8_0", "Q4_0", "ct-int4", "ct-int8", "ct-w8a8", "ct-fp8", "vllm-w8a8", "vllm-fp8"
+  std::string_view format;  // a type of GGUF, as formats/ggml_type.cc spells it, or "ct-int4", "ct-int8", "ct-w8a8",
+                            // "ct-fp8", "vllm-w8a8", "vllm-fp8"
   Isa isa;
   /// Bytes that one row of `cols` activations occupies after rounding, a multiple of 4 (rows lie at 4-byte boundaries).
   /// Error unsupported when the format cannot hold a matrix of this shape or group.

@@ -3,11 +3,10 @@
 // scale i; byte j of the i-th 16 holds weight 32 i + j low and weight 32 i + 16 + j high, as an index of a table of
 // values (kvalues_iq4nl in llama.cpp's ggml-common.h).
 #include "kernels/q8_k_gemm_ref.h"
+#include "kernels/q8_types.h"
 
 namespace kerf {
 namespace {
-
-constexpr int8_t kValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 struct IQ4_XS {
   static constexpr int64_t kBytes = 136;
@@ -24,7 +23,8 @@ struct IQ4_XS {
       const int i = j / 2;
       block.scales[j] = ((at(4 + i / 2) >> i % 2 * 4 & 15) | (upper >> 2 * i & 3) << 4) - 32;
     }
-    for (int k = 0; k < kQ8KBlock; ++k) block.codes[k] = kValues[at(8 + k / 32 * 16 + k % 16) >> k % 32 / 16 * 4 & 15];
+    for (int k = 0; k < kQ8KBlock; ++k)
+      block.codes[k] = kIq4Values[at(8 + k / 32 * 16 + k % 16) >> k % 32 / 16 * 4 & 15];
   }
 };
 

@@ -201,13 +201,7 @@ void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const s
 }  // namespace
 
 const PackedGemm& gemm_q4_0_avx512() {
-  static constexpr PackedGemm gemm = {.format = "Q4_0",
-                                      .isa = Isa::avx512,
-                                      .activation_bytes = q4_0_activation_bytes,
-                                      .round_activations = round_to_q8<Q4_0Block>,
-                                      .multiply = multiply,
-                                      .dequantize = dequantize_blocks<Q4_0Block>,
-                                      .activation_values = q8_activation_values};
+  static constexpr PackedGemm gemm = q8_gemm<Q4_0Block, multiply>("Q4_0", Isa::avx512);
   return gemm;
 }
 

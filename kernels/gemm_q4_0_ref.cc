@@ -5,16 +5,8 @@
 namespace kerf {
 namespace {
 
-struct Q4_0 {
-  static constexpr int64_t kBytes = 18;
-  static constexpr int kZeroPoint = 8;
-  static constexpr int kCorrections = 1;
-  static int64_t activation_bytes(const PackedMatrix& w) { return q4_0_activation_bytes(w); }
-  static bool by_lanes(const PackedMatrix& w) { return w.rows % 8 != 0; }
-  static int code(const std::byte* block, int64_t k) {
-    const int byte = std::to_integer<int>(block[2 + k % 16]);
-    return (k < 16 ? byte & 15 : byte >> 4) - kZeroPoint;
-  }
+struct Q4_0 : Q4_0Type, HalfScaleFirst {
+  static int code(const std::byte* block, int64_t k) { return nibble_at(block + 2, k) - kZeroPoint; }
 };
 
 }  // namespace

@@ -110,13 +110,7 @@ void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const s
 }  // namespace
 
 const PackedGemm& gemm_q8_0_avx512() {
-  static constexpr PackedGemm gemm = {.format = "Q8_0",
-                                      .isa = Isa::avx512,
-                                      .activation_bytes = q8_0_activation_bytes,
-                                      .round_activations = round_to_q8<Q8_0Block>,
-                                      .multiply = multiply,
-                                      .dequantize = dequantize_blocks<Q8_0Block>,
-                                      .activation_values = q8_activation_values};
+  static constexpr PackedGemm gemm = q8_gemm<Q8_0Block, multiply>("Q8_0", Isa::avx512);
   return gemm;
 }
 

@@ -9,29 +9,67 @@
 namespace kerf {
 namespace {
 
-/// The packed block formats, seen as unsigned codes u = q + kZeroPoint after an F16 scale.
-struct Q8_0Block {
-  static constexpr int64_t kBytes = 34;
-  static constexpr int kZeroPoint = 128, kCorrections = 8;
-  static __m256i unsigned_codes(const std::byte* block) {
-    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 2));
-    return _mm256_xor_si256(q, _mm256_set1_epi8(-128));
-  }
+inline __m256i bytes_at(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+
+/// 32 nibbles as bytes, those of 16 low ones first.
+inline __m256i nibbles_at(const std::byte* p) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(low, 4), low), _mm256_set1_epi8(15));
+}
+
+/// 0xff in byte k where bit k of the four bytes is set, 0 elsewhere.
+inline __m256i masks_of_bits(const std::byte* p) {
+  int32_t bits;
+  __builtin_memcpy(&bits, p, 4);
+  const __m256i byte = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+  return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte), bit), bit);
+}
+
+/// The numbers of a table of 16 that nibbles stand for.
+inline __m256i looked_up(const int8_t* table, __m256i nibbles) {
+  const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm256_shuffle_epi8(_mm256_set_m128i(t, t), nibbles);
+}
+
+/// How blocks are read (q8_types.h; the reference of each type says what lies where): 32 codes, unsigned as
+/// q + kZeroPoint or signed.
+template <class Block, class Type>
+struct SignedFromUnsigned : Type {
   static __m256i signed_codes(const std::byte* block) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 2));
+    return _mm256_sub_epi8(Block::unsigned_codes(block), _mm256_set1_epi8(static_cast<char>(Type::kZeroPoint)));
   }
 };
 
-struct Q4_0Block {
-  static constexpr int64_t kBytes = 18;
-  static constexpr int kZeroPoint = 8, kCorrections = 1;
+struct Q8_0Block : Q8_0Type {
   static __m256i unsigned_codes(const std::byte* block) {
-    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + 2));
-    const __m256i both = _mm256_set_m128i(_mm_srli_epi16(low, 4), low);
-    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+    return _mm256_xor_si256(bytes_at(block + 2), _mm256_set1_epi8(-128));
   }
-  static __m256i signed_codes(const std::byte* block) {
-    return _mm256_sub_epi8(unsigned_codes(block), _mm256_set1_epi8(kZeroPoint));
+  static __m256i signed_codes(const std::byte* block) { return bytes_at(block + 2); }
+};
+
+struct Q4_0Block : SignedFromUnsigned<Q4_0Block, Q4_0Type> {
+  static __m256i unsigned_codes(const std::byte* block) { return nibbles_at(block + 2); }
+};
+
+struct Q4_1Block : SignedFromUnsigned<Q4_1Block, Q4_1Type> {
+  static __m256i unsigned_codes(const std::byte* block) { return nibbles_at(block + 4); }
+};
+
+template <class Block, class Type, int64_t kBits>
+struct FiveBits : SignedFromUnsigned<Block, Type> {
+  static __m256i unsigned_codes(const std::byte* block) {
+    const __m256i fifth = _mm256_and_si256(masks_of_bits(block + kBits), _mm256_set1_epi8(16));
+    return _mm256_or_si256(nibbles_at(block + kBits + 4), fifth);
+  }
+};
+struct Q5_0Block : FiveBits<Q5_0Block, Q5_0Type, 2> {};
+struct Q5_1Block : FiveBits<Q5_1Block, Q5_1Type, 4> {};
+
+struct IQ4_NLBlock : IQ4_NLType {
+  static __m256i signed_codes(const std::byte* block) { return looked_up(kIq4Values, nibbles_at(block + 2)); }
+  static __m256i unsigned_codes(const std::byte* block) {
+    return _mm256_xor_si256(signed_codes(block), _mm256_set1_epi8(-128));
   }
 };
 
@@ -43,6 +81,9 @@ inline uint16_t scale_bits(const std::byte* block) {
 
 inline float block_scale(const std::byte* block) { return _cvtsh_ss(scale_bits(block)); }
 
+/// Of types with kSums.
+inline float block_offset(const std::byte* block) { return block_scale(block + 2); }
+
 /// Rows of rounded activations, `bytes` apart (the layout is q8_activations.h's).
 struct Q8Activations {
   const std::byte* rows;
@@ -50,14 +91,20 @@ struct Q8Activations {
 
   const std::byte* codes(int64_t t) const { return rows + t * bytes; }
   const float* scales(int64_t t) const { return reinterpret_cast<const float*>(rows + t * bytes + cols); }
-  const int32_t* corrections(int64_t t) const {
-    return reinterpret_cast<const int32_t*>(rows + t * bytes + cols + cols / kQ8Block * 4);
-  }
+  /// Of types with kSums.
+  const float* sums(int64_t t) const { return scales(t) + cols / kQ8Block; }
+  /// Of types without.
+  const int32_t* corrections(int64_t t) const { return reinterpret_cast<const int32_t*>(scales(t) + cols / kQ8Block); }
 };
 
-template <class Block>
+template <class Type>
 inline Q8Activations q8_activations(const PackedMatrix& w, const std::byte* activations) {
-  return {activations, w.cols + w.cols / kQ8Block * (4 + Block::kCorrections * 4), w.cols};
+  return {activations, w.cols + w.cols / kQ8Block * (4 + Type::kExtraWords * 4), w.cols};
+}
+
+template <class Type>
+int64_t activation_bytes(const PackedMatrix& w) {
+  return q8_activation_bytes(w, Type::kWeights, Type::kExtraWords);
 }
 
 inline uint32_t largest_of(__m256i v) {
@@ -83,11 +130,13 @@ inline float sum_of(__m256 v) {
 }
 
 /// round_to_q8_ref, bit for bit.
-template <class Block>
+template <class Type>
 void round_to_q8(const PackedMatrix& w, const float* x, std::byte* out) {
   const int64_t blocks = w.cols / kQ8Block;
   auto* scales = reinterpret_cast<float*>(out + w.cols);
-  auto* corrections = reinterpret_cast<int32_t*>(out + w.cols + blocks * 4);
+  auto* extra = reinterpret_cast<std::byte*>(scales + blocks);
+  [[maybe_unused]] auto* corrections = reinterpret_cast<int32_t*>(extra);
+  [[maybe_unused]] auto* block_sums = reinterpret_cast<float*>(extra);
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undoes the lane-wise packing below
   for (int64_t b = 0; b < blocks; ++b) {
@@ -110,11 +159,14 @@ void round_to_q8(const PackedMatrix& w, const float* x, std::byte* out) {
     // Sums of signed bytes, in fours: 1 x each, widened.
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), packed);
     const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-    if constexpr (Block::kCorrections == 8) {
+    if constexpr (Type::kSums) {
+      const float scaled = amax / 127.0f * static_cast<float>(sum_of(sums));
+      block_sums[b] = _cvtsh_ss(_cvtss_sh(scaled, _MM_FROUND_TO_NEAREST_INT));
+    } else if constexpr (Type::kCorrections == 8) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(corrections + b * 8),
-                          _mm256_mullo_epi32(sums, _mm256_set1_epi32(-Block::kZeroPoint)));
-    } else {
-      corrections[b] = -Block::kZeroPoint * sum_of(sums);
+                          _mm256_mullo_epi32(sums, _mm256_set1_epi32(-Type::kZeroPoint)));
+    } else if constexpr (Type::kCorrections == 1) {
+      corrections[b] = -Type::kZeroPoint * sum_of(sums);
     }
   }
 }
@@ -124,14 +176,27 @@ void dequantize_blocks(const PackedMatrix& w, int64_t row, float* out) {
   for (int64_t b = 0; b < w.cols / kQ8Block; ++b) {
     const std::byte* block = w.codes + row * w.code_stride + b * Block::kBytes;
     const __m256 scale = _mm256_set1_ps(block_scale(block));
-    alignas(32) uint8_t codes[kQ8Block];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(codes), Block::unsigned_codes(block));
+    alignas(32) int8_t codes[kQ8Block];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(codes), Block::signed_codes(block));
     for (int i = 0; i < 4; ++i) {
-      const __m256i u = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i * 8)));
-      const __m256 q = _mm256_cvtepi32_ps(_mm256_sub_epi32(u, _mm256_set1_epi32(Block::kZeroPoint)));
-      _mm256_storeu_ps(out + b * kQ8Block + i * 8, _mm256_mul_ps(q, scale));
+      const __m256i q = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i * 8)));
+      __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(q), scale);
+      if constexpr (Block::kSums) v = _mm256_add_ps(v, _mm256_set1_ps(block_offset(block)));
+      _mm256_storeu_ps(out + b * kQ8Block + i * 8, v);
     }
   }
+}
+
+/// The members of a kernel that Block and its product settle.
+template <class Block, auto kMultiply>
+constexpr PackedGemm q8_gemm(std::string_view format, Isa isa) {
+  return {.format = format,
+          .isa = isa,
+          .activation_bytes = activation_bytes<Block>,
+          .round_activations = round_to_q8<Block>,
+          .multiply = kMultiply,
+          .dequantize = dequantize_blocks<Block>,
+          .activation_values = q8_activation_values};
 }
 
 /// v[i] as a row of 8 words becomes v[j] as a column.

@@ -17,19 +17,16 @@ int8_t x86_code(float scaled) {
   return static_cast<int8_t>(rounded < -128.0f ? -128.0f : rounded > 127.0f ? 127.0f : rounded);
 }
 
-int64_t activation_bytes(const PackedMatrix& w, int corrections) {
-  if (w.cols % kQ8Block != 0)
-    fail(ErrorKind::unsupported, "rows of {} weights: GGUF block formats hold multiples of {} only", w.cols, kQ8Block);
-  return w.cols + w.cols / kQ8Block * (4 + corrections * 4);
-}
-
 }  // namespace
 
-int64_t q8_0_activation_bytes(const PackedMatrix& w) { return activation_bytes(w, 8); }
-int64_t q4_0_activation_bytes(const PackedMatrix& w) { return activation_bytes(w, 1); }
+int64_t q8_activation_bytes(const PackedMatrix& w, int64_t block, int extra_words) {
+  if (w.cols % block != 0)
+    fail(ErrorKind::unsupported, "rows of {} weights: this GGUF type holds multiples of {} only", w.cols, block);
+  return w.cols + w.cols / kQ8Block * (4 + extra_words * 4);
+}
 
-void round_to_q8_ref(int64_t cols, int zero_point, int corrections, const float* x, std::byte* out) {
-  const int64_t blocks = cols / kQ8Block, codes_each = kQ8Block / corrections;
+void round_to_q8_ref(int64_t cols, int zero_point, int corrections, bool sums, const float* x, std::byte* out) {
+  const int64_t blocks = cols / kQ8Block, codes_each = corrections ? kQ8Block / corrections : kQ8Block;
   for (int64_t b = 0; b < blocks; ++b) {
     const float* xb = x + b * kQ8Block;
     // Magnitudes compare like their bit patterns, with NaN above infinity: no NaN is lost, whatever the order.
@@ -42,16 +39,22 @@ void round_to_q8_ref(int64_t cols, int zero_point, int corrections, const float*
     const float scale = f16_to_f32(f32_to_f16(amax / 127.0f));
     const float inverse = amax != 0.0f ? 127.0f / amax : 0.0f;
     std::memcpy(out + cols + b * 4, &scale, 4);
-    for (int64_t i = 0; i < corrections; ++i) {
+    int32_t of_block = 0;
+    for (int64_t k0 = 0; k0 < kQ8Block; k0 += codes_each) {
       int32_t sum = 0;
-      for (int64_t k = i * codes_each; k < (i + 1) * codes_each; ++k) {
+      for (int64_t k = k0; k < k0 + codes_each; ++k) {
         const int8_t code = x86_code(xb[k] * inverse);
         std::memcpy(out + b * kQ8Block + k, &code, 1);
         sum += code;
       }
+      of_block += sum;
       const int32_t correction = -zero_point * sum;
-      std::memcpy(out + cols + (blocks + b * corrections + i) * 4, &correction, 4);
+      const int64_t at = (sums ? 2 : 1) * blocks + b * corrections + k0 / codes_each;
+      if (corrections) std::memcpy(out + cols + at * 4, &correction, 4);
     }
+    if (!sums) continue;
+    const float scaled_sum = f16_to_f32(f32_to_f16(amax / 127.0f * static_cast<float>(of_block)));
+    std::memcpy(out + cols + (blocks + b) * 4, &scaled_sum, 4);
   }
 }
 

@@ -26,6 +26,7 @@
 #include <cstring>
 
 #include "kernels/gemm.h"
+#include "kernels/gguf_bits.h"
 #include "kernels/q8_k_activations.h"
 
 namespace kerf {
@@ -36,12 +37,6 @@ struct KBlock {
   int scales[16] = {}, mins[16] = {};
   int codes[kQ8KBlock] = {};
 };
-
-inline float half_at(const std::byte* p) {
-  uint16_t half;
-  std::memcpy(&half, p, 2);
-  return f16_to_f32(half);
-}
 
 /// Q4_K and Q5_K: 12 bytes hold 8 scales and 8 minima of 32 weights each, of 6 bits. Those of the first four parts lie
 /// in the low 6 bits of bytes 0-3 and 4-7; of the others the low 4 bits share bytes 8-11 (the minimum has the high

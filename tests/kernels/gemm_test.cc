@@ -58,8 +58,27 @@ std::vector<float> values_of(const PackedGemm& gemm, const PackedMatrix& w, cons
 }
 
 struct ExactProduct {
-  std::vector<double> sum, magnitude;  // [tokens, rows]
+  std::vector<double> sum, magnitude, slack;  // [tokens, rows]
+  double bound(const PackedCase& c, size_t at) const {
+    return gamma(c.roundings) * magnitude[at] + slack[at] + 0x1p-149;  // one more rounding when the result is subnormal
+  }
 };
+
+// Offsets m of Q4_1 and Q5_1 meet s = F16(d * sum of codes) and not F16(d) times that sum: each F16 is within 2^-11 of
+// its number, or within 2^-25 where it is subnormal (there the sum is below 2^12).
+double slack_of_offsets(const PackedCase& c, int64_t row, const float* values) {
+  double slack = 0;
+  const int64_t blocks = c.matrix.cols / 32;
+  for (int64_t b = 0; c.offset_at >= 0 && b < blocks; ++b) {
+    uint16_t offset;
+    std::memcpy(&offset,
+                c.matrix.codes + row * c.matrix.code_stride + b * (c.matrix.code_stride / blocks) + c.offset_at, 2);
+    double sum = 0;
+    for (int64_t k = 0; k < 32; ++k) sum += static_cast<double>(values[b * 32 + k]);
+    slack += std::abs(static_cast<double>(f16_to_f32(offset))) * (std::abs(sum) * 0x1.01p-10 + 0x1p-25 * (0x1p12 + 1));
+  }
+  return slack;
+}
 
 // The product, and the sum of the magnitudes of what is added up. Where a weight is code part plus offset and a kernel
 // sums both apart, |code part| + |offset| <= |weight| + 2 |offset|; zero points that are taken off the sums of unsigned
@@ -86,6 +105,7 @@ ExactProduct exact_product(const PackedGemm& gemm, const PackedCase& c, const st
       }
       out.sum.push_back(sum);
       out.magnitude.push_back(magnitude);
+      out.slack.push_back(slack_of_offsets(c, r, values.data() + t * w.cols));
     }
   }
   return out;
@@ -148,9 +168,7 @@ TEST_P(EveryGemm, IsWithinTheRoundingBoundOfTheExactProduct) {
               continue;
             }
             const auto at = static_cast<size_t>((first + t) * rows + row_begin + i);
-            // 2^-149: one more rounding when the result is subnormal.
-            const double bound = gamma(c.roundings) * exact.magnitude[at] + 0x1p-149;
-            ASSERT_LE(std::abs(static_cast<double>(actual) - exact.sum[at]), bound)
+            ASSERT_LE(std::abs(static_cast<double>(actual) - exact.sum[at]), exact.bound(c, at))
                 << c.name << ", " << tokens << " tokens, token " << t << ", row " << row_begin + i;
           }
         }
@@ -188,10 +206,9 @@ TEST_P(EveryGemm, GivesTheBitsOfTheReferenceWhereTheOrderOfSumsIsDefined) {
 TEST_P(EveryGemm, SumsExtremeCodesExactly) {
   const std::string_view format = gemm().format;
   if (format == "ct-w8a8" || format == "ct-fp8" || format == "vllm-fp8") return;  // sums of fractions
-  const bool of_256 = test::is_gguf(format) && format != "Q8_0" && format != "Q4_0";
-  for (int64_t cols : {32, 96, 768}) {
-    if (of_256 && cols % 256 != 0) continue;
-    const PackedCase c = test::extreme_case(gemm().format, cols);
+  for (int64_t wanted : {32, 96, 768}) {
+    const PackedCase c = test::extreme_case(gemm().format, wanted);
+    const int64_t cols = c.matrix.cols;
     for (int64_t tokens : kTokenCounts) {
       std::vector<float> x(static_cast<size_t>(tokens * cols));
       for (size_t i = 0; i < x.size(); ++i) {
@@ -204,10 +221,8 @@ TEST_P(EveryGemm, SumsExtremeCodesExactly) {
       reference().multiply(c.matrix, 0, c.matrix.rows, activations.data(), tokens, expected.data(), c.matrix.rows);
       gemm().multiply(c.matrix, 0, c.matrix.rows, activations.data(), tokens, actual.data(), c.matrix.rows);
       ASSERT_EQ(expected, actual) << cols << " columns, " << tokens << " tokens";
-      if (of_256) continue;
-      const float lowest =
-          gemm().format == "Q8_0" || gemm().format == "ct-int8" || gemm().format == "vllm-w8a8" ? -128.0f : -8.0f;
-      ASSERT_EQ(actual[0], lowest * -127.0f * static_cast<float>(cols));
+      if (test::has_two_levels(format)) continue;
+      ASSERT_EQ(actual[0], weights_of(reference(), c.matrix)[0] * -127.0f * static_cast<float>(cols));
     }
   }
 }
@@ -215,19 +230,22 @@ TEST_P(EveryGemm, SumsExtremeCodesExactly) {
 // An activation code of -128 arises only where 127 / amax overflows, with a scale of 0. Give it a scale of 1 to see
 // that -128 x -128 is right as well.
 TEST_P(EveryGemm, MultipliesTheLowestCodesOfBothSides) {
-  if (gemm().format != "Q8_0" && gemm().format != "Q4_0") return;  // the others have float activations
-  constexpr int64_t kCols = 96, kTokens = 5;
-  const PackedCase c = test::extreme_case(gemm().format, kCols);
-  auto activations = rounded(gemm(), c.matrix, std::vector<float>(kCols * kTokens, 1e-40f));
+  if (!test::is_gguf(gemm().format) || test::has_two_levels(gemm().format)) return;  // no such codes
+  constexpr int64_t kTokens = 5;
+  const PackedCase c = test::extreme_case(gemm().format, 96);
+  if (c.offset_at >= 0) return;  // weights with offsets; their codes go through the same products
+  const int64_t cols = c.matrix.cols;
+  auto activations = rounded(gemm(), c.matrix, std::vector<float>(static_cast<size_t>(cols * kTokens), 1e-40f));
   const int64_t bytes = gemm().activation_bytes(c.matrix);
   const float one = 1.0f;
   for (int64_t t = 0; t < kTokens; ++t)
-    for (int64_t b = 0; b < kCols / 32; ++b) std::memcpy(activations.data() + t * bytes + kCols + b * 4, &one, 4);
+    for (int64_t b = 0; b < cols / 32; ++b) std::memcpy(activations.data() + t * bytes + cols + b * 4, &one, 4);
+  const auto weights = weights_of(reference(), c.matrix);
   for (int64_t tokens : {int64_t{1}, kTokens}) {
     std::vector<float> y(static_cast<size_t>(tokens * c.matrix.rows));
     gemm().multiply(c.matrix, 0, c.matrix.rows, activations.data(), tokens, y.data(), c.matrix.rows);
-    EXPECT_EQ(y[0], (gemm().format == "Q8_0" ? 128.0f : 8.0f) * 128.0f * kCols);
-    EXPECT_EQ(y[1], (gemm().format == "Q8_0" ? -127.0f : -7.0f) * 128.0f * kCols);
+    for (size_t row : {size_t{0}, size_t{1}})
+      EXPECT_EQ(y[row], weights[row * static_cast<size_t>(cols)] * -128.0f * static_cast<float>(cols));
   }
 }
 
@@ -272,7 +290,7 @@ TEST_P(EveryGemm, TheWholeProductIsBitwiseTheSameForAnyNumberOfThreads) {
           const auto at = static_cast<size_t>(t * 64 + r);
           ASSERT_LE(
               std::abs(static_cast<double>(first[static_cast<size_t>(t * stride + r - row_begin)]) - exact.sum[at]),
-              gamma(c.roundings) * exact.magnitude[at] + 0x1p-149)
+              exact.bound(c, at))
               << c.name << ", token " << t << ", row " << r;
         }
         for (int64_t i = row_end - row_begin; i < stride; ++i)
@@ -337,6 +355,7 @@ TEST(PackedMatmul, RefusesShapesTheFormatCannotHold) {
   const PackedMatrix odd{.rows = 1, .cols = 40};
   EXPECT_THROW(packed_matmul(find_gemm("Q8_0"), odd, 0, 1, &x, 1, &y, 1), Error);
   EXPECT_THROW(packed_matmul(find_gemm("Q4_0"), odd, 0, 1, &x, 1, &y, 1), Error);
+  EXPECT_THROW(packed_matmul(find_gemm("NVFP4"), PackedMatrix{.rows = 1, .cols = 96}, 0, 1, &x, 1, &y, 1), Error);
   const PackedMatrix uneven{.rows = 1, .cols = 40, .bits = 4, .group = 16};
   EXPECT_THROW(packed_matmul(find_gemm("ct-int4"), uneven, 0, 1, &x, 1, &y, 1), Error);
 }

@@ -8,6 +8,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "core/checked.h"
+
 namespace kerf::test {
 namespace {
 
@@ -34,26 +36,41 @@ void fill_random(std::vector<std::byte>& bytes, Bits& bits) {
     b = static_cast<std::byte>(below(bits, 4) ? below(bits, 256) : below(bits, 2) ? 0x80 : 0xff);
 }
 
-// Where the numbers of a GGUF block lie.
+/// Where the numbers of a GGUF block lie.
 struct GgufType {
   std::string_view format;
   int64_t weights, bytes;
-  std::vector<int64_t> halves;                 // F16 numbers
-  std::vector<std::array<int64_t, 2>> scales;  // bytes begin .. end - 1: scales and offsets of parts of the block
+  std::vector<int64_t> halves;                      // F16 numbers
+  std::vector<std::array<int64_t, 2>> scales = {};  // bytes begin .. end - 1: scales and offsets of parts of the block
+  uint8_t lowest = 0x00, highest = 0xff;            // bytes of codes that stand for extreme weights
+  // Where `scales` are floats of 8 bits: the bytes drawn from, and that of 1 (some types store twice of it).
+  uint32_t scale_low = 0, scale_high = 255;
+  uint8_t scale_one = 0;
+
+  bool offsets() const { return weights == 256 || halves.size() > 1; }
 };
 
 const GgufType* gguf_type(std::string_view format) {
   static const std::vector<GgufType> types = {
-      {"Q8_0", 32, 34, {0}, {}},
-      {"Q4_0", 32, 18, {0}, {}},
+      {.format = "Q8_0", .weights = 32, .bytes = 34, .halves = {0}, .lowest = 0x80, .highest = 0x7f},
+      {"Q4_0", 32, 18, {0}},
+      {"Q4_1", 32, 20, {0, 2}},
+      {"Q5_0", 32, 22, {0}},
+      {"Q5_1", 32, 24, {0, 2}},
+      {"IQ4_NL", 32, 18, {0}},
+      // Scales 2^-9 to 2^5, so that no sum overflows. The lowest nibble is 15, the highest 7.
+      {"MXFP4", 32, 17, {}, {{0, 1}}, 0xff, 0x77, 118, 132, 127},
+      {"NVFP4", 64, 36, {}, {{0, 4}}, 0xff, 0x77, 0, 255, 0x38},
+      {"Q1_0", 128, 18, {0}},
+      {"Q2_0", 64, 18, {0}},
       {"Q2_K", 256, 84, {80, 82}, {{0, 16}}},
       {"Q3_K", 256, 110, {108}, {{96, 108}}},
       {"Q4_K", 256, 144, {0, 2}, {{4, 16}}},
       {"Q5_K", 256, 176, {0, 2}, {{4, 16}}},
       {"Q6_K", 256, 210, {208}, {{192, 208}}},
       {"IQ4_XS", 256, 136, {0}, {{2, 8}}},
-      {"TQ1_0", 256, 54, {52}, {}},
-      {"TQ2_0", 256, 66, {64}, {}},
+      {"TQ1_0", 256, 54, {52}},
+      {"TQ2_0", 256, 66, {64}},
   };
   for (const GgufType& type : types)
     if (type.format == format) return &type;
@@ -66,25 +83,30 @@ PackedCase gguf_case(const GgufType& type, int64_t rows, int64_t cols) {
   const int64_t blocks = rows * (cols / type.weights);
   c.codes.resize(static_cast<size_t>(blocks * type.bytes));
   fill_random(c.codes, bits);
-  const bool two_levels = type.weights == 256;
-  if (two_levels) c.offsets.resize(c.codes.size());
+  if (type.offsets()) c.offsets.resize(c.codes.size());
   for (int64_t b = 0; b < blocks; ++b) {
     const auto keep = [&](int64_t begin, int64_t end) {
       const auto from = c.codes.begin() + b * type.bytes;
-      if (two_levels) std::copy(from + begin, from + end, c.offsets.begin() + b * type.bytes + begin);
+      if (type.offsets()) std::copy(from + begin, from + end, c.offsets.begin() + b * type.bytes + begin);
     };
     for (const int64_t at : type.halves) {
       put(c.codes, static_cast<size_t>(b * type.bytes + at), random_half(bits));
       keep(at, at + 2);
     }
-    for (const auto& [begin, end] : type.scales) keep(begin, end);
+    for (const auto& [begin, end] : type.scales) {
+      for (int64_t at = begin; type.scale_one && at < end; ++at)
+        put(c.codes, static_cast<size_t>(b * type.bytes + at),
+            static_cast<uint8_t>(type.scale_low + below(bits, type.scale_high - type.scale_low + 1)));
+      keep(begin, end);
+    }
   }
   c.matrix = {.rows = rows, .cols = cols, .codes = c.codes.data(), .code_stride = cols / type.weights * type.bytes};
   // One level: one term per block (or per lane of a block, whose absolute sum is no larger than that of the single
   // products), converted and scaled with one rounding, added in at most cols / 32 steps plus 5 to join 16 lanes and 2
   // to join chains. Two levels: weights themselves go through 3 roundings and the product of scales through one; at
   // most 8 terms per block are converted (their integers may exceed 2^24), scaled and added, and joined in 4 steps.
-  c.roundings = two_levels ? cols / 32 + 12 : cols / 32 + 8;
+  c.roundings = type.weights == 256 ? cols / 32 + 12 : cols / 32 + 8;
+  if (type.weights == 32 && type.offsets()) c.offset_at = type.halves[1];
   return c;
 }
 
@@ -192,7 +214,7 @@ std::vector<PackedCase> packed_cases(std::string_view format) {
   if (!bits && !gguf) throw std::runtime_error(fmt::format("no random matrices for {} yet: add them", format));
   for (int64_t rows : {1, 3, 17, 64}) {
     if (gguf) {
-      for (int64_t cols : {32, 96, 256, 288, 768, 2048})
+      for (int64_t cols : {32, 96, 256, 288, 320, 768, 2048})
         if (cols % gguf->weights == 0) cases.push_back(gguf_case(*gguf, rows, cols));
       continue;
     }
@@ -214,6 +236,11 @@ std::vector<PackedCase> packed_cases(std::string_view format) {
 
 bool is_gguf(std::string_view format) { return gguf_type(format) != nullptr; }
 
+bool has_two_levels(std::string_view format) {
+  const GgufType* type = gguf_type(format);
+  return type && type->weights == 256;
+}
+
 PackedCase extreme_case(std::string_view format, int64_t cols) {
   const GgufType* gguf = gguf_type(format);
   if (is_w8(format)) {
@@ -227,19 +254,23 @@ PackedCase extreme_case(std::string_view format, int64_t cols) {
     for (size_t at = 0; at < c.scales.size(); at += 4) put(c.scales, at, 1.0f);
     return c;
   }
-  PackedCase c = gguf ? gguf_case(*gguf, 17, cols) : ct_case(ct_bits(format), 17, cols, 32, Dtype::f32, Dtype::f32);
+  PackedCase c = gguf ? gguf_case(*gguf, 17, round_up(cols, gguf->weights))
+                      : ct_case(ct_bits(format), 17, cols, 32, Dtype::f32, Dtype::f32);
   std::byte* codes = c.codes.data();
   // Row r: all lowest, all highest, or the two in turn.
   for (int64_t r = 0; r < c.matrix.rows; ++r) {
     for (int64_t i = 0; i < c.matrix.code_stride; ++i) {
       const bool lowest = r % 3 == 0 || (r % 3 == 2 && i % 2 == 0);
-      const uint8_t stored_signed = lowest ? 0x80 : 0x7f, stored_offset = lowest ? 0x00 : 0xff;
-      codes[r * c.matrix.code_stride + i] = static_cast<std::byte>(format == "Q8_0" ? stored_signed : stored_offset);
+      const uint8_t low = gguf ? gguf->lowest : 0x00, high = gguf ? gguf->highest : 0xff;
+      codes[r * c.matrix.code_stride + i] = static_cast<std::byte>(lowest ? low : high);
     }
   }
-  const uint16_t one_half = f32_to_f16(1.0f);
-  for (size_t block = 0; gguf && block < c.codes.size(); block += static_cast<size_t>(gguf->bytes))
-    for (const int64_t at : gguf->halves) put(c.codes, block + static_cast<size_t>(at), one_half);
+  for (size_t block = 0; gguf && block < c.codes.size(); block += static_cast<size_t>(gguf->bytes)) {
+    for (const int64_t at : gguf->halves) put(c.codes, block + static_cast<size_t>(at), f32_to_f16(1.0f));
+    for (const auto& [begin, end] : gguf->scales)
+      for (int64_t at = begin; gguf->scale_one && at < end; ++at)
+        put(c.codes, block + static_cast<size_t>(at), gguf->scale_one);
+  }
   for (size_t at = 0; at < c.scales.size(); at += 4) put(c.scales, at, 1.0f);
   return c;
 }

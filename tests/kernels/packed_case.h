@@ -18,13 +18,19 @@ struct PackedCase {
   std::vector<std::byte> offsets;
   /// Roundings that one term of an output can go through, in whatever order a kernel sums (see gemm_test.cc).
   int64_t roundings = 0;
+  /// Where the F16 offset of a block of 32 weights lies, in types whose activations are Q8_1; -1 otherwise.
+  int64_t offset_at = -1;
   std::vector<float> random_rows(int64_t tokens, uint32_t seed) const;
 };
 
 /// Every shape class of a format; throws when it does not know the format.
 std::vector<PackedCase> packed_cases(std::string_view format);
+/// Whether it is a type of GGUF, which are defined down to the order of sums.
 bool is_gguf(std::string_view format);
-/// Scales of one, every code as low as it can be: integer sums as large as they get.
+/// Types with blocks of 256 and Q8_K activations.
+bool has_two_levels(std::string_view format);
+/// Scales and offsets of one, codes as low or as high as they can be (row 0: all lowest): integer sums as large as they
+/// get. `cols` is rounded up to whole blocks.
 PackedCase extreme_case(std::string_view format, int64_t cols);
 
 }  // namespace kerf::test
