@@ -71,6 +71,14 @@ const GgufType* gguf_type(std::string_view format) {
       {"IQ4_XS", 256, 136, {0}, {{2, 8}}},
       {"TQ1_0", 256, 54, {52}},
       {"TQ2_0", 256, 66, {64}},
+      {"IQ1_S", 256, 50, {0}},
+      // Top nibbles of four bytes are the scale: 0x3333.
+      {"IQ1_M", 256, 56, {}, {}, 0x30, 0x3f},
+      {"IQ2_XXS", 256, 66, {0}},
+      {"IQ2_XS", 256, 74, {0}},
+      {"IQ2_S", 256, 82, {0}},
+      {"IQ3_XXS", 256, 98, {0}},
+      {"IQ3_S", 256, 110, {0}},
   };
   for (const GgufType& type : types)
     if (type.format == format) return &type;
@@ -89,6 +97,10 @@ PackedCase gguf_case(const GgufType& type, int64_t rows, int64_t cols) {
       const auto from = c.codes.begin() + b * type.bytes;
       if (type.offsets()) std::copy(from + begin, from + end, c.offsets.begin() + b * type.bytes + begin);
     };
+    for (int nibble = 0; type.format == "IQ1_M" && nibble < 4; ++nibble) {  // whose F16 number lies in top nibbles
+      std::byte& byte = c.codes[static_cast<size_t>(b * type.bytes + 49 + 2 * nibble)];
+      byte = (byte & std::byte{15}) | static_cast<std::byte>((nibble == 3 ? 2 : below(bits, 16)) << 4);
+    }
     for (const int64_t at : type.halves) {
       put(c.codes, static_cast<size_t>(b * type.bytes + at), random_half(bits));
       keep(at, at + 2);
