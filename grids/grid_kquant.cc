@@ -6,13 +6,17 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/fastest.h"
 #include "grids/grid.h"
+#include "grids/kfitter.h"
 
 namespace kerf {
 namespace {
 
 // 1.5 * 2^23: adding and subtracting it rounds to an integer, ties to even.
 constexpr float kToInteger = 12582912.0f;
+
+const KFitter& best_fitter() { return fastest(all_kfitters()); }
 
 bool affine(const Scheme& s) { return adds_offset(s); }
 float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); }
@@ -69,49 +73,36 @@ class KQuantGrid final : public Grid {
   }
 
   void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override {
-    const Scheme& s = q.scheme;
-    const int64_t sub = sub_block(s), subs = kSuper / sub;
-    const Places at = places(s);
-    std::vector<Effective> found(static_cast<size_t>(subs));
-    for (int64_t r = 0; r < q.rows; ++r)
-      for (int64_t c = 0; c < q.cols; c += kSuper) {
-        float scale = 0, lowest = 0;
-        for (int64_t b = 0; b < subs; ++b) {
-          const auto part = w.subspan(static_cast<size_t>(r * q.cols + c + b * sub), static_cast<size_t>(sub));
-          const auto v = importance.empty()
-                             ? importance
-                             : importance.subspan(static_cast<size_t>(c + b * sub), static_cast<size_t>(sub));
-          Effective& e = found[static_cast<size_t>(b)] = search(s, part, v);
-          if (std::abs(e.scale) > std::abs(scale)) scale = e.scale;
-          lowest = std::min(lowest, e.offset);
-        }
-        const Level& level = s.levels[at.sub];
-        // A negative scale takes the longer side of signed multiples.
-        const float longest = level.stored == Dtype::i8 ? limits(level).low : limits(level).high;
-        ParamArray& d = q.params[at.scale];
-        d.set(r, c / kSuper, scale / longest);
-        if (affine(s)) q.params[at.min].set(r, c / kSuper, -lowest / limits(level).high);
-        if (!std::isfinite(d.get(r, c / kSuper)) || !std::isfinite(q.params[at.min].get(r, c / kSuper)))
-          fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for F16; store BF16 or F32", r);
-        for (int64_t b = 0; b < subs; ++b) {
-          const int64_t col = c + b * sub;
-          set(q, r, col, project(q, r, col, found[static_cast<size_t>(b)]));
-        }
-      }
+    const Places at = places(q.scheme);
+    KFitProblem p = problem(w, q);
+    const std::vector<float> even = evened(importance);
+    p.importance = even.empty() ? nullptr : even.data();
+    const auto supers = static_cast<size_t>(p.supers), subs = supers * static_cast<size_t>(kSuper / p.sub);
+    std::vector<float> d(supers), e(supers), s(subs), m(subs);
+    best_fitter().search(p, {d.data(), e.data(), s.data(), m.data()});
+    for (size_t i = 0; i < supers; ++i)
+      if (!std::isfinite(d[i]) || !std::isfinite(e[i]))
+        fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for F16; store BF16 or F32",
+             static_cast<int64_t>(i) * kSuper / q.cols);
+    from_f32(Dtype::f16, d, q.params[at.scale].bytes);
+    to_bytes(s, q.params[at.sub].bytes);
+    if (!affine(q.scheme)) return;
+    from_f32(Dtype::f16, e, q.params[at.min].bytes);
+    to_bytes(m, q.params[at.sub_min].bytes);
   }
 
   void encode(std::span<const float> w, QuantizedMatrix& q) const override {
-    for_each_sub(q, [&](int64_t first, int64_t n, Effective e) {
-      for (int64_t i = first; i < first + n; ++i)
-        q.codes[static_cast<size_t>(i)] = static_cast<uint8_t>(code_of(q.scheme, e, w[static_cast<size_t>(i)]));
-    });
+    const Blocks b = blocks(q);
+    best_fitter().encode(problem(w, q), b.scales.data(), b.offsets.data(), q.codes.data());
   }
 
   void decode(const QuantizedMatrix& q, std::span<float> w) const override {
-    for_each_sub(q, [&](int64_t first, int64_t n, Effective e) {
-      for (int64_t i = first; i < first + n; ++i)
-        w[static_cast<size_t>(i)] = value_of(q.scheme, e, static_cast<float>(q.codes[static_cast<size_t>(i)]));
-    });
+    const Blocks b = blocks(q);
+    const auto sub = static_cast<size_t>(sub_block(q.scheme));
+    for (size_t i = 0; i < w.size(); ++i) {
+      const Effective e{b.scales[i / sub], b.offsets[i / sub]};
+      w[i] = value_of(q.scheme, e, static_cast<float>(q.codes[i]));
+    }
   }
 
   Effective effective(const QuantizedMatrix& q, int64_t row, int64_t col) const override {
@@ -147,6 +138,11 @@ class KQuantGrid final : public Grid {
   float value(const Scheme& s, Effective e, uint32_t code) const override {
     return value_of(s, e, static_cast<float>(code));
   }
+  void round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
+             float* values) const override {
+    affine(s) ? round_all<true>(s, scale, offset, x, n, codes, values)
+              : round_all<false>(s, scale, offset, x, n, codes, values);
+  }
   Neighbours neighbours(const Scheme& s, Effective e, uint32_t code) const override {
     const uint32_t down = code == 0 ? 0 : code - 1;
     const uint32_t up = std::min(code + 1, static_cast<uint32_t>(top_code(s)));
@@ -154,72 +150,71 @@ class KQuantGrid final : public Grid {
   }
 
  private:
-  // visit(first weight, weights, parameters) for every sub-block.
-  template <class Visit>
-  void for_each_sub(const QuantizedMatrix& q, const Visit& visit) const {
-    const int64_t sub = sub_block(q.scheme);
-    for (int64_t r = 0; r < q.rows; ++r)
-      for (int64_t c = 0; c < q.cols; c += sub) visit(r * q.cols + c, sub, effective(q, r, c));
-  }
-
-  // The best scale and offset of one sub-block on its own: roundings of several ranges, each with the scale and offset
-  // that are best for its codes.
-  static Effective search(const Scheme& s, std::span<const float> w, std::span<const float> importance) {
+  // nearest() and value(), without branches so that the compiler can use vectors.
+  template <bool kAffine>
+  static void round_all(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n,
+                        uint8_t* codes, float* values) {
     const float top = top_code(s);
-    float low = 0, high = 0;
-    for (const float x : w) {
-      low = std::min(low, x);
-      high = std::max(high, x);
+    for (int64_t i = 0; i < n; ++i) {
+      const float inverse = scale[i] != 0.0f ? 1.0f / scale[i] : 0.0f;
+      float code = kAffine ? ((x[i] - offset[i]) * inverse + kToInteger) - kToInteger
+                           : (x[i] * inverse + (kToInteger + offset[i])) - kToInteger;
+      code = code > 0.0f ? code : 0.0f;
+      code = code < top ? code : top;
+      values[i] = kAffine ? scale[i] * code + offset[i] : scale[i] * (code - offset[i]);
+      codes[i] = static_cast<uint8_t>(static_cast<int32_t>(code));
     }
-    const float largest = high > -low ? high : low;
-    Effective best{0, affine(s) ? 0.0f : middle(s)};
-    double least = INFINITY;
-    for (int step = -8; step <= 8; ++step) {
-      const float codes = affine(s) ? top : -middle(s);
-      const float range = affine(s) ? high - low : largest;
-      Effective e{range / (codes * (1.0f + 0.02f * static_cast<float>(step))), affine(s) ? low : middle(s)};
-      for (int round = 0; round < 2; ++round) e = refit(s, w, importance, e);
-      const double error = squared(s, w, importance, e);
-      if (error >= least) continue;
-      least = error;
-      best = e;
-    }
-    return best;
   }
 
-  static double weight(std::span<const float> importance, size_t i) {
-    return importance.empty() ? 1.0 : static_cast<double>(importance[i]);
+  // Importance whose largest is about 1, so that products of sums stay in the range of float32; empty where all are 0.
+  static std::vector<float> evened(std::span<const float> importance) {
+    float most = 0;
+    for (const float v : importance) most = std::max(most, v);
+    if (!(most > 0)) return {};
+    std::vector<float> even(importance.begin(), importance.end());
+    for (float& v : even) v = std::ldexp(v, -std::ilogb(most));
+    return even;
   }
 
-  // The scale and offset that are best for the codes of e.
-  static Effective refit(const Scheme& s, std::span<const float> w, std::span<const float> importance, Effective e) {
-    double v = 0, vq = 0, vqq = 0, vw = 0, vwq = 0;
-    for (size_t i = 0; i < w.size(); ++i) {
-      const double k = weight(importance, i), x = static_cast<double>(w[i]);
-      const double c = static_cast<double>(code_of(s, e, w[i]) - (affine(s) ? 0.0f : e.offset));
-      v += k;
-      vq += k * c;
-      vqq += k * c * c;
-      vw += k * x;
-      vwq += k * x * c;
+  // effective() of every sub-block.
+  struct Blocks {
+    std::vector<float> scales, offsets;
+  };
+  static Blocks blocks(const QuantizedMatrix& q) {
+    const Places at = places(q.scheme);
+    const auto floats = [](const ParamArray& p) {
+      std::vector<float> x(static_cast<size_t>(p.rows * p.cols));
+      to_f32(p.stored, p.bytes, x);
+      return x;
+    };
+    const auto subs = static_cast<size_t>(kSuper / sub_block(q.scheme));
+    Blocks b{floats(q.params[at.sub]), {}};
+    const std::vector<float> d = floats(q.params[at.scale]);
+    for (size_t i = 0; i < b.scales.size(); ++i) b.scales[i] = d[i / subs] * b.scales[i];
+    if (!affine(q.scheme)) {
+      b.offsets.assign(b.scales.size(), middle(q.scheme));
+      return b;
     }
-    if (!affine(s)) return vqq > 0 ? Effective{static_cast<float>(vwq / vqq), e.offset} : e;
-    const double det = v * vqq - vq * vq;
-    double scale = det > 0 ? (v * vwq - vw * vq) / det : 0, offset = det > 0 ? (vqq * vw - vq * vwq) / det : vw / v;
-    if (!(offset <= 0)) {
-      offset = 0;
-      scale = vqq > 0 ? vwq / vqq : 0;
-    }
-    return {std::max(static_cast<float>(scale), 0.0f), static_cast<float>(offset)};
+    b.offsets = floats(q.params[at.sub_min]);
+    const std::vector<float> dmin = floats(q.params[at.min]);
+    for (size_t i = 0; i < b.offsets.size(); ++i) b.offsets[i] = -(dmin[i / subs] * b.offsets[i]);
+    return b;
   }
 
-  static double squared(const Scheme& s, std::span<const float> w, std::span<const float> importance, Effective e) {
-    double sum = 0;
-    for (size_t i = 0; i < w.size(); ++i) {
-      const double d = static_cast<double>(w[i] - value_of(s, e, code_of(s, e, w[i])));
-      sum += weight(importance, i) * d * d;
-    }
-    return sum;
+  static KFitProblem problem(std::span<const float> w, const QuantizedMatrix& q) {
+    const Level& sub = q.scheme.levels.back();
+    return {.w = w.data(),
+            .supers = q.rows * q.cols / kSuper,
+            .importance = nullptr,
+            .importance_supers = q.cols / kSuper,
+            .bits = q.scheme.bits,
+            .sub = static_cast<int>(sub.block.cols),
+            .sub_bits = stored_bits(sub),
+            .affine = affine(q.scheme)};
+  }
+
+  static void to_bytes(const std::vector<float>& from, std::vector<std::byte>& to) {
+    for (size_t i = 0; i < from.size(); ++i) to[i] = static_cast<std::byte>(static_cast<int>(from[i]));
   }
 };
 

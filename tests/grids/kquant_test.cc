@@ -1,11 +1,13 @@
 // The two-level grid of GGUF's K types, on every scheme that those use.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
 #include "core/error.h"
 #include "grids/grid.h"
+#include "grids/kfitter.h"
 
 namespace kerf {
 namespace {
@@ -165,14 +167,102 @@ TEST(KQuantGrid, ZeroTinyAndConstantBlocksAreNearOrZero) {
     }
 }
 
-TEST(KQuantGrid, AScalePastF16IsANumericalError) {
-  const std::vector<float> w(kRows * kCols, 1e9f);
-  for (const Type& t : types()) try {
-      quantized(t.scheme, w);
-      FAIL() << t.name << " accepted";
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::numerical);
+TEST(KQuantGrid, ChannelsWithoutImportanceDoNoHarm) {
+  const auto w = normal(5);
+  for (const Type& t : types()) {
+    const double plain = squared_error(w, quantized(t.scheme, w));
+    EXPECT_EQ(squared_error(w, quantized(t.scheme, w, std::vector<float>(kCols, 0.0f))), plain) << t.name;
+    for (float rare : {0.0f, 1e-42f, 1e-30f, 1e-12f}) {
+      std::vector<float> importance(kCols, 1e-3f);
+      std::fill_n(importance.begin() + 256, 300, rare);
+      EXPECT_LT(squared_error(w, quantized(t.scheme, w, importance)), 2 * plain) << t.name << " " << rare;
     }
+  }
+}
+
+// Against the plain parameters: every sub-block spans its range, the largest scale and minimum take the last code. A
+// hundredth above what was found when the test was written.
+TEST(KQuantGrid, SearchingLowersTheErrorOfGaussianWeightsWell) {
+  const double at_most[] = {0.624, 0.862, 0.813, 0.861, 0.804};
+  for (size_t i = 0; i < types().size(); ++i) {
+    const Type t = types()[i];
+    const auto w = normal(6);
+    QuantizedMatrix plain = allocate(t.scheme, kRows, kCols);
+    const int64_t sub = own_block(t.scheme, kCols);
+    const bool affine = adds_offset(t.scheme);
+    const float top = static_cast<float>((1 << t.scheme.bits) - 1), half = static_cast<float>(1 << (t.scheme.bits - 1));
+    const float last = static_cast<float>((1 << stored_bits(t.scheme.levels.back())) - 1);
+    for (int64_t r = 0; r < kRows; ++r)
+      for (int64_t c = 0; c < kCols; c += 256) {
+        std::vector<Effective> wanted;
+        float scale = 0, low = 0;
+        for (int64_t b = 0; b < 256; b += sub) {
+          const auto part = std::span(w).subspan(static_cast<size_t>(r * kCols + c + b), static_cast<size_t>(sub));
+          const auto [least, most] = std::minmax_element(part.begin(), part.end());
+          const float begin = std::min(*least, 0.0f), end = std::max(*most, 0.0f);
+          wanted.push_back(affine ? Effective{(end - begin) / top, begin}
+                                  : Effective{(end > -begin ? end : begin) / -half, half});
+          if (std::abs(wanted.back().scale) > std::abs(scale)) scale = wanted.back().scale;
+          low = std::min(low, wanted.back().offset);
+        }
+        plain.params[0].set(r, c / 256, affine ? scale / last : scale / (-(last + 1) / 2));
+        if (affine) plain.params[1].set(r, c / 256, -low / last);
+        for (int64_t b = 0; b < 256; b += sub)
+          find_grid("kquant").set(plain, r, c + b,
+                                  find_grid("kquant").project(plain, r, c + b, wanted[static_cast<size_t>(b / sub)]));
+      }
+    find_grid("kquant").encode(w, plain);
+    EXPECT_LT(squared_error(w, quantized(t.scheme, w)), at_most[i] * squared_error(w, plain)) << t.name;
+  }
+}
+
+// The promise "the same bytes everywhere": one text, three instruction sets, equal bits.
+TEST(KFitters, AgreeBitForBitOnEveryInstructionSet) {
+  const KFitter* reference = nullptr;
+  for (const KFitter* f : all_kfitters())
+    if (f->isa == Isa::ref) reference = f;
+  ASSERT_TRUE(reference);
+  const auto w = normal(7);
+  std::vector<float> importance = normal(8);
+  for (float& x : importance) x = x * x + 1e-4f;
+  for (const Type& t : types())
+    for (bool weighted : {false, true})
+      for (int64_t supers : {1, 2, 7}) {
+        const Level& level = t.scheme.levels.back();
+        const KFitProblem p{.w = w.data(),
+                            .supers = supers,
+                            .importance = weighted ? importance.data() : nullptr,
+                            .importance_supers = 3,
+                            .bits = t.scheme.bits,
+                            .sub = static_cast<int>(level.block.cols),
+                            .sub_bits = stored_bits(level),
+                            .affine = adds_offset(t.scheme)};
+        struct Found {
+          std::vector<float> d = std::vector<float>(7), e = d, s = std::vector<float>(7 * 16), m = s;
+          std::vector<uint8_t> codes = std::vector<uint8_t>(7 * 256);
+          bool operator==(const Found&) const = default;
+        };
+        const auto run = [&](const KFitter& f) {
+          Found x;
+          f.search(p, {x.d.data(), x.e.data(), x.s.data(), x.m.data()});
+          f.encode(p, std::vector<float>(7 * 16, 0.002f).data(), std::vector<float>(7 * 16, -0.03f).data(),
+                   x.codes.data());
+          return x;
+        };
+        const Found expected = run(*reference);
+        for (const KFitter* f : all_kfitters())
+          EXPECT_TRUE(f->isa > cpu_isa() || run(*f) == expected) << t.name << " " << name_of(f->isa);
+      }
+}
+
+TEST(KQuantGrid, AScalePastF16IsANumericalError) {
+  for (float huge : {1e9f, 1e20f, 1e38f})
+    for (const Type& t : types()) try {
+        quantized(t.scheme, std::vector<float>(kRows * kCols, huge));
+        FAIL() << t.name << " accepted";
+      } catch (const Error& e) {
+        EXPECT_EQ(e.kind(), ErrorKind::numerical);
+      }
 }
 
 }  // namespace

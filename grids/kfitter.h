@@ -1,0 +1,39 @@
+// The joint search of the two levels of scales that GGUF's K types have, compiled once per instruction set from one
+// text (kfitter_body.h), so that every machine finds the same parameters bit for bit.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/cpu.h"
+
+namespace kerf {
+
+/// `supers` super-blocks of 256 weights, one after the other in w. Affine: value = (d s) code - (e m); else
+/// value = (d s) (code - 2^(bits-1)).
+struct KFitProblem {
+  const float* w;
+  int64_t supers;
+  const float* importance;  // of super-block b: importance + (b % importance_supers) * 256; nullptr for ones
+  int64_t importance_supers;
+  int bits, sub, sub_bits;  // of a code; weights of a sub-block, 16 or 32; bits of s and m
+  bool affine;              // s and m run from 0; else s is signed
+};
+
+/// The parameters of the problem: s and m for every sub-block, d and e (as they will read back from F16) for every
+/// super-block. Unless affine, e and m are not touched. A d or e that is not finite does not fit.
+struct KParams {
+  float *d, *e, *s, *m;
+};
+
+struct KFitter {
+  Isa isa;
+  void (*search)(const KFitProblem&, const KParams&);
+  /// codes[i] = clamp(round((w[i] - offset) / scale), low, low + 2^bits - 1) - low, sub-block by sub-block; ties to
+  /// even.
+  void (*encode)(const KFitProblem&, const float* scales, const float* offsets, uint8_t* codes);
+};
+
+std::span<const KFitter* const> all_kfitters();
+
+}  // namespace kerf

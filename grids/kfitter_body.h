@@ -1,0 +1,424 @@
+// The search of kfitter.h, 16 sub-blocks side by side (lanes.h): one or two super-blocks, whose sub-blocks are added in
+// a fixed order. Included once by each kfitter_<isa>.cc.
+//
+// With codes q the error of a sub-block is a quadratic form in its scale and offset, for which six sums suffice (Sums).
+// So
+// 1. each sub-block on its own: several starts, each with the best scale and offset for its codes, the best one
+// polished;
+// 2. d and e by trial among a few numbers that F16 holds, under those forms, every sub-block with its best s and m;
+// 3. each sub-block again on its weights: s and its neighbours, each with the best m for the codes it gives;
+// 4. d and e that are best for these s and m, if the error on the weights is smaller; and 3 once more.
+#pragma once
+
+#include <utility>
+
+#include "grids/integer_search.h"
+#include "grids/kfitter.h"
+#include "grids/lanes.h"
+
+namespace kerf {
+namespace {
+
+constexpr int kChunk = 16, kParts = kChunk / kLanes;  // sub-blocks at a time, and the registers for one number of each
+constexpr int kLargestSub = 32;
+constexpr int64_t kSuper = 256;
+
+// One number for each sub-block of a chunk.
+struct Row {
+  Vec part[kParts];
+};
+template <class F>
+inline Row each(F f) {
+  Row r;
+  for (int p = 0; p < kParts; ++p) r.part[p] = f(p);
+  return r;
+}
+inline Row choose(const Row& m, const Row& a, const Row& b) {
+  return each([&](int p) { return select((Ints)m.part[p], a.part[p], b.part[p]); });
+}
+
+struct Codes {
+  Vec low, high;
+  explicit Codes(const KFitProblem& p) {
+    const float n = static_cast<float>(1 << p.bits);
+    low = splat(p.affine ? 0.0f : -n / 2);
+    high = splat(p.affine ? n - 1 : n / 2 - 1);
+  }
+};
+
+// 0 where it would overflow.
+inline Vec reciprocal(Vec x) { return select(abs_of(x) > 0x1p-100f, 1.0f / x, Vec{}); }
+inline Vec rounded(Vec x, Vec low, Vec high) { return min_of(max_of((x + kRound) - kRound, low), high); }
+
+// Over the weights of each sub-block, with codes q and residuals r = w - (scale q + offset): the sums of v, v q, v q^2,
+// v r, v r q, v r^2.
+struct Sums {
+  Vec n, q, qq, r, rq, rr;
+};
+
+template <bool kWeighted, bool kAffine>
+inline Sums sums_at(const Vec* w, const Vec* v, int sub, const Codes& codes, Vec scale, Vec offset) {
+  const Vec inverse = reciprocal(scale);
+  Sums s{};
+  for (int j = 0; j < sub; ++j) {
+    const Vec x = kAffine ? w[j] - offset : w[j];
+    const Vec q = rounded(x * inverse, codes.low, codes.high);
+    const Vec r = kAffine ? w[j] - (scale * q + offset) : w[j] - scale * q;
+    const Vec vq = kWeighted ? v[j] * q : q, vr = kWeighted ? v[j] * r : r;
+    s.qq += vq * q;
+    s.rq += vr * q;
+    s.rr += vr * r;
+    if (!kAffine) continue;
+    if (kWeighted) s.n += v[j];
+    s.q += vq;
+    s.r += vr;
+  }
+  if (kAffine && !kWeighted) s.n = splat(static_cast<float>(sub));
+  return s;
+}
+
+// What a change of scale and offset by a and b does, codes staying.
+struct Move {
+  Vec a, b;
+};
+template <bool kAffine>
+inline Vec error_after(const Sums& s, Move m) {
+  Vec e = s.rr + m.a * (m.a * s.qq - 2.0f * s.rq);
+  if (kAffine) e += m.b * (m.b * s.n + 2.0f * (m.a * s.q - s.r));
+  return max_of(e, Vec{});
+}
+
+// Less of its largest term than this is the rounding of a determinant: sums of 32 terms, each rounded by 2^-24.
+constexpr float kSound = 0x1p-17f;
+
+// The best one; scales and offsets of affine blocks stay on their side of zero.
+template <bool kAffine>
+inline Move best_move(const Sums& s, Vec scale, Vec offset) {
+  const Vec alone = s.rq * reciprocal(s.qq);
+  if (!kAffine) return {alone, Vec{}};
+  const Vec det = s.qq * s.n - s.q * s.q;
+  const Vec inverse = reciprocal(det);
+  const Ints sound = (det > kSound * (s.qq * s.n)) & (inverse != 0.0f);
+  Move m{(s.rq * s.n - s.r * s.q) * inverse, select(sound, (s.r * s.qq - s.rq * s.q) * inverse, s.r * reciprocal(s.n))};
+  const Ints past = offset + m.b > 0.0f;
+  m.b = select(past, -offset, m.b);
+  m.a = select(past, (s.rq - m.b * s.q) * reciprocal(s.qq), m.a);
+  m.a = max_of(m.a, -scale);
+  return m;
+}
+// The best offset where the scale changes by a.
+inline Vec best_offset(const Sums& s, Vec a, Vec offset) { return min_of((s.r - a * s.q) * reciprocal(s.n), -offset); }
+
+// A sub-block's codes by one scale and offset, and the best ones for them.
+struct Fits {
+  Row scale, offset;  // that gave the codes
+  Sums sums[kParts];
+  Row best_scale, best_offset;
+};
+
+// --- Over the sub-blocks of a super-block, in a fixed order, with the same result in each of its lanes ---
+// Lane i of the result = lane i ^ kDistance of x.
+template <int kDistance, int... kLane>
+inline Vec exchanged(Vec x, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(x, x, (kLane ^ kDistance)...);
+}
+template <int kDistance>
+inline Row exchanged(const Row& x) {
+  if constexpr (kDistance >= kLanes)
+    return each([&](int p) { return x.part[p ^ (kDistance / kLanes)]; });
+  else
+    return each([&](int p) { return exchanged<kDistance>(x.part[p], std::make_integer_sequence<int, kLanes>()); });
+}
+template <class Op>
+inline Row over_supers(Row x, int subs, Op op) {
+  const auto halve = [&](const Row& other) { x = each([&](int p) { return op(x.part[p], other.part[p]); }); };
+  if (subs == kChunk) halve(exchanged<8>(x));
+  halve(exchanged<4>(x));
+  halve(exchanged<2>(x));
+  halve(exchanged<1>(x));
+  return x;
+}
+inline Row sum(const Row& x, int subs) {
+  return over_supers(x, subs, [](Vec a, Vec b) { return a + b; });
+}
+inline Row largest(const Row& x, int subs) { return over_supers(x, subs, max_of); }
+// The number of the largest magnitude, with its sign; the positive one of two.
+inline Row farthest(const Row& x, int subs) {
+  const Row high = largest(x, subs), low = over_supers(x, subs, min_of);
+  return each([&](int p) { return select(high.part[p] >= -low.part[p], high.part[p], low.part[p]); });
+}
+
+// --- The search ---
+// Affine sub-blocks: shares of the range that the codes do not span at the start, at the low and at the high end; the
+// last four with importance only. Roundings differ, and one of several is luckier: with 8, 12 and 16 starts the error
+// of Gaussian weights in Q4_K is 0.976, 0.972 and 0.969 of llama-quantize's.
+constexpr float kStart[][2] = {{0, 0},          {0.04f, 0.04f},  {-0.03f, -0.03f}, {0.08f, 0.0f},
+                               {0.0f, 0.08f},   {0.10f, 0.10f},  {-0.06f, 0.02f},  {0.02f, -0.06f},
+                               {0.14f, 0.14f},  {0.03f, 0.10f},  {0.10f, 0.03f},   {-0.10f, -0.10f},
+                               {0.06f, -0.02f}, {-0.02f, 0.06f}, {0.02f, 0.02f},   {0.06f, 0.06f}};
+constexpr int kPlainStarts = 12, kStarts = sizeof kStart / sizeof kStart[0];
+// Symmetric sub-blocks: the largest weight lands this many codes past the end of the longer side, or past the other
+// end; the first kFewPast with codes of at most 4 bits, whose roundings differ less.
+constexpr float kPast[] = {0.0f, -0.5f, 0.3f, -0.25f, -0.75f, 0.6f, -0.9f, -1.3f, -1.7f, -2.1f, -2.5f};
+constexpr int kRounds = 2;  // of 4 and 3
+constexpr int kFewPast = 6, kAllPast = sizeof kPast / sizeof kPast[0];
+
+template <bool kWeighted, bool kAffine>
+class Search {
+ public:
+  Search(const KFitProblem& p, const Vec* w, const Vec* v)
+      : p_(p), codes_(p), w_(w), v_(v), subs_(static_cast<int>(kSuper) / p.sub) {
+    const float n = static_cast<float>(1 << p.sub_bits);
+    low_ = p.affine ? 0 : -n / 2;
+    high_ = p.affine ? n - 1 : n / 2 - 1;
+  }
+
+  void run() {
+    for (int part = 0; part < kParts; ++part) start(part);
+    levels();
+    neighbours();
+    // Symmetric blocks gain less than 0.1 % from more.
+    for (int round = 0; kAffine && round < kRounds; ++round) {
+      refit_levels();
+      neighbours();
+    }
+  }
+
+  Row d, e, s, m;
+
+ private:
+  Sums at(int part, Vec scale, Vec offset) const {
+    return sums_at<kWeighted, kAffine>(w_ + part * p_.sub, v_ + part * p_.sub, p_.sub, codes_, scale, offset);
+  }
+
+  // 1. Every sub-block on its own.
+  void consider(int part, Vec scale, Vec offset, Vec* best_error) {
+    const Sums sums = at(part, scale, offset);
+    const Move move = best_move<kAffine>(sums, scale, offset);
+    const Vec error = error_after<kAffine>(sums, move);
+    const Ints better = error < *best_error;
+    *best_error = select(better, error, *best_error);
+    const auto keep = [&](Vec& to, Vec from) { to = select(better, from, to); };
+    Sums& kept = fits_.sums[part];
+    keep(fits_.scale.part[part], scale);
+    keep(fits_.offset.part[part], offset);
+    keep(kept.qq, sums.qq);
+    keep(kept.rq, sums.rq);
+    keep(kept.rr, sums.rr);
+    keep(fits_.best_scale.part[part], scale + move.a);
+    if (!kAffine) return;
+    keep(kept.n, sums.n);
+    keep(kept.q, sums.q);
+    keep(kept.r, sums.r);
+    keep(fits_.best_offset.part[part], offset + move.b);
+  }
+
+  void start(int part) {
+    const Vec* w = w_ + part * p_.sub;
+    Vec lowest{}, highest{};
+    for (int j = 0; j < p_.sub; ++j) {
+      lowest = min_of(lowest, w[j]);
+      highest = max_of(highest, w[j]);
+    }
+    Vec error = splat(__builtin_inff());
+    fits_.sums[part] = Sums{};
+    if (!kAffine && !kWeighted) return p_.bits <= 4 ? start_integers<kFewPast>(part) : start_integers<kAllPast>(part);
+    if (kAffine) {
+      const Vec range = highest - lowest;
+      fits_.best_scale.part[part] = range * (1.0f / codes_.high[0]);  // in case no error is finite
+      for (int i = 0; i < (kWeighted ? kStarts : kPlainStarts); ++i) {
+        const float low = kStart[i][0], high = kStart[i][1];
+        consider(part, range * ((1.0f - low - high) / codes_.high[0]), min_of(lowest + range * low, Vec{}), &error);
+      }
+    } else {
+      const Vec most = select(highest > -lowest, highest, lowest);
+      fits_.best_scale.part[part] = most * (1.0f / codes_.low[0]);
+      for (const float past : kPast) {
+        consider(part, most * (1.0f / (codes_.low[0] - past)), Vec{}, &error);
+        consider(part, most * (1.0f / (codes_.high[0] + past)), Vec{}, &error);
+      }
+    }
+    consider(part, fits_.best_scale.part[part], fits_.best_offset.part[part], &error);
+  }
+
+  template <int kCount>
+  void start_integers(int part) {
+    Pairs x[kLargestSub / 2];
+    float code[2 * kCount];
+    for (int c = 0; c < kCount; ++c) {
+      code[2 * c] = codes_.low[0] - kPast[c];
+      code[2 * c + 1] = codes_.high[0] + kPast[c];
+    }
+    const Best best = search_integers<2 * kCount, true>({w_ + part * p_.sub, nullptr, p_.sub}, p_.bits, code, x);
+    // The form around its lowest point, up to a constant.
+    fits_.scale.part[part] = fits_.best_scale.part[part] = best.scale;
+    fits_.sums[part].qq = best.qq;
+  }
+
+  // 2. d and e under the forms.
+  void levels() {
+    best_level(farthest(fits_.best_scale, subs_), kAffine ? high_ : low_, fits_.best_scale, &d, &s,
+               [&](int p, Vec scale) {
+                 const Vec a = scale - fits_.scale.part[p];
+                 return error_after<kAffine>(fits_.sums[p], {a, offset_for(p, a)});
+               });
+    if (!kAffine) return;
+    const Row a = each([&](int p) { return d.part[p] * s.part[p] - fits_.scale.part[p]; });
+    const Row wanted = each([&](int p) { return -(fits_.offset.part[p] + offset_for(p, a.part[p])); });
+    best_level(largest(wanted, subs_), high_, wanted, &e, &m, [&](int p, Vec minimum) {
+      return error_after<kAffine>(fits_.sums[p], {a.part[p], -minimum - fits_.offset.part[p]});
+    });
+  }
+
+  // The best of several units, in quarters of a code around the one with which the farthest number becomes the last
+  // code, and the multiples nearest to what is wanted.
+  template <class Error>
+  void best_level(const Row& far, float last, const Row& wanted, Row* unit, Row* ints, const Error& error_of) const {
+    Row least;
+    for (int i = -4; i <= 12; ++i) {
+      const float code = last + (last > 0 ? -0.25f : 0.25f) * static_cast<float>(i);
+      const Row trial = each([&](int p) { return stored(far.part[p] * (1.0f / code), Dtype::f16); });
+      const Row count = each([&](int p) { return multiple(wanted.part[p], trial.part[p]); });
+      const Row error = sum(each([&](int p) { return error_of(p, trial.part[p] * count.part[p]); }), subs_);
+      const bool first = i == -4;
+      const Row better = each([&](int p) { return first ? (Vec)(Ints{} - 1) : (Vec)(error.part[p] < least.part[p]); });
+      least = choose(better, error, least);
+      *unit = choose(better, trial, *unit);
+      *ints = choose(better, count, *ints);
+    }
+  }
+
+  Vec multiple(Vec wanted, Vec unit) const { return rounded(wanted * reciprocal(unit), splat(low_), splat(high_)); }
+  Vec offset_for(int p, Vec a) const { return kAffine ? best_offset(fits_.sums[p], a, fits_.offset.part[p]) : Vec{}; }
+  Vec stored_offset(int p, Vec ints) const { return kAffine ? -(e.part[p] * ints) : Vec{}; }
+
+  // 3. s and its neighbours on the weights; the forms become those of the best one's codes.
+  void neighbours() {
+    for (int p = 0; p < kParts; ++p) {
+      const Vec middle = s.part[p];
+      const Sums before = kAffine ? at(p, d.part[p] * middle, stored_offset(p, m.part[p])) : Sums{};
+      Vec least = kAffine ? before.rr : splat(__builtin_inff());
+      const Vec scale0 = d.part[p] * middle, offset0 = stored_offset(p, m.part[p]);
+      for (int step = -1; step <= 1; ++step) {
+        const Vec ints = rounded(middle + static_cast<float>(step), splat(low_), splat(high_));
+        const Vec scale = d.part[p] * ints;
+        Vec offset{}, minimum{};
+        if (kAffine) {
+          minimum = multiple(-(offset0 + best_offset(before, scale - scale0, offset0)), e.part[p]);
+          offset = stored_offset(p, minimum);
+        }
+        const Sums sums = at(p, scale, offset);
+        Vec error = sums.rr;
+        if (kAffine) {
+          const Vec again = multiple(-(offset + best_offset(sums, Vec{}, offset)), e.part[p]);
+          const Vec predicted = error_after<true>(sums, {Vec{}, stored_offset(p, again) - offset});
+          minimum = select(predicted < error, again, minimum);
+          error = min_of(predicted, error);
+        }
+        const Ints better = error < least;
+        least = select(better, error, least);
+        s.part[p] = select(better, ints, s.part[p]);
+        if (kAffine) m.part[p] = select(better, minimum, m.part[p]);
+      }
+    }
+  }
+
+  // 4. The best d and e for these s and m.
+  void refit_levels() {
+    Row old, ss, sm, mm, sr, mr;
+    for (int p = 0; p < kParts; ++p) {
+      const Vec x = s.part[p], y = -m.part[p];
+      const Sums f = at(p, d.part[p] * x, stored_offset(p, m.part[p]));
+      old.part[p] = f.rr;
+      ss.part[p] = x * x * f.qq;
+      sm.part[p] = x * y * f.q;
+      mm.part[p] = y * y * f.n;
+      sr.part[p] = x * f.rq;
+      mr.part[p] = y * f.r;
+    }
+    for (Row* row : {&old, &ss, &sm, &mm, &sr, &mr}) *row = sum(*row, subs_);
+    const Row det = each([&](int p) { return ss.part[p] * mm.part[p] - sm.part[p] * sm.part[p]; });
+    const auto moved = [&](const Row& from, const Row& a, const Row& b, const Row& square) {
+      return each([&](int p) {
+        const Vec inverse = reciprocal(det.part[p]);
+        const Ints sound = det.part[p] > kSound * (ss.part[p] * mm.part[p]);
+        const Vec move = (a.part[p] * square.part[p] - b.part[p] * sm.part[p]) * inverse;
+        return stored(max_of(from.part[p] + select(sound, move, Vec{}), Vec{}), Dtype::f16);
+      });
+    };
+    const Row new_d = moved(d, sr, mr, mm), new_e = moved(e, mr, sr, ss);
+    const Row error =
+        sum(each([&](int p) { return at(p, new_d.part[p] * s.part[p], -(new_e.part[p] * m.part[p])).rr; }), subs_);
+    const Row better = each([&](int p) { return (Vec)(error.part[p] < old.part[p]); });
+    d = choose(better, new_d, d);
+    e = choose(better, new_e, e);
+  }
+
+  const KFitProblem& p_;
+  const Codes codes_;
+  const Vec *w_, *v_;
+  const int subs_;
+  float low_, high_;  // of s and m
+  Fits fits_ = {};
+};
+
+template <bool kWeighted, bool kAffine>
+void search_all(const KFitProblem& p, const KParams& out) {
+  Vec w[kParts * kLargestSub + 1], v[kParts * kLargestSub + 1];  // one more for gather()
+  const int64_t subs = kSuper / p.sub, all = p.supers * subs;
+  const float* rows[kLanes];
+  for (int64_t first = 0; first < all; first += kChunk) {
+    for (int part = 0; part < kParts; ++part) {
+      for (int l = 0; l < kLanes; ++l) {
+        const int64_t block = first + part * kLanes + l;
+        rows[l] = p.w + (block < all ? block : first) * p.sub;  // the first once more where there is no other
+      }
+      gather(rows, p.sub, w + part * p.sub);
+      if (!kWeighted) continue;
+      for (int l = 0; l < kLanes; ++l) {
+        const int64_t block = first + part * kLanes + l;
+        rows[l] = p.importance + (block < all ? block : first) % (p.importance_supers * subs) * p.sub;
+      }
+      gather(rows, p.sub, v + part * p.sub);
+    }
+    Search<kWeighted, kAffine> search(p, w, v);
+    search.run();
+    const auto put = [&](const Row& from, float* to, int64_t each_super) {
+      float a[kChunk];
+      __builtin_memcpy(a, &from, sizeof a);
+      for (int64_t i = 0; i < kChunk && first + i < all; i += subs / each_super)
+        to[(first + i) * each_super / subs] = a[i];
+    };
+    put(search.d, out.d, 1);
+    put(search.s, out.s, subs);
+    if (!kAffine) continue;
+    put(search.e, out.e, 1);
+    put(search.m, out.m, subs);
+  }
+}
+
+void search(const KFitProblem& p, const KParams& out) {
+  if (p.affine)
+    p.importance ? search_all<true, true>(p, out) : search_all<false, true>(p, out);
+  else
+    p.importance ? search_all<true, false>(p, out) : search_all<false, false>(p, out);
+}
+
+void encode(const KFitProblem& p, const float* scales, const float* offsets, uint8_t* codes) {
+  const Codes range(p);
+  const Vec base = splat(p.affine ? 0.0f : static_cast<float>(1 << (p.bits - 1)));
+  const int64_t blocks = p.supers * kSuper / p.sub;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const Vec inverse = reciprocal(splat(scales[b]));
+    const float offset = p.affine ? offsets[b] : 0.0f;
+    for (int64_t j = b * p.sub; j < (b + 1) * p.sub; j += kLanes) {
+      Vec x;
+      __builtin_memcpy(&x, p.w + j, sizeof x);
+      const Vec q = rounded((x - offset) * inverse, range.low, range.high);
+      store_bytes((Ints)(q + (kRound + base)), codes + j);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kerf
