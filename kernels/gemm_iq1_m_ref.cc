@@ -6,8 +6,7 @@
 namespace kerf {
 namespace {
 
-struct IQ1_M : IqType {
-  static constexpr int64_t kBytes = 56;
+struct IQ1_M : IQ1_MType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq1);
     unsigned d = 0;

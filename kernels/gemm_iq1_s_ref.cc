@@ -6,8 +6,7 @@
 namespace kerf {
 namespace {
 
-struct IQ1_S : IqType {
-  static constexpr int64_t kBytes = 50;
+struct IQ1_S : IQ1_SType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq1);
     block.d = half_at(p) * 0.125f;

@@ -5,8 +5,7 @@
 namespace kerf {
 namespace {
 
-struct IQ2_S : IqType {
-  static constexpr int64_t kBytes = 82;
+struct IQ2_S : IQ2_SType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq2_s);
     block.d = half_at(p) * 0.125f;

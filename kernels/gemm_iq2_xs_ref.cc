@@ -5,8 +5,7 @@
 namespace kerf {
 namespace {
 
-struct IQ2_XS : IqType {
-  static constexpr int64_t kBytes = 74;
+struct IQ2_XS : IQ2_XSType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq2_xs);
     block.d = half_at(p) * 0.125f;

@@ -5,8 +5,7 @@
 namespace kerf {
 namespace {
 
-struct IQ2_XXS : IqType {
-  static constexpr int64_t kBytes = 66;
+struct IQ2_XXS : IQ2_XXSType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq2_xxs);
     block.d = half_at(p) * 0.125f;

@@ -6,8 +6,7 @@
 namespace kerf {
 namespace {
 
-struct IQ3_S : IqType {
-  static constexpr int64_t kBytes = 110;
+struct IQ3_S : IQ3_SType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint32_t* book = iq_fours(IqCodebook::iq3_s);
     block.d = half_at(p);

@@ -5,8 +5,7 @@
 namespace kerf {
 namespace {
 
-struct IQ3_XXS : IqType {
-  static constexpr int64_t kBytes = 98;
+struct IQ3_XXS : IQ3_XXSType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint32_t* book = iq_fours(IqCodebook::iq3_xxs);
     block.d = half_at(p) * 0.25f;

@@ -8,13 +8,7 @@
 namespace kerf {
 namespace {
 
-struct IQ4_XS {
-  static constexpr int64_t kBytes = 136;
-  static constexpr int kZero = 0, kMinParts = 0;
-  // llama.cpp unpacks 8 rows for batches of 8 and more tokens.
-  static int interleaved_step(const PackedMatrix& w, int64_t, int64_t tokens) {
-    return w.rows % 8 == 0 && tokens >= 8 ? 256 : 0;
-  }
+struct IQ4_XS : IQ4_XSType {
   static void unpack(const std::byte* p, KBlock& block) {
     const auto at = [p](int i) { return std::to_integer<int>(p[i]); };
     block.d = half_at(p);

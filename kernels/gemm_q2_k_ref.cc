@@ -5,13 +5,7 @@
 namespace kerf {
 namespace {
 
-struct Q2_K {
-  static constexpr int64_t kBytes = 84;
-  static constexpr int kZero = 0, kMinParts = 8;
-  // llama.cpp interleaves 8 rows at loading, where the CPU has AVX-512.
-  static int interleaved_step(const PackedMatrix& w, int64_t t, int64_t tokens) {
-    return w.rows % 8 != 0 || cpu_isa() < Isa::avx512 ? 0 : t < tokens / 4 * 4 ? 128 : 256;
-  }
+struct Q2_K : Q2_KType {
   static void unpack(const std::byte* p, KBlock& block) {
     const auto at = [p](int i) { return std::to_integer<int>(p[i]); };
     block.d = half_at(p + 80);

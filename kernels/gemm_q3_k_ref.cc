@@ -7,10 +7,7 @@
 namespace kerf {
 namespace {
 
-struct Q3_K {
-  static constexpr int64_t kBytes = 110;
-  static constexpr int kZero = 0, kMinParts = 0;
-  static int interleaved_step(const PackedMatrix&, int64_t, int64_t) { return 0; }
+struct Q3_K : Q3_KType {
   static void unpack(const std::byte* p, KBlock& block) {
     const auto at = [p](int i) { return std::to_integer<int>(p[i]); };
     block.d = half_at(p + 108);

@@ -5,13 +5,7 @@
 namespace kerf {
 namespace {
 
-struct Q4_K {
-  static constexpr int64_t kBytes = 144;
-  static constexpr int kZero = 0, kMinParts = 4;
-  // llama.cpp interleaves 8 rows at loading, on every x86 CPU with AVX2 and without AMX.
-  static int interleaved_step(const PackedMatrix& w, int64_t t, int64_t tokens) {
-    return w.rows % 8 != 0 ? 0 : t < tokens / 4 * 4 ? 64 : 256;
-  }
+struct Q4_K : Q4_KType {
   static void unpack(const std::byte* p, KBlock& block) {
     block.d = half_at(p);
     block.dmin = half_at(p + 2);

@@ -5,10 +5,7 @@
 namespace kerf {
 namespace {
 
-struct Q5_K {
-  static constexpr int64_t kBytes = 176;
-  static constexpr int kZero = 0, kMinParts = 1;
-  static int interleaved_step(const PackedMatrix&, int64_t, int64_t) { return 0; }
+struct Q5_K : Q5_KType {
   static void unpack(const std::byte* p, KBlock& block) {
     block.d = half_at(p);
     block.dmin = half_at(p + 2);

@@ -6,10 +6,7 @@
 namespace kerf {
 namespace {
 
-struct Q6_K {
-  static constexpr int64_t kBytes = 210;
-  static constexpr int kZero = 32, kMinParts = 0;
-  static int interleaved_step(const PackedMatrix&, int64_t, int64_t) { return 0; }
+struct Q6_K : Q6_KType {
   static void unpack(const std::byte* p, KBlock& block) {
     block.d = half_at(p + 208);
     for (int j = 0; j < 16; ++j) block.scales[j] = static_cast<int8_t>(p[192 + j]);

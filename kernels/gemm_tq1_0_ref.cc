@@ -7,10 +7,7 @@
 namespace kerf {
 namespace {
 
-struct TQ1_0 {
-  static constexpr int64_t kBytes = 54;
-  static constexpr int kZero = 1, kMinParts = 0;
-  static int interleaved_step(const PackedMatrix&, int64_t, int64_t) { return 0; }
+struct TQ1_0 : TQ1_0Type {
   static void unpack(const std::byte* p, KBlock& block) {
     static constexpr int kPowers[5] = {1, 3, 9, 27, 81};
     const auto code = [p](int byte, int i) { return (std::to_integer<int>(p[byte]) * kPowers[i] & 255) * 3 >> 8; };

@@ -5,10 +5,7 @@
 namespace kerf {
 namespace {
 
-struct TQ2_0 {
-  static constexpr int64_t kBytes = 66;
-  static constexpr int kZero = 1, kMinParts = 0;
-  static int interleaved_step(const PackedMatrix&, int64_t, int64_t) { return 0; }
+struct TQ2_0 : TQ2_0Type {
   static void unpack(const std::byte* p, KBlock& block) {
     block.d = half_at(p + 64);
     for (int& scale : block.scales) scale = 1;

@@ -3,8 +3,7 @@
 // parity of the others, and a scale for its 32 or for each 16: an odd number 2 s + 1. The fraction of d that llama.cpp
 // multiplies by is exact, so that it belongs to d here (KBlock).
 //
-// Batches of 8 tokens and more meet matrices of a multiple of 8 rows by blocks, as with all types of ggml-cpu/iqp.cpp.
-// Otherwise products go by lanes (q8_k_gemm_ref.h); there llama.cpp adds up IQ1's deltas apart, which is the same
+// Where products go by lanes (q8_k_types.h), llama.cpp adds up IQ1's deltas apart, which is the same
 // product only up to the rounding of sums.
 #pragma once
 
@@ -14,12 +13,7 @@
 
 namespace kerf {
 
-struct IqType {
-  static constexpr int kZero = 0, kMinParts = 0;
-  static int interleaved_step(const PackedMatrix& w, int64_t, int64_t tokens) {
-    return w.rows % 8 == 0 && tokens >= 8 ? 256 : 0;
-  }
-
+struct IqBits {
   static unsigned byte_at(const std::byte* p, int i) { return std::to_integer<unsigned>(p[i]); }
   static unsigned u16_at(const std::byte* p, int i) { return byte_at(p, 2 * i) | byte_at(p, 2 * i + 1) << 8; }
   static unsigned u32_at(const std::byte* p, int i) { return u16_at(p, 2 * i) | u16_at(p, 2 * i + 1) << 16; }

@@ -28,6 +28,7 @@
 #include "kernels/gemm.h"
 #include "kernels/gguf_bits.h"
 #include "kernels/q8_k_activations.h"
+#include "kernels/q8_k_types.h"
 
 namespace kerf {
 
@@ -50,8 +51,7 @@ inline void unpack_six_bit_scales(const std::byte* packed, KBlock& block) {
   }
 }
 
-/// Type: kBytes, kZero, kMinParts (0 when it has no minima), `static void unpack(const std::byte*, KBlock&)` and
-/// `static int interleaved_step(const PackedMatrix&, int64_t t, int64_t tokens)`, 0 for products by lanes.
+/// Type: one of q8_k_types.h, with `static void unpack(const std::byte*, KBlock&)`.
 template <class Type>
 struct Q8KGemmRef {
   struct Activations {
@@ -131,7 +131,7 @@ struct Q8KGemmRef {
     const int64_t row_bytes = q8_k_activation_bytes(w);
     for (int64_t t = 0; t < tokens; ++t) {
       const std::byte* a = activations + t * row_bytes;
-      const int step = Type::interleaved_step(w, t, tokens);
+      const int step = Type::step(w, t, tokens);
       for (int64_t r = row_begin; r < row_end; ++r)
         y[t * y_stride + (r - row_begin)] = step ? dot_interleaved(w, r, a, step) : dot_by_lanes(w, r, a);
     }

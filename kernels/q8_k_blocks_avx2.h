@@ -1,0 +1,198 @@
+// Reading blocks of 256 weights with AVX2; the AVX-512 kernels use this too. What lies where in a block is said by the
+// reference of its type. For files compiled per instruction set only: everything here has internal linkage, so that no
+// other file can end up with this code.
+#pragma once
+
+#include "kernels/gguf_blocks_avx2.h"
+#include "kernels/q8_k_types.h"
+#include "kernels/q8_types.h"
+
+namespace kerf {
+namespace {
+
+/// codes[j] holds weights 32 j .. 32 j + 31 as bytes, scales and mins those of 16 weights each as 16-bit numbers.
+struct KCodes {
+  __m256i codes[8], scales, mins;
+  float d, dmin;
+};
+
+inline uint32_t word_at(const std::byte* p) {
+  uint32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return v;
+}
+
+/// Each of eight 16-bit numbers twice.
+inline __m256i twice(__m128i v) { return _mm256_set_m128i(_mm_unpackhi_epi16(v, v), _mm_unpacklo_epi16(v, v)); }
+
+inline __m128i words(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  return _mm_setr_epi32(static_cast<int>(a), static_cast<int>(b), static_cast<int>(c), static_cast<int>(d));
+}
+
+inline void six_bit_scales(const std::byte* p, KCodes& block) {
+  const uint32_t a = word_at(p), b = word_at(p + 4), c = word_at(p + 8);
+  const __m256i both = _mm256_cvtepu8_epi16(words(a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030),
+                                                  b & 0x3f3f3f3f, (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030)));
+  block.scales = twice(_mm256_castsi256_si128(both));
+  block.mins = twice(_mm256_extracti128_si256(both, 1));
+}
+
+template <int kShift>
+inline __m256i bits_from(__m256i v, char mask) {
+  return _mm256_and_si256(_mm256_srli_epi16(v, kShift), _mm256_set1_epi8(mask));
+}
+
+/// Four times 2 bits of 32 bytes.
+inline void two_bit_codes(__m256i v, __m256i* codes) {
+  codes[0] = bits_from<0>(v, 3);
+  codes[1] = bits_from<2>(v, 3);
+  codes[2] = bits_from<4>(v, 3);
+  codes[3] = bits_from<6>(v, 3);
+}
+
+struct Q4_KBlock : Q4_KType {
+  static constexpr bool kSigned = false;
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p);
+    block.dmin = block_scale(p + 2);
+    six_bit_scales(p + 4, block);
+    for (int i = 0; i < 4; ++i) {
+      const __m256i v = bytes_at(p + 16 + i * 32);
+      block.codes[2 * i] = bits_from<0>(v, 15);
+      block.codes[2 * i + 1] = bits_from<4>(v, 15);
+    }
+  }
+};
+
+struct Q5_KBlock : Q5_KType {
+  static constexpr bool kSigned = false;
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p);
+    block.dmin = block_scale(p + 2);
+    six_bit_scales(p + 4, block);
+    __m256i high = bytes_at(p + 16);
+    for (int i = 0; i < 4; ++i, high = _mm256_srli_epi16(high, 2)) {
+      const __m256i v = bytes_at(p + 48 + i * 32);
+      const __m256i first = _mm256_and_si256(_mm256_slli_epi16(high, 4), _mm256_set1_epi8(16));
+      const __m256i second = _mm256_and_si256(_mm256_slli_epi16(high, 3), _mm256_set1_epi8(16));
+      block.codes[2 * i] = _mm256_or_si256(bits_from<0>(v, 15), first);
+      block.codes[2 * i + 1] = _mm256_or_si256(bits_from<4>(v, 15), second);
+    }
+  }
+};
+
+struct Q6_KBlock : Q6_KType {
+  static constexpr bool kSigned = false;
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p + 208);
+    block.scales = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 192)));
+    const __m256i high = _mm256_set1_epi8(0x30);
+    for (int half = 0; half < 2; ++half) {
+      const __m256i a = bytes_at(p + half * 64), b = bytes_at(p + half * 64 + 32), h = bytes_at(p + 128 + half * 32);
+      __m256i* codes = block.codes + half * 4;
+      codes[0] = _mm256_or_si256(bits_from<0>(a, 15), _mm256_and_si256(_mm256_slli_epi16(h, 4), high));
+      codes[1] = _mm256_or_si256(bits_from<0>(b, 15), _mm256_and_si256(_mm256_slli_epi16(h, 2), high));
+      codes[2] = _mm256_or_si256(bits_from<4>(a, 15), _mm256_and_si256(h, high));
+      codes[3] = _mm256_or_si256(bits_from<4>(b, 15), _mm256_and_si256(_mm256_srli_epi16(h, 2), high));
+    }
+  }
+};
+
+struct Q3_KBlock : Q3_KType {
+  static constexpr bool kSigned = true;
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p + 108);
+    const uint32_t a = word_at(p + 96), b = word_at(p + 100), c = word_at(p + 104);
+    const __m128i scales =
+        words((a & 0x0f0f0f0f) | (c << 4 & 0x30303030), (b & 0x0f0f0f0f) | (c << 2 & 0x30303030),
+              (a >> 4 & 0x0f0f0f0f) | (c & 0x30303030), (b >> 4 & 0x0f0f0f0f) | (c >> 2 & 0x30303030));
+    block.scales = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
+    two_bit_codes(bytes_at(p + 32), block.codes);
+    two_bit_codes(bytes_at(p + 64), block.codes + 4);
+    const __m256i high = bytes_at(p), four = _mm256_set1_epi8(4);
+    for (int i = 0; i < 8; ++i) {
+      const __m256i bit = _mm256_set1_epi8(static_cast<char>(1 << i));
+      const __m256i missing = _mm256_cmpeq_epi8(_mm256_and_si256(high, bit), _mm256_setzero_si256());
+      block.codes[i] = _mm256_sub_epi8(block.codes[i], _mm256_and_si256(missing, four));
+    }
+  }
+};
+
+struct Q2_KBlock : Q2_KType {
+  static constexpr bool kSigned = false;
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p + 80);
+    block.dmin = block_scale(p + 82);
+    const __m128i both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), low = _mm_set1_epi8(15);
+    block.scales = _mm256_cvtepu8_epi16(_mm_and_si128(both, low));
+    block.mins = _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(both, 4), low));
+    two_bit_codes(bytes_at(p + 16), block.codes);
+    two_bit_codes(bytes_at(p + 48), block.codes + 4);
+  }
+};
+
+struct IQ4_XSBlock : IQ4_XSType {
+  static constexpr bool kSigned = true;
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p);
+    // Of the first word the upper half are the upper bits of the scales, two each.
+    const __m128i upper =
+        _mm_srlv_epi32(_mm_set1_epi32(static_cast<int>(word_at(p) >> 16)), _mm_setr_epi32(0, 2, 4, 6));
+    const __m128i lower = _mm_set1_epi32(static_cast<int>(word_at(p + 4)));
+    // 16-bit number i: nibble i of the lower halves, and bits 2 i of the upper ones.
+    const __m128i nibble =
+        _mm_and_si128(_mm_shuffle_epi8(_mm_unpacklo_epi8(lower, _mm_srli_epi16(lower, 4)),
+                                       _mm_setr_epi8(0, -1, 1, -1, 2, -1, 3, -1, 4, -1, 5, -1, 6, -1, 7, -1)),
+                      _mm_set1_epi16(15));
+    const __m128i pair =
+        _mm_and_si128(_mm_shuffle_epi8(upper, _mm_setr_epi8(0, -1, 4, -1, 8, -1, 12, -1, 1, -1, 5, -1, 9, -1, 13, -1)),
+                      _mm_set1_epi16(3));
+    const __m128i scales = _mm_or_si128(nibble, _mm_slli_epi16(pair, 4));
+    block.scales = twice(_mm_sub_epi16(scales, _mm_set1_epi16(32)));
+    for (int i = 0; i < 8; ++i) block.codes[i] = looked_up(kIq4Values, nibbles_at(p + 8 + i * 16));
+  }
+};
+
+struct TQ2_0Block : TQ2_0Type {
+  static constexpr bool kSigned = false;
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p + 64);
+    block.scales = _mm256_set1_epi16(1);
+    two_bit_codes(bytes_at(p), block.codes);
+    two_bit_codes(bytes_at(p + 32), block.codes + 4);
+  }
+};
+
+struct TQ1_0Block : TQ1_0Type {
+  static constexpr bool kSigned = false;
+  /// v times 3, modulo 256.
+  static __m256i tripled(__m256i v) { return _mm256_add_epi8(v, _mm256_add_epi8(v, v)); }
+  /// 3 v / 256: 1 for v >= 86, 2 for v >= 171.
+  static __m256i code(__m256i v) {
+    const __m256i one = _mm256_cmpeq_epi8(_mm256_max_epu8(v, _mm256_set1_epi8(86)), v);
+    const __m256i two = _mm256_cmpeq_epi8(_mm256_max_epu8(v, _mm256_set1_epi8(static_cast<char>(171))), v);
+    return _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(one, two));
+  }
+  static void unpack(const std::byte* p, KCodes& block) {
+    block.d = block_scale(p + 52);
+    block.scales = _mm256_set1_epi16(1);
+    __m256i v = bytes_at(p);
+    for (int i = 0; i < 5; ++i, v = tripled(v)) block.codes[i] = code(v);
+    // 16 bytes with their triples beside them: two places at a time; the last four bytes follow the fifth.
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 32));
+    const __m256i bytes = _mm256_set_m128i(low, low);
+    const __m256i four = _mm256_set1_epi32(static_cast<int>(word_at(p + 48)));
+    const __m256i places = _mm256_blend_epi32(bytes, tripled(bytes), 0xf0);
+    const __m256i nine = tripled(tripled(places));
+    block.codes[5] = code(places);
+    block.codes[6] = code(nine);
+    const __m256i fifth = tripled(tripled(nine));
+    const __m256i by_3 = tripled(four), by_9 = tripled(by_3), by_27 = tripled(by_9);
+    const __m256i fours =
+        _mm256_blend_epi32(_mm256_blend_epi32(four, by_3, 0x20), _mm256_blend_epi32(by_9, by_27, 0x80), 0xc0);
+    block.codes[7] = code(_mm256_blend_epi32(fifth, fours, 0xf0));
+  }
+};
+
+}  // namespace
+}  // namespace kerf
