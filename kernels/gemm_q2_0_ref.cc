@@ -7,7 +7,7 @@ namespace {
 
 struct Q2_0 : Q2_0Type, HalfScaleFirst {
   static int code(const std::byte* block, int64_t k) {
-    return (std::to_integer<int>(block[2 + k / 4]) >> k % 4 * 2 & 3) - kZeroPoint;
+    return (std::to_integer<int>(block[2 + k / 4]) >> k % 4 * 2 & 3) - 1;
   }
 };
 

@@ -14,28 +14,6 @@ struct LanesAvx2 {
   static constexpr int kRows = 4, kTokens = 2;
   static constexpr int64_t kChunk = 8;
 
-  /// 32 signed bytes as 16-bit numbers: lane l holds bytes 4 l and 4 l + 2, or 4 l + 1 and 4 l + 3.
-  struct Widened {
-    __m256i even, odd;
-    explicit Widened(__m256i bytes)
-        : even(_mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8)), odd(_mm256_srai_epi16(bytes, 8)) {}
-  };
-
-  static __m256 scales_of_eight(const std::byte* block, int64_t n) {
-    alignas(16) uint16_t bits[kChunk] = {};
-    if (n >= kChunk) {  // without a loop, so that no store has to be forwarded to a wider load
-      const auto at = [block](int i) { return static_cast<short>(scale_bits(block + i * Block::kBytes)); };
-      return _mm256_cvtph_ps(_mm_setr_epi16(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)));
-    }
-    for (int64_t i = 0; i < n; ++i) bits[i] = scale_bits(block + i * Block::kBytes);
-    return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(bits)));
-  }
-
-  static __m256 first(const float* p, int64_t n) {
-    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), index));
-  }
-
   template <int R, int T>
   static void tile(const PackedMatrix& w, int64_t row, const Q8Activations& a, int64_t t, float* y, int64_t y_stride) {
     const int64_t blocks = w.cols / kQ8Block, ahead = R * w.code_stride;
@@ -46,25 +24,19 @@ struct LanesAvx2 {
       const int64_t n = blocks - b0 < kChunk ? blocks - b0 : kChunk;
       alignas(32) float scales[R][T][kChunk];
       for (int i = 0; i < R; ++i) {
-        const __m256 of_row = scales_of_eight(w.codes + (row + i) * w.code_stride + b0 * Block::kBytes, n);
+        const __m256 of_row = scales_of_eight<Block>(w.codes + (row + i) * w.code_stride + b0 * Block::kBytes, n);
         for (int j = 0; j < T; ++j)
-          _mm256_store_ps(scales[i][j], _mm256_mul_ps(of_row, first(a.scales(t + j) + b0, n)));
+          _mm256_store_ps(scales[i][j], _mm256_mul_ps(of_row, first_of_eight(a.scales(t + j) + b0, n)));
       }
       for (int64_t b = 0; b < n; ++b) {
-        __m256i even[T], odd[T];
-        for (int j = 0; j < T; ++j) {
-          const Widened codes(
-              _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a.codes(t + j) + (b0 + b) * kQ8Block)));
-          even[j] = codes.even;
-          odd[j] = codes.odd;
-        }
+        Widened codes[T];
+        for (int j = 0; j < T; ++j) codes[j] = Widened(bytes_at(a.codes(t + j) + (b0 + b) * kQ8Block));
         for (int i = 0; i < R; ++i) {
           const std::byte* block = w.codes + (row + i) * w.code_stride + (b0 + b) * Block::kBytes;
           if (T == 1) _mm_prefetch(block + ahead, _MM_HINT_T1);
           const Widened q(Block::signed_codes(block));
           for (int j = 0; j < T; ++j) {
-            const __m256i products =
-                _mm256_add_epi32(_mm256_madd_epi16(q.even, even[j]), _mm256_madd_epi16(q.odd, odd[j]));
+            const __m256i products = products_of_fours(q, codes[j]);
             sums[i][j] =
                 _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_broadcast_ss(&scales[i][j][b]), sums[i][j]);
           }
@@ -72,7 +44,11 @@ struct LanesAvx2 {
       }
     }
     for (int i = 0; i < R; ++i)
-      for (int j = 0; j < T; ++j) y[j * y_stride + i] = sum_of(sums[i][j]);
+      for (int j = 0; j < T; ++j) {
+        float* const out = y + j * y_stride + i;
+        *out = sum_of(sums[i][j]);
+        if constexpr (Block::kSums) *out += sum_of_offsets<Block>(w, row + i, a, t + j);
+      }
   }
 
   template <int T>

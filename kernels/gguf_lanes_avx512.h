@@ -15,6 +15,11 @@ constexpr int64_t kScalesAtOnce = 16;
 /// The scales of n <= 16 blocks that lie side by side, 0 beyond.
 template <class Block>
 inline __m512 scales_of(const std::byte* block, int64_t n) {
+  if constexpr (!Block::kHalfScale) {
+    const __m256 low = scales_of_eight<Block>(block, n),
+                 high = scales_of_eight<Block>(block + 8 * Block::kBytes, n - 8);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  }
   alignas(32) uint16_t bits[kScalesAtOnce] = {};
   if (n >= kScalesAtOnce) {  // without a loop, so that no store has to be forwarded to a wider load
     const auto at = [block](int i) { return static_cast<short>(scale_bits(block + i * Block::kBytes)); };
@@ -69,7 +74,11 @@ struct LanesAvx512 {
       }
     }
     for (int i = 0; i < R; ++i)
-      for (int j = 0; j < T; ++j) y[j * y_stride + i] = sum_of(sums[i][j]);
+      for (int j = 0; j < T; ++j) {
+        float* const out = y + j * y_stride + i;
+        *out = sum_of(sums[i][j]);
+        if constexpr (Block::kSums) *out += sum_of_offsets<Block>(w, row + i, a, t + j);
+      }
   }
 
   template <int T>

@@ -19,7 +19,7 @@ enum class Q8Order {
 
 /// A type's numbers. kZeroPoint: fast kernels read codes q as unsigned numbers q + kZeroPoint. kCorrections and kSums:
 /// what is stored beside the codes and the scale of 32 activations (q8_activations.h).
-template <int64_t kWeights_, int64_t kBytes_, int kZeroPoint_, int kCorrections_ = 0, bool kSums_ = false>
+template <int64_t kWeights_, int64_t kBytes_, int kZeroPoint_ = 0, int kCorrections_ = 0, bool kSums_ = false>
 struct Q8Numbers {
   static constexpr int64_t kWeights = kWeights_, kBytes = kBytes_;  // of one block
   static constexpr int kZeroPoint = kZeroPoint_, kCorrections = kCorrections_;
@@ -41,25 +41,25 @@ struct Q4_0Type : Q8Numbers<32, 18, 8, 1> {
 struct Q4_1Type : Q8Numbers<32, 20, 0, 0, true> {
   static constexpr Q8Order order(int64_t) { return Q8Order::lanes; }
 };
-struct Q5_0Type : Q8Numbers<32, 22, 16> {
+struct Q5_0Type : Q8Numbers<32, 22, 16, 8> {
   static constexpr Q8Order order(int64_t) { return Q8Order::lanes; }
 };
 struct Q5_1Type : Q8Numbers<32, 24, 0, 0, true> {
   static constexpr Q8Order order(int64_t) { return Q8Order::lanes; }
 };
-struct IQ4_NLType : Q8Numbers<32, 18, 128> {
+struct IQ4_NLType : Q8Numbers<32, 18, 128, 1> {
   static constexpr Q8Order order(int64_t rows) { return interleaved_or(Q8Order::lanes, rows); }
 };
-struct MXFP4Type : Q8Numbers<32, 17, 12> {
+struct MXFP4Type : Q8Numbers<32, 17, 12, 1> {
   static constexpr Q8Order order(int64_t rows) { return interleaved_or(Q8Order::paired_lanes, rows); }
 };
-struct NVFP4Type : Q8Numbers<64, 36, 12> {
+struct NVFP4Type : Q8Numbers<64, 36> {
   static constexpr Q8Order order(int64_t) { return Q8Order::lanes; }
 };
-struct Q1_0Type : Q8Numbers<128, 18, 1> {
+struct Q1_0Type : Q8Numbers<128, 18> {
   static constexpr Q8Order order(int64_t) { return Q8Order::nested_lanes; }
 };
-struct Q2_0Type : Q8Numbers<64, 18, 1> {
+struct Q2_0Type : Q8Numbers<64, 18> {
   static constexpr Q8Order order(int64_t) { return Q8Order::nested_blocks; }
 };
 
