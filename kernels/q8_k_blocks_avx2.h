@@ -10,10 +10,12 @@
 namespace kerf {
 namespace {
 
-/// codes[j] holds weights 32 j .. 32 j + 31 as bytes, scales and mins those of 16 weights each as 16-bit numbers.
+/// A block as kernels want it; what a kernel does not use costs nothing, since everything is inlined.
 struct KCodes {
-  __m256i codes[8], scales, mins;
-  float d, dmin;
+  __m256i codes[8];      // codes[j]: weights 32 j .. 32 j + 31 as bytes
+  __m256i spread[8];     // the scales of codes[j]: that of 16 weights in every 16-bit number of each half
+  __m256i scales, mins;  // of 16 weights each, as 16-bit numbers
+  __m128i mins_of_32;    // where 32 weights have one
 };
 
 inline uint32_t word_at(const std::byte* p) {
@@ -22,19 +24,46 @@ inline uint32_t word_at(const std::byte* p) {
   return v;
 }
 
-/// Each of eight 16-bit numbers twice.
-inline __m256i twice(__m128i v) { return _mm256_set_m128i(_mm_unpackhi_epi16(v, v), _mm_unpacklo_epi16(v, v)); }
-
 inline __m128i words(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   return _mm_setr_epi32(static_cast<int>(a), static_cast<int>(b), static_cast<int>(c), static_cast<int>(d));
 }
 
+/// Sixteen scales of 16 weights as 16-bit numbers.
+inline void scales_of_16(__m256i scales, KCodes& block) {
+  const __m256i first =
+      _mm256_setr_epi64x(0x0100010001000100, 0x0100010001000100, 0x0302030203020302, 0x0302030203020302);
+  const __m256i low = _mm256_permute4x64_epi64(scales, 0x44), high = _mm256_permute4x64_epi64(scales, 0xee);
+  for (int i = 0; i < 4; ++i) {
+    const __m256i index = _mm256_add_epi8(first, _mm256_set1_epi8(static_cast<char>(4 * i)));
+    block.spread[i] = _mm256_shuffle_epi8(low, index);
+    block.spread[i + 4] = _mm256_shuffle_epi8(high, index);
+  }
+  block.scales = scales;
+}
+
+/// Each of eight 16-bit numbers twice.
+inline __m256i twice(__m128i v) { return _mm256_set_m128i(_mm_unpackhi_epi16(v, v), _mm_unpacklo_epi16(v, v)); }
+
+/// Eight scales of 32 weights as 16-bit numbers.
+inline void scales_of_32(__m128i scales, KCodes& block) {
+  const __m256i both = _mm256_set_m128i(scales, scales);
+  for (int i = 0; i < 8; ++i)
+    block.spread[i] = _mm256_shuffle_epi8(both, _mm256_set1_epi16(static_cast<short>(2 * i | (2 * i + 1) << 8)));
+  block.scales = twice(scales);
+}
+
+/// p: the 16 bytes of two F16 numbers and of 6-bit scales and minima.
 inline void six_bit_scales(const std::byte* p, KCodes& block) {
-  const uint32_t a = word_at(p), b = word_at(p + 4), c = word_at(p + 8);
-  const __m256i both = _mm256_cvtepu8_epi16(words(a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030),
-                                                  b & 0x3f3f3f3f, (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030)));
-  block.scales = twice(_mm256_castsi256_si128(both));
-  block.mins = twice(_mm256_extracti128_si256(both, 1));
+  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  // Four bytes each: the first scales, the other scales, the first minima, the other minima.
+  const __m128i low = _mm_and_si128(_mm_srlv_epi32(_mm_shuffle_epi32(v, 0xed), _mm_setr_epi32(0, 0, 0, 4)),
+                                    _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+  const __m128i high =
+      _mm_and_si128(_mm_srli_epi32(_mm_shuffle_epi32(v, 0xa5), 2), _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+  const __m128i all = _mm_or_si128(low, high);
+  scales_of_32(_mm_cvtepu8_epi16(all), block);
+  block.mins_of_32 = _mm_unpackhi_epi8(all, _mm_setzero_si128());
+  block.mins = twice(block.mins_of_32);
 }
 
 template <int kShift>
@@ -50,12 +79,14 @@ inline void two_bit_codes(__m256i v, __m256i* codes) {
   codes[3] = bits_from<6>(v, 3);
 }
 
+/// Blocks: kSigned, whether codes are; kWide, whether 32 weights have one scale; kScaled, whether there are any scales
+/// but d; d() and dmin(), bits of F16 numbers; unpack().
 struct Q4_KBlock : Q4_KType {
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kWide = true, kScaled = true;
+  static uint16_t d(const std::byte* p) { return scale_bits(p); }
+  static uint16_t dmin(const std::byte* p) { return scale_bits(p + 2); }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p);
-    block.dmin = block_scale(p + 2);
-    six_bit_scales(p + 4, block);
+    six_bit_scales(p, block);
     for (int i = 0; i < 4; ++i) {
       const __m256i v = bytes_at(p + 16 + i * 32);
       block.codes[2 * i] = bits_from<0>(v, 15);
@@ -65,11 +96,11 @@ struct Q4_KBlock : Q4_KType {
 };
 
 struct Q5_KBlock : Q5_KType {
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kWide = true, kScaled = true;
+  static uint16_t d(const std::byte* p) { return scale_bits(p); }
+  static uint16_t dmin(const std::byte* p) { return scale_bits(p + 2); }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p);
-    block.dmin = block_scale(p + 2);
-    six_bit_scales(p + 4, block);
+    six_bit_scales(p, block);
     __m256i high = bytes_at(p + 16);
     for (int i = 0; i < 4; ++i, high = _mm256_srli_epi16(high, 2)) {
       const __m256i v = bytes_at(p + 48 + i * 32);
@@ -82,10 +113,10 @@ struct Q5_KBlock : Q5_KType {
 };
 
 struct Q6_KBlock : Q6_KType {
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kWide = false, kScaled = true;
+  static uint16_t d(const std::byte* p) { return scale_bits(p + 208); }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p + 208);
-    block.scales = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 192)));
+    scales_of_16(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 192))), block);
     const __m256i high = _mm256_set1_epi8(0x30);
     for (int half = 0; half < 2; ++half) {
       const __m256i a = bytes_at(p + half * 64), b = bytes_at(p + half * 64 + 32), h = bytes_at(p + 128 + half * 32);
@@ -99,14 +130,14 @@ struct Q6_KBlock : Q6_KType {
 };
 
 struct Q3_KBlock : Q3_KType {
-  static constexpr bool kSigned = true;
+  static constexpr bool kSigned = true, kWide = false, kScaled = true;
+  static uint16_t d(const std::byte* p) { return scale_bits(p + 108); }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p + 108);
     const uint32_t a = word_at(p + 96), b = word_at(p + 100), c = word_at(p + 104);
     const __m128i scales =
         words((a & 0x0f0f0f0f) | (c << 4 & 0x30303030), (b & 0x0f0f0f0f) | (c << 2 & 0x30303030),
               (a >> 4 & 0x0f0f0f0f) | (c & 0x30303030), (b >> 4 & 0x0f0f0f0f) | (c >> 2 & 0x30303030));
-    block.scales = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
+    scales_of_16(_mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32))), block);
     two_bit_codes(bytes_at(p + 32), block.codes);
     two_bit_codes(bytes_at(p + 64), block.codes + 4);
     const __m256i high = bytes_at(p), four = _mm256_set1_epi8(4);
@@ -119,12 +150,12 @@ struct Q3_KBlock : Q3_KType {
 };
 
 struct Q2_KBlock : Q2_KType {
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kWide = false, kScaled = true;
+  static uint16_t d(const std::byte* p) { return scale_bits(p + 80); }
+  static uint16_t dmin(const std::byte* p) { return scale_bits(p + 82); }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p + 80);
-    block.dmin = block_scale(p + 82);
     const __m128i both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), low = _mm_set1_epi8(15);
-    block.scales = _mm256_cvtepu8_epi16(_mm_and_si128(both, low));
+    scales_of_16(_mm256_cvtepu8_epi16(_mm_and_si128(both, low)), block);
     block.mins = _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(both, 4), low));
     two_bit_codes(bytes_at(p + 16), block.codes);
     two_bit_codes(bytes_at(p + 48), block.codes + 4);
@@ -132,9 +163,9 @@ struct Q2_KBlock : Q2_KType {
 };
 
 struct IQ4_XSBlock : IQ4_XSType {
-  static constexpr bool kSigned = true;
+  static constexpr bool kSigned = true, kWide = true, kScaled = true;
+  static uint16_t d(const std::byte* p) { return scale_bits(p); }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p);
     // Of the first word the upper half are the upper bits of the scales, two each.
     const __m128i upper =
         _mm_srlv_epi32(_mm_set1_epi32(static_cast<int>(word_at(p) >> 16)), _mm_setr_epi32(0, 2, 4, 6));
@@ -148,23 +179,23 @@ struct IQ4_XSBlock : IQ4_XSType {
         _mm_and_si128(_mm_shuffle_epi8(upper, _mm_setr_epi8(0, -1, 4, -1, 8, -1, 12, -1, 1, -1, 5, -1, 9, -1, 13, -1)),
                       _mm_set1_epi16(3));
     const __m128i scales = _mm_or_si128(nibble, _mm_slli_epi16(pair, 4));
-    block.scales = twice(_mm_sub_epi16(scales, _mm_set1_epi16(32)));
+    scales_of_32(_mm_sub_epi16(scales, _mm_set1_epi16(32)), block);
     for (int i = 0; i < 8; ++i) block.codes[i] = looked_up(kIq4Values, nibbles_at(p + 8 + i * 16));
   }
 };
 
 struct TQ2_0Block : TQ2_0Type {
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kWide = true, kScaled = false;
+  static uint16_t d(const std::byte* p) { return scale_bits(p + 64); }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p + 64);
-    block.scales = _mm256_set1_epi16(1);
     two_bit_codes(bytes_at(p), block.codes);
     two_bit_codes(bytes_at(p + 32), block.codes + 4);
   }
 };
 
 struct TQ1_0Block : TQ1_0Type {
-  static constexpr bool kSigned = false;
+  static constexpr bool kSigned = false, kWide = true, kScaled = false;
+  static uint16_t d(const std::byte* p) { return scale_bits(p + 52); }
   /// v times 3, modulo 256.
   static __m256i tripled(__m256i v) { return _mm256_add_epi8(v, _mm256_add_epi8(v, v)); }
   /// 3 v / 256: 1 for v >= 86, 2 for v >= 171.
@@ -174,8 +205,6 @@ struct TQ1_0Block : TQ1_0Type {
     return _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(one, two));
   }
   static void unpack(const std::byte* p, KCodes& block) {
-    block.d = block_scale(p + 52);
-    block.scales = _mm256_set1_epi16(1);
     __m256i v = bytes_at(p);
     for (int i = 0; i < 5; ++i, v = tripled(v)) block.codes[i] = code(v);
     // 16 bytes with their triples beside them: two places at a time; the last four bytes follow the fifth.

@@ -8,6 +8,7 @@ namespace {
 
 struct Q8KAvx2 {
   static constexpr Isa kIsa = Isa::avx2;
+  static constexpr bool kAnyUnsigned = false;  // fours_unsigned takes codes up to 255
   static __m256i scaled(__m256i sums, __m256i pairs, __m256i scales) {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, scales));
   }

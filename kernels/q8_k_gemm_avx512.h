@@ -9,6 +9,7 @@ namespace {
 
 struct Q8KAvx512 {
   static constexpr Isa kIsa = Isa::avx512;
+  static constexpr bool kAnyUnsigned = true;  // fours_unsigned takes codes up to 255
   static __m256i scaled(__m256i sums, __m256i pairs, __m256i scales) {
     return _mm256_dpwssd_epi32(sums, pairs, scales);
   }

@@ -21,21 +21,12 @@ template <class Block, class Ops>
 struct Q8KGemm {
   static constexpr int kTokens = 16, kRows = 8;
   static constexpr bool kHasMinima = Block::kMinParts != 0;
+  /// Panels hold signed codes plus 128, which is taken off by way of the tokens' sums.
+  static constexpr bool kOffset = Block::kSigned && Ops::kAnyUnsigned;
+  static_assert(!(kOffset && kHasMinima));
 
-  /// A block, with the scales of its codes[j] beside them: those of the first 16 weights in the lower half.
   struct Unpacked : KCodes {
-    __m256i spread[8];
-    explicit Unpacked(const std::byte* p) {
-      Block::unpack(p, *this);
-      const __m256i first = _mm256_setr_epi8(0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3, 2,
-                                             3, 2, 3, 2, 3, 2, 3);
-      const __m256i low = _mm256_permute4x64_epi64(scales, 0x44), high = _mm256_permute4x64_epi64(scales, 0xee);
-      for (int i = 0; i < 4; ++i) {
-        const __m256i index = _mm256_add_epi8(first, _mm256_set1_epi8(static_cast<char>(4 * i)));
-        spread[i] = _mm256_shuffle_epi8(low, index);
-        spread[i + 4] = _mm256_shuffle_epi8(high, index);
-      }
-    }
+    explicit Unpacked(const std::byte* p) { Block::unpack(p, *this); }
   };
 
   /// One block of a token.
@@ -46,6 +37,10 @@ struct Q8KGemm {
     Token(const Q8KActivations& a, int64_t t, int64_t b)
         : codes(a.codes(t) + b * kQ8KBlock), sums(a.sums(t) + b * (kQ8KBlock / kQ8KSum)), scale(a.scales(t)[b]) {}
     __m256i sums_of_16() const { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)); }
+    __m128i sums_of_32() const {
+      const __m256i v = sums_of_16();
+      return _mm_hadd_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    }
   };
 
   static const std::byte* block_at(const PackedMatrix& w, int64_t row, int64_t b) {
@@ -59,8 +54,16 @@ struct Q8KGemm {
 
   /// The integers of the eight lanes.
   static __m256i lanes(const Unpacked& w, const Token& a) {
-    __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
-#pragma GCC unroll 4
+    const __m256i zero = _mm256_setzero_si256();
+    if (!Block::kScaled) {  // zero points of 1 and at most 8 x 2 x 3 x 127: 16 bits do
+      __m256i even = zero, odd = zero;
+      for (int j = 0; j < 8; j += 2) {
+        even = _mm256_add_epi16(even, pairs(w.codes[j], bytes_at(a.codes + j * 32)));
+        odd = _mm256_add_epi16(odd, pairs(w.codes[j + 1], bytes_at(a.codes + j * 32 + 32)));
+      }
+      return _mm256_madd_epi16(_mm256_sub_epi16(_mm256_add_epi16(even, odd), a.sums_of_16()), _mm256_set1_epi16(1));
+    }
+    __m256i even = zero, odd = zero;
     for (int j = 0; j < 8; j += 2) {
       even = Ops::scaled(even, pairs(w.codes[j], bytes_at(a.codes + j * 32)), w.spread[j]);
       odd = Ops::scaled(odd, pairs(w.codes[j + 1], bytes_at(a.codes + j * 32 + 32)), w.spread[j + 1]);
@@ -71,11 +74,11 @@ struct Q8KGemm {
     return _mm256_sub_epi32(sum, _mm256_mullo_epi32(taken, _mm256_set1_epi32(Block::kZero)));
   }
 
-  /// Of pairs of 16 weights.
-  static __m256i minima(const Unpacked& w, const Token& a) { return _mm256_madd_epi16(w.mins, a.sums_of_16()); }
-
-  static __m128i added_in_pairs(__m256i v) {
-    return _mm_hadd_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  /// Of four parts of the block.
+  static __m128i minima(const Unpacked& w, const Token& a) {
+    if (Block::kWide) return _mm_madd_epi16(w.mins_of_32, a.sums_of_32());
+    const __m256i products = _mm256_madd_epi16(w.mins, a.sums_of_16());
+    return _mm_hadd_epi32(_mm256_castsi256_si128(products), _mm256_extracti128_si256(products, 1));
   }
 
   /// The sums of one row and token by lanes.
@@ -83,20 +86,21 @@ struct Q8KGemm {
     __m256 acc = _mm256_setzero_ps();
     __m128 min_acc = _mm_setzero_ps();  // of one part: the same in all lanes
 
-    void add(const Unpacked& w, const Token& a) {
-      if (kHasMinima) {
-        const __m256i products = minima(w, a);
-        const __m256 scale = _mm256_set1_ps(-(w.dmin * a.scale));
-        if (Block::kMinParts == 8) acc = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(products), acc);
-        __m128i parts = added_in_pairs(products);
-        if (Block::kMinParts == 1) {
-          parts = _mm_hadd_epi32(parts, parts);
-          parts = _mm_hadd_epi32(parts, parts);
-        }
-        if (Block::kMinParts < 8)
+    void add(const Unpacked& w, const std::byte* p, const Token& a) {
+      if constexpr (kHasMinima) {
+        const __m256 scale = _mm256_set1_ps(-(_cvtsh_ss(Block::dmin(p)) * a.scale));
+        if (Block::kMinParts == 8) {
+          acc = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(_mm256_madd_epi16(w.mins, a.sums_of_16())), acc);
+        } else {
+          __m128i parts = minima(w, a);
+          if (Block::kMinParts == 1) {
+            parts = _mm_add_epi32(parts, _mm_shuffle_epi32(parts, 0x4e));
+            parts = _mm_add_epi32(parts, _mm_shuffle_epi32(parts, 0xb1));
+          }
           min_acc = _mm_fmadd_ps(_mm256_castps256_ps128(scale), _mm_cvtepi32_ps(parts), min_acc);
+        }
       }
-      acc = _mm256_fmadd_ps(_mm256_set1_ps(w.d * a.scale), _mm256_cvtepi32_ps(lanes(w, a)), acc);
+      acc = _mm256_fmadd_ps(_mm256_set1_ps(_cvtsh_ss(Block::d(p)) * a.scale), _mm256_cvtepi32_ps(lanes(w, a)), acc);
     }
 
     float total() const {
@@ -118,13 +122,14 @@ struct Q8KGemm {
     for (int64_t r = row_begin; r < row_end; ++r) {
       Sums sums[kMost];
       for (int64_t b = 0; b < w.cols / kQ8KBlock; ++b) {
-        if (kMost == 1) fetch_ahead(block_at(w, r, b), 2 * w.code_stride);
-        const Unpacked block(block_at(w, r, b));
+        const std::byte* const p = block_at(w, r, b);
+        const Unpacked block(p);
         if (kMost == 1) {
-          sums[0].add(block, Token(a, t, b));
-          continue;
+          fetch_ahead(p, 2 * w.code_stride);
+          sums[0].add(block, p, Token(a, t, b));
+        } else {
+          for (int i = 0; i < n; ++i) sums[i].add(block, p, Token(a, t + i, b));
         }
-        for (int i = 0; i < n; ++i) sums[i].add(block, Token(a, t + i, b));
       }
       for (int i = 0; i < (kMost == 1 ? 1 : n); ++i) y[i * y_stride + (r - row_begin)] = sums[i].total();
     }
@@ -136,6 +141,30 @@ struct Q8KGemm {
     const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
   }
+  static __m256i sums_of_rows(const __m128i (&v)[kRows]) {
+    const auto four = [](__m128i a, __m128i b, __m128i c, __m128i d) {
+      return _mm_hadd_epi32(_mm_hadd_epi32(a, b), _mm_hadd_epi32(c, d));
+    };
+    return _mm256_set_m128i(four(v[4], v[5], v[6], v[7]), four(v[0], v[1], v[2], v[3]));
+  }
+
+  /// F16 numbers of 8 blocks.
+  static __m256 halves(uint16_t (*of)(const std::byte*), const std::byte* const (&p)[kRows]) {
+    const auto at = [&](int i) { return static_cast<short>(of(p[i])); };
+    return _mm256_cvtph_ps(_mm_setr_epi16(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)));
+  }
+  static __m256 scales_of(const std::byte* const (&p)[kRows]) { return halves(Block::d, p); }
+  static __m256 min_scales_of(const std::byte* const (&p)[kRows]) {
+    if constexpr (kHasMinima) return halves(Block::dmin, p);
+    return _mm256_setzero_ps();
+  }
+  /// The last of n rows stands in for those past it.
+  struct Pointers {
+    const std::byte* p[kRows];
+    Pointers(const PackedMatrix& w, int64_t r, int n, int64_t b) {
+      for (int i = 0; i < kRows; ++i) p[i] = block_at(w, r + (i < n ? i : n - 1), b);
+    }
+  };
 
   static void store(float* y, int n, __m256 v) {
     alignas(32) float all[kRows];
@@ -148,22 +177,20 @@ struct Q8KGemm {
     __m256 acc = _mm256_setzero_ps(), min_acc = _mm256_setzero_ps();
     for (int64_t b = 0; b < w.cols / kQ8KBlock; ++b) {
       const Token token(a, t, b);
-      __m256i products[kRows], mins[kRows];
-      alignas(32) float d[kRows], dmin[kRows];
+      const Pointers rows(w, r, n, b);
+      __m256i products[kRows];
+      __m128i mins[kRows];
+#pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
-        const std::byte* p = block_at(w, r + (i < n ? i : n - 1), b);
-        fetch_ahead(p, kRows * w.code_stride);
-        const Unpacked block(p);
+        fetch_ahead(rows.p[i], kRows * w.code_stride);
+        const Unpacked block(rows.p[i]);
         products[i] = lanes(block, token);
-        d[i] = block.d;
-        if (!kHasMinima) continue;
-        mins[i] = minima(block, token);
-        dmin[i] = block.dmin;
+        if (kHasMinima) mins[i] = minima(block, token);
       }
       const __m256 scale = _mm256_set1_ps(token.scale);
-      acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums_of_rows(products)), _mm256_mul_ps(_mm256_load_ps(d), scale), acc);
+      acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums_of_rows(products)), _mm256_mul_ps(scales_of(rows.p), scale), acc);
       if (kHasMinima)
-        min_acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums_of_rows(mins)), _mm256_mul_ps(_mm256_load_ps(dmin), scale),
+        min_acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums_of_rows(mins)), _mm256_mul_ps(min_scales_of(rows.p), scale),
                                   min_acc);
     }
     store(y, n, kHasMinima ? _mm256_sub_ps(acc, min_acc) : acc);
@@ -176,17 +203,14 @@ struct Q8KGemm {
     __m256 d, dmin;
 
     Panel(const PackedMatrix& w, int64_t r, int n, int64_t b) {
-      alignas(32) float all_d[kRows], all_dmin[kRows] = {};
+      const Pointers rows(w, r, n, b);
       __m256i v[8][kRows];
       for (int i = 0; i < kRows; ++i) {
-        KCodes block;
-        Block::unpack(block_at(w, r + (i < n ? i : n - 1), b), block);
-        for (int j = 0; j < 8; ++j) v[j][i] = block.codes[j];
+        const Unpacked block(rows.p[i]);
+        for (int j = 0; j < 8; ++j)
+          v[j][i] = kOffset ? _mm256_xor_si256(block.codes[j], _mm256_set1_epi8(-128)) : block.codes[j];
         scales[i] = block.scales;
-        all_d[i] = block.d;
-        if (!kHasMinima) continue;
-        mins[i] = block.mins;
-        all_dmin[i] = block.dmin;
+        if (kHasMinima) mins[i] = block.mins;
       }
       for (int j = 0; j < 8; ++j) {
         transpose8(v[j]);
@@ -194,8 +218,8 @@ struct Q8KGemm {
       }
       transpose8(scales);
       if (kHasMinima) transpose8(mins);
-      d = _mm256_load_ps(all_d);
-      dmin = _mm256_load_ps(all_dmin);
+      d = scales_of(rows.p);
+      dmin = min_scales_of(rows.p);
     }
   };
 
@@ -206,43 +230,61 @@ struct Q8KGemm {
   }
 
   static __m256i fours(__m256i sums, __m256i weights, const std::byte* codes) {
-    return Block::kSigned ? Ops::fours_signed(sums, weights, broadcast(codes))
-                          : Ops::fours_unsigned(sums, weights, broadcast(codes));
+    return Block::kSigned && !kOffset ? Ops::fours_signed(sums, weights, broadcast(codes))
+                                      : Ops::fours_unsigned(sums, weights, broadcast(codes));
   }
 
-  /// Adds one block of `step` weights at a time to acc and min_acc.
-  static void add_steps(const Panel& w, const Token& a, int step, __m256& acc, __m256& min_acc) {
-    const __m256 token_scale = _mm256_set1_ps(a.scale);
-    const __m256 scale = _mm256_mul_ps(w.d, token_scale), min_scale = _mm256_mul_ps(w.dmin, token_scale);
+  struct Sums8 {
+    __m256 acc = _mm256_setzero_ps(), min_acc = _mm256_setzero_ps();
+  };
+
+  /// One block of tokens t .. t + T.
+  template <int T>
+  static void add_block(const Panel& w, const Q8KActivations& a, int64_t t, int64_t b, int step, Sums8* sums) {
     for (int begin = 0; begin < 8; begin += step / 32) {
-      __m256i sum = _mm256_setzero_si256(), min_sum = _mm256_setzero_si256();
+      __m256i sum[T], taken[T];
+      for (int i = 0; i < T; ++i) sum[i] = taken[i] = _mm256_setzero_si256();
       for (int j = begin; j < begin + step / 32; ++j) {
-        __m256i first = _mm256_setzero_si256(), second = _mm256_setzero_si256();
-        for (int k = 0; k < 4; ++k) {
-          first = fours(first, w.codes[j * 8 + k], a.codes + j * 32 + k * 4);
-          second = fours(second, w.codes[j * 8 + 4 + k], a.codes + j * 32 + 16 + k * 4);
-        }
         const __m256i low = _mm256_srai_epi32(_mm256_slli_epi32(w.scales[j], 16), 16);
         const __m256i high = _mm256_srai_epi32(w.scales[j], 16);
-        sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_mullo_epi32(first, low), _mm256_mullo_epi32(second, high)));
-        if (kHasMinima) min_sum = Ops::scaled(min_sum, w.mins[j], broadcast(a.sums + 2 * j));
+        __m256i first[T], second[T];
+        for (int i = 0; i < T; ++i) first[i] = second[i] = _mm256_setzero_si256();
+        for (int k = 0; k < 8; ++k)
+          for (int i = 0; i < T; ++i) {
+            __m256i& part = k < 4 || Block::kWide ? first[i] : second[i];
+            part = fours(part, w.codes[j * 8 + k], a.codes(t + i) + b * kQ8KBlock + j * 32 + k * 4);
+          }
+        for (int i = 0; i < T; ++i) {
+          sum[i] = _mm256_add_epi32(sum[i], _mm256_mullo_epi32(first[i], low));
+          if (!Block::kWide) sum[i] = _mm256_add_epi32(sum[i], _mm256_mullo_epi32(second[i], high));
+          if (kHasMinima || kOffset)
+            taken[i] = Ops::scaled(taken[i], kOffset ? w.scales[j] : w.mins[j],
+                                   broadcast(a.sums(t + i) + b * (kQ8KBlock / kQ8KSum) + 2 * j));
+        }
       }
-      acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc);
-      if (kHasMinima) min_acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(min_sum), min_scale, min_acc);
+      for (int i = 0; i < T; ++i) {
+        const __m256 scale = _mm256_set1_ps(a.scales(t + i)[b]);
+        if (kOffset) sum[i] = _mm256_sub_epi32(sum[i], _mm256_slli_epi32(taken[i], 7));
+        sums[i].acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[i]), _mm256_mul_ps(w.d, scale), sums[i].acc);
+        if (kHasMinima)
+          sums[i].min_acc =
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(taken[i]), _mm256_mul_ps(w.dmin, scale), sums[i].min_acc);
+      }
     }
   }
 
   /// Interleaved rows r .. r + n of tokens t .. t + tokens, tokens <= kTokens.
   static void panel(const PackedMatrix& w, int64_t r, int n, const Q8KActivations& a, int64_t t, int tokens, int step,
                     float* y, int64_t y_stride) {
-    __m256 acc[kTokens], min_acc[kTokens];
-    for (int i = 0; i < tokens; ++i) acc[i] = min_acc[i] = _mm256_setzero_ps();
+    Sums8 sums[kTokens];
     for (int64_t b = 0; b < w.cols / kQ8KBlock; ++b) {
       const Panel block(w, r, n, b);
-      for (int i = 0; i < tokens; ++i) add_steps(block, Token(a, t + i, b), step, acc[i], min_acc[i]);
+      int i = 0;
+      for (; i + 4 <= tokens; i += 4) add_block<4>(block, a, t + i, b, step, sums + i);
+      for (; i < tokens; ++i) add_block<1>(block, a, t + i, b, step, sums + i);
     }
     for (int i = 0; i < tokens; ++i)
-      store(y + i * y_stride, n, kHasMinima ? _mm256_sub_ps(acc[i], min_acc[i]) : acc[i]);
+      store(y + i * y_stride, n, kHasMinima ? _mm256_sub_ps(sums[i].acc, sums[i].min_acc) : sums[i].acc);
   }
 
   static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
@@ -271,18 +313,19 @@ struct Q8KGemm {
 
   static void dequantize(const PackedMatrix& w, int64_t row, float* out) {
     for (int64_t b = 0; b < w.cols / kQ8KBlock; ++b) {
-      KCodes block;
-      Block::unpack(block_at(w, row, b), block);
+      const std::byte* const p = block_at(w, row, b);
+      const Unpacked block(p);
       alignas(32) int16_t scales[16], mins[16];
       alignas(32) int8_t codes[kQ8KBlock];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(scales), block.scales);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(scales), Block::kScaled ? block.scales : _mm256_set1_epi16(1));
       if (kHasMinima) _mm256_store_si256(reinterpret_cast<__m256i*>(mins), block.mins);
       for (int j = 0; j < 8; ++j) _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 32 * j), block.codes[j]);
       for (int k = 0; k < kQ8KBlock; k += 8) {
         const __m256i u = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + k)));
         const __m256 q = _mm256_cvtepi32_ps(_mm256_sub_epi32(u, _mm256_set1_epi32(Block::kZero)));
-        __m256 v = _mm256_mul_ps(_mm256_set1_ps(block.d * static_cast<float>(scales[k / 16])), q);
-        if (kHasMinima) v = _mm256_sub_ps(v, _mm256_set1_ps(block.dmin * static_cast<float>(mins[k / 16])));
+        __m256 v = _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(Block::d(p)) * static_cast<float>(scales[k / 16])), q);
+        if constexpr (kHasMinima)
+          v = _mm256_sub_ps(v, _mm256_set1_ps(_cvtsh_ss(Block::dmin(p)) * static_cast<float>(mins[k / 16])));
         _mm256_storeu_ps(out + b * kQ8KBlock + k, v);
       }
     }
