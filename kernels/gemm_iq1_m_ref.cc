@@ -11,7 +11,7 @@ struct IQ1_M : IQ1_MType, IqBits {
     const uint64_t* book = iq_eights(IqCodebook::iq1);
     unsigned d = 0;
     for (int i = 0; i < 4; ++i) d |= u16_at(p + 48, i) >> 12 << 4 * i;
-    block.d = f16_to_f32(static_cast<uint16_t>(d)) * 0.125f;
+    block.d = f16_to_f32(static_cast<uint16_t>(d)) * kFraction;
     for (int part = 0; part < 8; ++part) {
       const unsigned scales = u16_at(p + 48, part / 2) >> part % 2 * 6;
       put_scale(block, part, scales & 7, scales >> 3 & 7);

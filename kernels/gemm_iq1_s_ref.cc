@@ -9,7 +9,7 @@ namespace {
 struct IQ1_S : IQ1_SType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq1);
-    block.d = half_at(p) * 0.125f;
+    block.d = half_at(p) * kFraction;
     for (int part = 0; part < 8; ++part) {
       const unsigned rest = u16_at(p + 34, part);
       put_scale(block, part, rest >> 12 & 7, rest >> 12 & 7);

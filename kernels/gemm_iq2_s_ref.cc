@@ -8,7 +8,7 @@ namespace {
 struct IQ2_S : IQ2_SType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq2_s);
-    block.d = half_at(p) * 0.125f;
+    block.d = half_at(p) * kFraction;
     for (int part = 0; part < 8; ++part) {
       const unsigned upper = byte_at(p, 66 + part), scales = byte_at(p, 74 + part);
       put_scale(block, part, scales & 15, scales >> 4);

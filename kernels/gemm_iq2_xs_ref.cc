@@ -8,7 +8,7 @@ namespace {
 struct IQ2_XS : IQ2_XSType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq2_xs);
-    block.d = half_at(p) * 0.125f;
+    block.d = half_at(p) * kFraction;
     for (int part = 0; part < 8; ++part) {
       const unsigned scales = byte_at(p, 66 + part);
       put_scale(block, part, scales & 15, scales >> 4);

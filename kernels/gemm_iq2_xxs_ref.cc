@@ -8,7 +8,7 @@ namespace {
 struct IQ2_XXS : IQ2_XXSType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint64_t* book = iq_eights(IqCodebook::iq2_xxs);
-    block.d = half_at(p) * 0.125f;
+    block.d = half_at(p) * kFraction;
     for (int part = 0; part < 8; ++part) {
       const std::byte* indices = p + 2 + part * 8;
       const unsigned rest = u32_at(indices, 1);

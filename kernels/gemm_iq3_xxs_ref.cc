@@ -8,7 +8,7 @@ namespace {
 struct IQ3_XXS : IQ3_XXSType, IqBits {
   static void unpack(const std::byte* p, KBlock& block) {
     const uint32_t* book = iq_fours(IqCodebook::iq3_xxs);
-    block.d = half_at(p) * 0.25f;
+    block.d = half_at(p) * kFraction;
     for (int part = 0; part < 8; ++part) {
       const unsigned word = u32_at(p + 66, part);
       put_scale(block, part, word >> 28, word >> 28);

@@ -17,13 +17,18 @@ inline __m256i nibbles_at(const std::byte* p) {
   return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(low, 4), low), _mm256_set1_epi8(15));
 }
 
-/// 0xff in byte k where bit k of the four bytes is set, 0 elsewhere.
-inline __m256i masks_of_bits(const std::byte* p) {
-  int32_t bits;
-  __builtin_memcpy(&bits, p, 4);
+/// 0xff in byte k where bit k is set, 0 elsewhere.
+inline __m256i masks_of_bits(uint32_t bits) {
   const __m256i byte = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
   const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
-  return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), byte), bit), bit);
+  const __m256i everywhere = _mm256_set1_epi32(static_cast<int>(bits));
+  return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(everywhere, byte), bit), bit);
+}
+
+inline uint32_t word_at(const std::byte* p) {
+  uint32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return v;
 }
 
 /// The numbers of a table of 16 that nibbles stand for.
@@ -77,7 +82,7 @@ struct Q4_1Block : SignedFromUnsigned<Q4_1Block, Q4_1Type> {
 template <class Block, class Type, int64_t kBits>
 struct FiveBits : SignedFromUnsigned<Block, Type> {
   static __m256i unsigned_codes(const std::byte* block) {
-    const __m256i fifth = _mm256_and_si256(masks_of_bits(block + kBits), _mm256_set1_epi8(16));
+    const __m256i fifth = _mm256_and_si256(masks_of_bits(word_at(block + kBits)), _mm256_set1_epi8(16));
     return _mm256_or_si256(nibbles_at(block + kBits + 4), fifth);
   }
 };
@@ -130,7 +135,7 @@ struct NVFP4Block : NVFP4Type {
 
 struct Q1_0Block : Q1_0Type, HalfScaleFirst {
   static __m256i signed_codes(const std::byte* block, int64_t chunk) {
-    const __m256i set = masks_of_bits(block + 2 + chunk * 4), one = _mm256_set1_epi8(1);
+    const __m256i set = masks_of_bits(word_at(block + 2 + chunk * 4)), one = _mm256_set1_epi8(1);
     return _mm256_sub_epi8(_mm256_and_si256(set, _mm256_set1_epi8(2)), one);
   }
 };

@@ -18,12 +18,6 @@ struct KCodes {
   __m128i mins_of_32;    // where 32 weights have one
 };
 
-inline uint32_t word_at(const std::byte* p) {
-  uint32_t v;
-  __builtin_memcpy(&v, p, 4);
-  return v;
-}
-
 inline __m128i words(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   return _mm_setr_epi32(static_cast<int>(a), static_cast<int>(b), static_cast<int>(c), static_cast<int>(d));
 }

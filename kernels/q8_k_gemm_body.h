@@ -81,6 +81,8 @@ struct Q8KGemm {
     return _mm_hadd_epi32(_mm256_castsi256_si128(products), _mm256_extracti128_si256(products, 1));
   }
 
+  static float d_of(const std::byte* p) { return _cvtsh_ss(Block::d(p)) * Block::kFraction; }
+
   /// The sums of one row and token by lanes.
   struct Sums {
     __m256 acc = _mm256_setzero_ps();
@@ -100,7 +102,7 @@ struct Q8KGemm {
           min_acc = _mm_fmadd_ps(_mm256_castps256_ps128(scale), _mm_cvtepi32_ps(parts), min_acc);
         }
       }
-      acc = _mm256_fmadd_ps(_mm256_set1_ps(_cvtsh_ss(Block::d(p)) * a.scale), _mm256_cvtepi32_ps(lanes(w, a)), acc);
+      acc = _mm256_fmadd_ps(_mm256_set1_ps(d_of(p) * a.scale), _mm256_cvtepi32_ps(lanes(w, a)), acc);
     }
 
     float total() const {
@@ -153,7 +155,9 @@ struct Q8KGemm {
     const auto at = [&](int i) { return static_cast<short>(of(p[i])); };
     return _mm256_cvtph_ps(_mm_setr_epi16(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)));
   }
-  static __m256 scales_of(const std::byte* const (&p)[kRows]) { return halves(Block::d, p); }
+  static __m256 scales_of(const std::byte* const (&p)[kRows]) {
+    return _mm256_mul_ps(halves(Block::d, p), _mm256_set1_ps(Block::kFraction));
+  }
   static __m256 min_scales_of(const std::byte* const (&p)[kRows]) {
     if constexpr (kHasMinima) return halves(Block::dmin, p);
     return _mm256_setzero_ps();
@@ -323,7 +327,7 @@ struct Q8KGemm {
       for (int k = 0; k < kQ8KBlock; k += 8) {
         const __m256i u = _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + k)));
         const __m256 q = _mm256_cvtepi32_ps(_mm256_sub_epi32(u, _mm256_set1_epi32(Block::kZero)));
-        __m256 v = _mm256_mul_ps(_mm256_set1_ps(_cvtsh_ss(Block::d(p)) * static_cast<float>(scales[k / 16])), q);
+        __m256 v = _mm256_mul_ps(_mm256_set1_ps(d_of(p) * static_cast<float>(scales[k / 16])), q);
         if constexpr (kHasMinima)
           v = _mm256_sub_ps(v, _mm256_set1_ps(_cvtsh_ss(Block::dmin(p)) * static_cast<float>(mins[k / 16])));
         _mm256_storeu_ps(out + b * kQ8KBlock + k, v);

@@ -15,6 +15,7 @@ template <int64_t kBytes_, int kZero_ = 0, int kMinParts_ = 0>
 struct Q8KNumbers {
   static constexpr int64_t kBytes = kBytes_;
   static constexpr int kZero = kZero_, kMinParts = kMinParts_;
+  static constexpr float kFraction = 1;  // of the stored number, a power of two, is d
   /// Weights of an interleaved step for token t of a call with `tokens`; 0 for products by lanes.
   static int step(const PackedMatrix&, int64_t, int64_t) { return 0; }
 };
@@ -43,17 +44,18 @@ struct TQ1_0Type : Q8KNumbers<54, 1> {};
 struct TQ2_0Type : Q8KNumbers<66, 1> {};
 
 /// IQ types have no interleaved form in memory; 8 rows are unpacked at a time for batches of 8 and more tokens.
-template <int64_t kBytes>
+template <int64_t kBytes, int kDivisor = 1>
 struct IqNumbers : Q8KNumbers<kBytes> {
+  static constexpr float kFraction = 1.0f / kDivisor;
   static int step(const PackedMatrix& w, int64_t, int64_t tokens) { return w.rows % 8 == 0 && tokens >= 8 ? 256 : 0; }
 };
-struct IQ1_MType : IqNumbers<56> {};
-struct IQ1_SType : IqNumbers<50> {};
-struct IQ2_SType : IqNumbers<82> {};
-struct IQ2_XSType : IqNumbers<74> {};
-struct IQ2_XXSType : IqNumbers<66> {};
+struct IQ1_MType : IqNumbers<56, 8> {};
+struct IQ1_SType : IqNumbers<50, 8> {};
+struct IQ2_SType : IqNumbers<82, 8> {};
+struct IQ2_XSType : IqNumbers<74, 8> {};
+struct IQ2_XXSType : IqNumbers<66, 8> {};
 struct IQ3_SType : IqNumbers<110> {};
-struct IQ3_XXSType : IqNumbers<98> {};
+struct IQ3_XXSType : IqNumbers<98, 4> {};
 struct IQ4_XSType : IqNumbers<136> {};
 
 }  // namespace kerf
