@@ -1,5 +1,5 @@
-// How the K types of GGUF spread the bits of 256 codes over bytes, so that one shift brings 32 weights into place.
-// Source: the dequantize_row functions in ggml-quants.c.
+// How the block types of GGUF spread the bits of their codes over bytes, so that one shift brings many weights into
+// place. Source: the dequantize_row functions in ggml-quants.c.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +21,21 @@ void unpack_ones(const std::byte* in, uint8_t* codes) {
   for (int k = 0; k < 8; ++k)
     for (int l = 0; l < 32; ++l)
       codes[32 * k + l] = static_cast<uint8_t>(codes[32 * k + l] | (std::to_integer<int>(in[l]) >> k & 1) << kBit);
+}
+
+/// kWeights bits, weight i at bit i % 8 of byte i / 8. It is bit `kBit` of the code.
+template <int kBit, int kWeights>
+void pack_bits(const uint8_t* codes, std::byte* out) {
+  for (int i = 0; i < kWeights / 8; ++i) {
+    int byte = 0;
+    for (int k = 0; k < 8; ++k) byte |= (codes[8 * i + k] >> kBit & 1) << k;
+    out[i] = static_cast<std::byte>(byte);
+  }
+}
+template <int kBit, int kWeights>
+void unpack_bits(const std::byte* in, uint8_t* codes) {
+  for (int i = 0; i < kWeights; ++i)
+    codes[i] = static_cast<uint8_t>(codes[i] | (std::to_integer<int>(in[i / 8]) >> i % 8 & 1) << kBit);
 }
 
 /// 64 bytes, 32 for each half of the weights: the k-th 32 of a half stand in bits 2 k and 2 k + 1. They are bits `kBit`
@@ -46,17 +61,17 @@ void unpack_twos(const std::byte* in, uint8_t* codes) {
 
 /// Nibbles of the lowest four bits, by pieces of 2 * kRun weights in kRun bytes: low nibbles the first half, high ones
 /// the second.
-template <int kRun>
+template <int kRun, int kWeights = 256>
 void pack_nibbles(const uint8_t* codes, std::byte* out) {
-  for (int piece = 0; piece < 128 / kRun; ++piece)
+  for (int piece = 0; piece < kWeights / 2 / kRun; ++piece)
     for (int l = 0; l < kRun; ++l) {
       const uint8_t* c = codes + 2 * kRun * piece + l;
       out[kRun * piece + l] = static_cast<std::byte>((c[0] & 15) | (c[kRun] & 15) << 4);
     }
 }
-template <int kRun>
+template <int kRun, int kWeights = 256>
 void unpack_nibbles(const std::byte* in, uint8_t* codes) {
-  for (int piece = 0; piece < 128 / kRun; ++piece)
+  for (int piece = 0; piece < kWeights / 2 / kRun; ++piece)
     for (int l = 0; l < kRun; ++l) {
       const int byte = std::to_integer<int>(in[kRun * piece + l]);
       codes[2 * kRun * piece + l] = byte & 15;

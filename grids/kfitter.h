@@ -6,6 +6,7 @@
 #include <span>
 
 #include "core/cpu.h"
+#include "grids/alphabet.h"
 
 namespace kerf {
 
@@ -16,8 +17,9 @@ struct KFitProblem {
   int64_t supers;
   const float* importance;  // of super-block b: importance + (b % importance_supers) * 256; nullptr for ones
   int64_t importance_supers;
-  int bits, sub, sub_bits;  // of a code; weights of a sub-block, 16 or 32; bits of s and m
-  bool affine;              // s and m run from 0; else s is signed
+  int bits, sub, sub_bits;   // of a code; weights of a sub-block, 16 or 32; bits of s and m
+  bool affine;               // s and m run from 0; else s is signed
+  const Alphabet* alphabet;  // of a problem that is not affine: instead of code - 2^(bits-1); or nullptr
 };
 
 /// The parameters of the problem: s and m for every sub-block, d and e (as they will read back from F16) for every
@@ -29,9 +31,6 @@ struct KParams {
 struct KFitter {
   Isa isa;
   void (*search)(const KFitProblem&, const KParams&);
-  /// codes[i] = clamp(round((w[i] - offset) / scale), low, low + 2^bits - 1) - low, sub-block by sub-block; ties to
-  /// even.
-  void (*encode)(const KFitProblem&, const float* scales, const float* offsets, uint8_t* codes);
 };
 
 std::span<const KFitter* const> all_kfitters();

@@ -5,7 +5,7 @@
 
 namespace kerf {
 const KFitter& kfitter_avx2() {
-  static constexpr KFitter fitter{Isa::avx2, search, encode};
+  static constexpr KFitter fitter{Isa::avx2, search};
   return fitter;
 }
 }  // namespace kerf

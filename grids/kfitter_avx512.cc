@@ -5,7 +5,7 @@
 
 namespace kerf {
 const KFitter& kfitter_avx512() {
-  static constexpr KFitter fitter{Isa::avx512, search, encode};
+  static constexpr KFitter fitter{Isa::avx512, search};
   return fitter;
 }
 }  // namespace kerf

@@ -10,8 +10,10 @@
 // 4. d and e that are best for these s and m, if the error on the weights is smaller; and 3 once more.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 
+#include "grids/forms.h"
 #include "grids/integer_search.h"
 #include "grids/kfitter.h"
 #include "grids/lanes.h"
@@ -36,78 +38,6 @@ inline Row each(F f) {
 inline Row choose(const Row& m, const Row& a, const Row& b) {
   return each([&](int p) { return select((Ints)m.part[p], a.part[p], b.part[p]); });
 }
-
-struct Codes {
-  Vec low, high;
-  explicit Codes(const KFitProblem& p) {
-    const float n = static_cast<float>(1 << p.bits);
-    low = splat(p.affine ? 0.0f : -n / 2);
-    high = splat(p.affine ? n - 1 : n / 2 - 1);
-  }
-};
-
-// 0 where it would overflow.
-inline Vec reciprocal(Vec x) { return select(abs_of(x) > 0x1p-100f, 1.0f / x, Vec{}); }
-inline Vec rounded(Vec x, Vec low, Vec high) { return min_of(max_of((x + kRound) - kRound, low), high); }
-
-// Over the weights of each sub-block, with codes q and residuals r = w - (scale q + offset): the sums of v, v q, v q^2,
-// v r, v r q, v r^2.
-struct Sums {
-  Vec n, q, qq, r, rq, rr;
-};
-
-template <bool kWeighted, bool kAffine>
-inline Sums sums_at(const Vec* w, const Vec* v, int sub, const Codes& codes, Vec scale, Vec offset) {
-  const Vec inverse = reciprocal(scale);
-  Sums s{};
-  for (int j = 0; j < sub; ++j) {
-    const Vec x = kAffine ? w[j] - offset : w[j];
-    const Vec q = rounded(x * inverse, codes.low, codes.high);
-    const Vec r = kAffine ? w[j] - (scale * q + offset) : w[j] - scale * q;
-    const Vec vq = kWeighted ? v[j] * q : q, vr = kWeighted ? v[j] * r : r;
-    s.qq += vq * q;
-    s.rq += vr * q;
-    s.rr += vr * r;
-    if (!kAffine) continue;
-    if (kWeighted) s.n += v[j];
-    s.q += vq;
-    s.r += vr;
-  }
-  if (kAffine && !kWeighted) s.n = splat(static_cast<float>(sub));
-  return s;
-}
-
-// What a change of scale and offset by a and b does, codes staying.
-struct Move {
-  Vec a, b;
-};
-template <bool kAffine>
-inline Vec error_after(const Sums& s, Move m) {
-  Vec e = s.rr + m.a * (m.a * s.qq - 2.0f * s.rq);
-  if (kAffine) e += m.b * (m.b * s.n + 2.0f * (m.a * s.q - s.r));
-  return max_of(e, Vec{});
-}
-
-// Less of its largest term than this is the rounding of a determinant: sums of 32 terms, each rounded by 2^-24.
-constexpr float kSound = 0x1p-17f;
-
-// The best one; scales and offsets of affine blocks stay on their side of zero.
-template <bool kAffine>
-inline Move best_move(const Sums& s, Vec scale, Vec offset) {
-  const Vec alone = s.rq * reciprocal(s.qq);
-  if (!kAffine) return {alone, Vec{}};
-  const Vec det = s.qq * s.n - s.q * s.q;
-  const Vec inverse = reciprocal(det);
-  const Ints sound = (det > kSound * (s.qq * s.n)) & (inverse != 0.0f);
-  Move m{(s.rq * s.n - s.r * s.q) * inverse, select(sound, (s.r * s.qq - s.rq * s.q) * inverse, s.r * reciprocal(s.n))};
-  const Ints past = offset + m.b > 0.0f;
-  m.b = select(past, -offset, m.b);
-  m.a = select(past, (s.rq - m.b * s.q) * reciprocal(s.qq), m.a);
-  m.a = max_of(m.a, -scale);
-  return m;
-}
-// The best offset where the scale changes by a.
-inline Vec best_offset(const Sums& s, Vec a, Vec offset) { return min_of((s.r - a * s.q) * reciprocal(s.n), -offset); }
 
 // A sub-block's codes by one scale and offset, and the best ones for them.
 struct Fits {
@@ -163,11 +93,14 @@ constexpr float kPast[] = {0.0f, -0.5f, 0.3f, -0.25f, -0.75f, 0.6f, -0.9f, -1.3f
 constexpr int kRounds = 2;  // of 4 and 3
 constexpr int kFewPast = 6, kAllPast = sizeof kPast / sizeof kPast[0];
 
-template <bool kWeighted, bool kAffine>
+template <bool kWeighted, bool kAffine, class Numbers>
 class Search {
  public:
-  Search(const KFitProblem& p, const Vec* w, const Vec* v)
-      : p_(p), codes_(p), w_(w), v_(v), subs_(static_cast<int>(kSuper) / p.sub) {
+  Search(const KFitProblem& p, const Numbers& numbers, const Vec* w, const Vec* v)
+      : p_(p), numbers_(numbers), w_(w), v_(v), subs_(static_cast<int>(kSuper) / p.sub) {
+    const float codes = static_cast<float>(1 << p.bits);
+    first_ = p.affine ? 0 : p.alphabet ? p.alphabet->ascending.front() : -codes / 2;
+    last_ = p.affine ? codes - 1 : p.alphabet ? p.alphabet->ascending.back() : codes / 2 - 1;
     const float n = static_cast<float>(1 << p.sub_bits);
     low_ = p.affine ? 0 : -n / 2;
     high_ = p.affine ? n - 1 : n / 2 - 1;
@@ -188,7 +121,7 @@ class Search {
 
  private:
   Sums at(int part, Vec scale, Vec offset) const {
-    return sums_at<kWeighted, kAffine>(w_ + part * p_.sub, v_ + part * p_.sub, p_.sub, codes_, scale, offset);
+    return sums_at<kWeighted, kAffine>(w_ + part * p_.sub, v_ + part * p_.sub, p_.sub, numbers_, scale, offset);
   }
 
   // 1. Every sub-block on its own.
@@ -222,20 +155,22 @@ class Search {
     }
     Vec error = splat(__builtin_inff());
     fits_.sums[part] = Sums{};
-    if (!kAffine && !kWeighted) return p_.bits <= 4 ? start_integers<kFewPast>(part) : start_integers<kAllPast>(part);
+    if constexpr (!kAffine && !kWeighted && std::is_same_v<Numbers, Even>)
+      return p_.bits <= 4 ? start_integers<kFewPast>(part) : start_integers<kAllPast>(part);
     if (kAffine) {
       const Vec range = highest - lowest;
-      fits_.best_scale.part[part] = range * (1.0f / codes_.high[0]);  // in case no error is finite
+      fits_.best_scale.part[part] = range * (1.0f / last_);  // in case no error is finite
       for (int i = 0; i < (kWeighted ? kStarts : kPlainStarts); ++i) {
         const float low = kStart[i][0], high = kStart[i][1];
-        consider(part, range * ((1.0f - low - high) / codes_.high[0]), min_of(lowest + range * low, Vec{}), &error);
+        consider(part, range * ((1.0f - low - high) / last_), min_of(lowest + range * low, Vec{}), &error);
       }
     } else {
       const Vec most = select(highest > -lowest, highest, lowest);
-      fits_.best_scale.part[part] = most * (1.0f / codes_.low[0]);
+      const float step = std::is_same_v<Numbers, Even> ? 1.0f : (last_ - first_) / static_cast<float>(1 << p_.bits);
+      fits_.best_scale.part[part] = most * (1.0f / first_);
       for (const float past : kPast) {
-        consider(part, most * (1.0f / (codes_.low[0] - past)), Vec{}, &error);
-        consider(part, most * (1.0f / (codes_.high[0] + past)), Vec{}, &error);
+        consider(part, most * (1.0f / (first_ - past * step)), Vec{}, &error);
+        consider(part, most * (1.0f / (last_ + past * step)), Vec{}, &error);
       }
     }
     consider(part, fits_.best_scale.part[part], fits_.best_offset.part[part], &error);
@@ -246,8 +181,8 @@ class Search {
     Pairs x[kLargestSub / 2];
     float code[2 * kCount];
     for (int c = 0; c < kCount; ++c) {
-      code[2 * c] = codes_.low[0] - kPast[c];
-      code[2 * c + 1] = codes_.high[0] + kPast[c];
+      code[2 * c] = first_ - kPast[c];
+      code[2 * c + 1] = last_ + kPast[c];
     }
     const Best best = search_integers<2 * kCount, true>({w_ + part * p_.sub, nullptr, p_.sub}, p_.bits, code, x);
     // The form around its lowest point, up to a constant.
@@ -355,15 +290,16 @@ class Search {
   }
 
   const KFitProblem& p_;
-  const Codes codes_;
+  const Numbers numbers_;
   const Vec *w_, *v_;
   const int subs_;
-  float low_, high_;  // of s and m
+  float low_, high_;    // of s and m
+  float first_, last_;  // numbers that a code stands for
   Fits fits_ = {};
 };
 
-template <bool kWeighted, bool kAffine>
-void search_all(const KFitProblem& p, const KParams& out) {
+template <bool kWeighted, bool kAffine, class Numbers>
+void search_all(const KFitProblem& p, const Numbers& numbers, const KParams& out) {
   Vec w[kParts * kLargestSub + 1], v[kParts * kLargestSub + 1];  // one more for gather()
   const int64_t subs = kSuper / p.sub, all = p.supers * subs;
   const float* rows[kLanes];
@@ -381,7 +317,7 @@ void search_all(const KFitProblem& p, const KParams& out) {
       }
       gather(rows, p.sub, v + part * p.sub);
     }
-    Search<kWeighted, kAffine> search(p, w, v);
+    Search<kWeighted, kAffine, Numbers> search(p, numbers, w, v);
     search.run();
     const auto put = [&](const Row& from, float* to, int64_t each_super) {
       float a[kChunk];
@@ -397,27 +333,19 @@ void search_all(const KFitProblem& p, const KParams& out) {
   }
 }
 
-void search(const KFitProblem& p, const KParams& out) {
-  if (p.affine)
-    p.importance ? search_all<true, true>(p, out) : search_all<false, true>(p, out);
-  else
-    p.importance ? search_all<true, false>(p, out) : search_all<false, false>(p, out);
+Even even(const KFitProblem& p) {
+  const float n = static_cast<float>(1 << p.bits);
+  return {splat(p.affine ? 0.0f : -n / 2), splat(p.affine ? n - 1 : n / 2 - 1)};
 }
 
-void encode(const KFitProblem& p, const float* scales, const float* offsets, uint8_t* codes) {
-  const Codes range(p);
-  const Vec base = splat(p.affine ? 0.0f : static_cast<float>(1 << (p.bits - 1)));
-  const int64_t blocks = p.supers * kSuper / p.sub;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const Vec inverse = reciprocal(splat(scales[b]));
-    const float offset = p.affine ? offsets[b] : 0.0f;
-    for (int64_t j = b * p.sub; j < (b + 1) * p.sub; j += kLanes) {
-      Vec x;
-      __builtin_memcpy(&x, p.w + j, sizeof x);
-      const Vec q = rounded((x - offset) * inverse, range.low, range.high);
-      store_bytes((Ints)(q + (kRound + base)), codes + j);
-    }
-  }
+void search(const KFitProblem& p, const KParams& out) {
+  if (p.alphabet)
+    p.importance ? search_all<true, false>(p, Listed{*p.alphabet}, out)
+                 : search_all<false, false>(p, Listed{*p.alphabet}, out);
+  else if (p.affine)
+    p.importance ? search_all<true, true>(p, even(p), out) : search_all<false, true>(p, even(p), out);
+  else
+    p.importance ? search_all<true, false>(p, even(p), out) : search_all<false, false>(p, even(p), out);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 namespace kerf {
 const KFitter& kfitter_ref() {
-  static constexpr KFitter fitter{Isa::ref, search, encode};
+  static constexpr KFitter fitter{Isa::ref, search};
   return fitter;
 }
 }  // namespace kerf

@@ -17,6 +17,9 @@ typedef int16_t Pairs __attribute__((vector_size(64)));
 
 inline Pairs times(Pairs a, int16_t k) { return (Pairs)_mm512_mulhrs_epi16((__m512i)a, _mm512_set1_epi16(k)); }
 inline Ints dot(Ints s, Pairs a, Pairs b) { return (Ints)_mm512_dpwssd_epi32((__m512i)s, (__m512i)a, (__m512i)b); }
+inline Vec looked_up(const float* table, Ints i) {
+  return (Vec)_mm512_permutex2var_ps(_mm512_load_ps(table), (__m512i)i, _mm512_load_ps(table + 16));
+}
 inline void store_bytes(Ints a, uint8_t* to) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)a));
 }

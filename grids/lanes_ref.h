@@ -18,6 +18,11 @@ inline Ints dot(Ints s, Pairs a, Pairs b) {
   for (int i = 0; i < kLanes; ++i) s[i] += a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
   return s;
 }
+inline Vec looked_up(const float* table, Ints i) {
+  Vec r{};
+  for (int l = 0; l < kLanes; ++l) r[l] = table[i[l] & 31];
+  return r;
+}
 inline void store_bytes(Ints a, uint8_t* to) {
   for (int i = 0; i < kLanes; ++i) to[i] = static_cast<uint8_t>(a[i] & 255);
 }

@@ -43,8 +43,18 @@ Scheme two_level_affine(int bits, int64_t sub, int sub_bits) {
                      {.block = {1, sub}, .stored = Dtype::u8, .offset = true, .bits = sub_bits}}};
 }
 
-Scheme two_level_symmetric(int bits, int64_t sub, int sub_bits) {
-  return {.grid = "kquant",
+Scheme affine(int bits, int64_t group, Dtype stored) {
+  return {.grid = "affine",
+          .bits = bits,
+          .levels = {{.block = {1, group}, .stored = stored}, {.block = {1, group}, .stored = stored, .offset = true}}};
+}
+
+Scheme listed(std::string_view grid, int bits, int64_t group, Dtype scale) {
+  return {.grid = std::string(grid), .bits = bits, .levels = {{.block = {1, group}, .stored = scale}}};
+}
+
+Scheme two_level_symmetric(int bits, int64_t sub, int sub_bits, std::string_view grid) {
+  return {.grid = std::string(grid),
           .bits = bits,
           .levels = {{.block = {1, 256}}, {.block = {1, sub}, .stored = Dtype::i8, .bits = sub_bits}}};
 }
@@ -71,8 +81,8 @@ int64_t rows_together(const Scheme& s) {
 }
 
 std::string describe(const Scheme& s) {
-  if (s.grid == "kquant" && s.levels.size() >= 2)
-    return fmt::format("kquant{}{} {} {}-bit scales", s.bits, adds_offset(s) ? " asymmetric" : "",
+  if (s.levels.size() >= 2 && s.levels.front().block != s.levels.back().block)
+    return fmt::format("{}{}{} {} {}-bit scales", s.grid, s.bits, adds_offset(s) ? " asymmetric" : "",
                        text_of(s.levels.back().block), stored_bits(s.levels.back()));
   std::string text = s.grid == "fp8" ? s.grid : fmt::format("{}{}", s.grid, s.bits);
   for (const Level& level : s.levels) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/dtype.h"
@@ -44,8 +45,14 @@ Scheme asymmetric_int(int bits, int64_t group, Dtype scale, uint8_t lowest = 0);
 /// Scales in two levels, as the K types of GGUF have them: value = d s code - dmin m, with a scale s and an offset m of
 /// `sub_bits` each per `sub` weights of a row, and d and dmin in F16 per 256.
 Scheme two_level_affine(int bits, int64_t sub, int sub_bits);
-/// The same without offsets: value = d s (code - 2^(bits-1)), with s in I8.
-Scheme two_level_symmetric(int bits, int64_t sub, int sub_bits);
+/// The same without offsets: value = d s (code - 2^(bits-1)), or d s number[code] where the grid lists numbers; s is in
+/// I8.
+Scheme two_level_symmetric(int bits, int64_t sub, int sub_bits, std::string_view grid = "kquant");
+
+/// value = scale * code + offset, both for `group` weights of a row and in the same type.
+Scheme affine(int bits, int64_t group, Dtype stored);
+/// value = scale * number[code], the numbers being those of `grid`.
+Scheme listed(std::string_view grid, int bits, int64_t group, Dtype scale);
 
 /// 8-bit floats: value = scale * e4m3(code), one scale per block, such as {0, 0}, {1, 0} or {128, 128}.
 Scheme fp8(Block block, Dtype scale);

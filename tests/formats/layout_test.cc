@@ -15,7 +15,8 @@ namespace {
 QuantizedMatrix random_matrix(const Scheme& s, int64_t rows, int64_t cols, uint32_t seed) {
   std::mt19937 rng(seed);
   QuantizedMatrix q = allocate(s, rows, cols);
-  for (uint8_t& c : q.codes) c = static_cast<uint8_t>(rng() & ((1u << s.bits) - 1));
+  const unsigned codes = s.grid == "ternary" ? 3 : 1u << s.bits;
+  for (uint8_t& c : q.codes) c = static_cast<uint8_t>(rng() % codes);
   for (size_t i = 0; i < q.params.size(); ++i)
     for (std::byte& b : q.params[i].bytes) {
       const Level& level = s.levels[i];

@@ -1,4 +1,4 @@
-// The two-level grid of GGUF's K types, on every scheme that those use.
+// The grids of GGUF's block types, on every scheme that those use.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,7 +6,9 @@
 #include <random>
 
 #include "core/error.h"
+#include "grids/flatfitter.h"
 #include "grids/grid.h"
+#include "grids/iq4_numbers.h"
 #include "grids/kfitter.h"
 
 namespace kerf {
@@ -16,14 +18,31 @@ struct Type {
   const char* name;
   Scheme scheme;
   double bits;
+  float constant = 0.01f;  // how near a block of one number comes to it
+  double moves = 0.9;      // what importance makes of the weighted error
 };
-std::vector<Type> types() {
+std::vector<Type> two_level() {
   return {{"Q2_K", two_level_affine(2, 16, 4), 2.625},
           {"Q3_K", two_level_symmetric(3, 16, 6), 3.4375},
           {"Q4_K", two_level_affine(4, 32, 6), 4.5},
           {"Q5_K", two_level_affine(5, 32, 6), 5.5},
           {"Q6_K", two_level_symmetric(6, 16, 8), 6.5625}};
 }
+std::vector<Type> types() {
+  std::vector<Type> all = two_level();
+  const Type others[] = {{"IQ4_XS", two_level_symmetric(4, 32, 6, "kquant-iq4"), 4.25},
+                         {"IQ4_NL", listed("iq4", 4, 32, Dtype::f16), 4.5},
+                         {"Q4_1", affine(4, 32, Dtype::f16), 5},
+                         {"Q5_1", affine(5, 32, Dtype::f16), 6},
+                         {"MXFP4", listed("e2m1", 4, 32, Dtype::f8_e8m0), 4.25, 0.125f, 1},
+                         {"NVFP4", listed("e2m1", 4, 16, Dtype::f8_e4m3), 4.5, 0.07f},
+                         {"TQ2_0", listed("ternary", 2, 256, Dtype::f16), 2.0625, 0.01f, 1},
+                         {"Q1_0", listed("sign", 1, 128, Dtype::f16), 1.125, 0.01f, 1},
+                         {"Q2_0", listed("quaternary", 2, 64, Dtype::f16), 2.25}};
+  all.insert(all.end(), std::begin(others), std::end(others));
+  return all;
+}
+uint32_t codes_of(const Type& t) { return t.scheme.grid == "ternary" ? 3 : 1u << t.scheme.bits; }
 
 constexpr int64_t kRows = 5, kCols = 768;
 
@@ -37,7 +56,7 @@ std::vector<float> normal(uint32_t seed, float sigma = 0.03f) {
 
 double squared_error(std::span<const float> w, const QuantizedMatrix& q, std::span<const float> importance = {}) {
   std::vector<float> back(w.size());
-  find_grid("kquant").decode(q, back);
+  find_grid(q.scheme.grid).decode(q, back);
   double e = 0;
   for (size_t i = 0; i < w.size(); ++i) {
     const double d = static_cast<double>(w[i]) - static_cast<double>(back[i]);
@@ -48,28 +67,37 @@ double squared_error(std::span<const float> w, const QuantizedMatrix& q, std::sp
 
 QuantizedMatrix quantized(const Scheme& s, std::span<const float> w, std::span<const float> importance = {}) {
   QuantizedMatrix q = allocate(s, kRows, kCols);
-  const Grid& grid = find_grid("kquant");
+  const Grid& grid = find_grid(s.grid);
   grid.check(s);
   grid.fit(w, importance, q);
   grid.encode(w, q);
   return q;
 }
 
-TEST(KQuantGrid, SchemesTakeTheBitsThatGgufSays) {
+TEST(BlockGrids, SchemesTakeTheBitsThatGgufSays) {
   for (const Type& t : types()) {
     EXPECT_EQ(bits_per_weight(t.scheme, kRows, kCols), t.bits) << t.name;
-    EXPECT_EQ(own_block(t.scheme, kCols), t.bits == 4.5 || t.bits == 5.5 ? 32 : 16) << t.name;
-    EXPECT_EQ(outer_block(t.scheme, kCols), 256) << t.name;
+    EXPECT_NO_THROW(find_grid(t.scheme.grid).check(t.scheme)) << t.name;
   }
+  EXPECT_EQ(own_block(two_level_affine(4, 32, 6), kCols), 32);
+  EXPECT_EQ(outer_block(two_level_affine(4, 32, 6), kCols), 256);
+  EXPECT_EQ(outer_block(affine(4, 32, Dtype::f16), kCols), 32);
+  for (const Type& t : types())
+    for (const Grid* grid : all_grids())
+      if (grid->name() != t.scheme.grid) {
+        EXPECT_THROW(grid->check(t.scheme), Error) << t.name << " on " << grid->name();
+      }
+  EXPECT_THROW(find_grid("affine").check(affine(4, 40, Dtype::f16)), Error);
+  EXPECT_THROW(find_grid("iq4").check(listed("iq4", 3, 32, Dtype::f16)), Error);
   EXPECT_THROW(find_grid("kquant").check(two_level_affine(7, 32, 6)), Error);
   EXPECT_THROW(find_grid("kquant").check(symmetric_int(4, 32, Dtype::f16)), Error);
   EXPECT_THROW(allocate(types()[0].scheme, kRows, 288), Error);
 }
 
-TEST(KQuantGrid, EncodingChoosesTheNearestCodeAndDecodingItsValue) {
+TEST(BlockGrids, EncodingChoosesTheNearestCodeAndDecodingItsValue) {
   const auto w = normal(1);
-  const Grid& grid = find_grid("kquant");
   for (const Type& t : types()) {
+    const Grid& grid = find_grid(t.scheme.grid);
     const QuantizedMatrix q = quantized(t.scheme, w);
     std::vector<float> back(w.size());
     grid.decode(q, back);
@@ -78,7 +106,7 @@ TEST(KQuantGrid, EncodingChoosesTheNearestCodeAndDecodingItsValue) {
       const auto at = static_cast<size_t>(i);
       ASSERT_EQ(grid.nearest(t.scheme, e, w[at]), q.codes[at]) << t.name;
       ASSERT_EQ(grid.value(t.scheme, e, q.codes[at]), back[at]) << t.name;
-      for (uint32_t other = 0; other < (1u << t.scheme.bits); ++other)
+      for (uint32_t other = 0; other < codes_of(t); ++other)
         // One step of float32 rounding may decide a tie either way: 2^-20 of a value below 2^6 steps.
         EXPECT_LE(std::abs(back[at] - w[at]),
                   std::abs(grid.value(t.scheme, e, other) - w[at]) + std::abs(e.scale) * 0x1p-14f)
@@ -87,10 +115,10 @@ TEST(KQuantGrid, EncodingChoosesTheNearestCodeAndDecodingItsValue) {
   }
 }
 
-TEST(KQuantGrid, RoundingManyIsRoundingEach) {
+TEST(BlockGrids, RoundingManyIsRoundingEach) {
   const auto w = normal(2);
-  const Grid& grid = find_grid("kquant");
   for (const Type& t : types()) {
+    const Grid& grid = find_grid(t.scheme.grid);
     const QuantizedMatrix q = quantized(t.scheme, w);
     std::vector<float> scale, offset, values(w.size());
     std::vector<uint8_t> codes(w.size());
@@ -106,10 +134,10 @@ TEST(KQuantGrid, RoundingManyIsRoundingEach) {
   }
 }
 
-TEST(KQuantGrid, ProjectedParametersCanBeSetAndReadBack) {
+TEST(BlockGrids, ProjectedParametersCanBeSetAndReadBack) {
   const auto w = normal(3);
-  const Grid& grid = find_grid("kquant");
   for (const Type& t : types()) {
+    const Grid& grid = find_grid(t.scheme.grid);
     QuantizedMatrix q = quantized(t.scheme, w);
     const int64_t block = own_block(t.scheme, kCols);
     for (int64_t c = 0; c < kCols; c += block) {
@@ -129,45 +157,49 @@ TEST(KQuantGrid, ProjectedParametersCanBeSetAndReadBack) {
   }
 }
 
-TEST(KQuantGrid, NeighboursAreTheNextNumbersDownAndUp) {
-  const Grid& grid = find_grid("kquant");
-  for (const Type& t : types())
+TEST(BlockGrids, NeighboursAreTheNextNumbersDownAndUp) {
+  for (const Type& t : types()) {
+    const Grid& grid = find_grid(t.scheme.grid);
     for (float scale : {0.5f, -0.5f}) {
-      const Effective e{scale, adds_offset(t.scheme) ? -3.0f : static_cast<float>(1 << (t.scheme.bits - 1))};
-      for (uint32_t c = 0; c < 1u << t.scheme.bits; ++c) {
-        const auto [below, above] = grid.neighbours(t.scheme, e, c);
-        EXPECT_LE(grid.value(t.scheme, e, below), grid.value(t.scheme, e, c));
-        EXPECT_GE(grid.value(t.scheme, e, above), grid.value(t.scheme, e, c));
+      const Effective e{scale, grid.effective(allocate(t.scheme, 1, kCols), 0, 0).offset};
+      for (uint32_t c = 0; c < codes_of(t); ++c) {
+        const float x = grid.value(t.scheme, e, c);
+        const auto [down, up] = grid.neighbours(t.scheme, e, c);
+        const float below = grid.value(t.scheme, e, down), above = grid.value(t.scheme, e, up);
+        for (uint32_t other = 0; other < codes_of(t); ++other) {
+          const float y = grid.value(t.scheme, e, other);
+          EXPECT_TRUE(y < x ? y <= below && below < x : y > x ? y >= above && above > x : true) << t.name;
+        }
       }
     }
+  }
 }
 
-TEST(KQuantGrid, ImportanceMovesTheErrorToUnimportantColumns) {
+TEST(BlockGrids, ImportanceMovesTheErrorToUnimportantColumns) {
   const auto w = normal(4);
   std::vector<float> importance(kCols, 0.01f);
   for (size_t i = 0; i < kCols; i += 4) importance[i] = 10;
   for (const Type& t : types())
     EXPECT_LT(squared_error(w, quantized(t.scheme, w, importance), importance),
-              0.9 * squared_error(w, quantized(t.scheme, w), importance))
+              t.moves * squared_error(w, quantized(t.scheme, w), importance))
         << t.name;
 }
 
-// Affine K types hold a constant below zero by its minimum alone, and every type holds zeros. What is far below the
-// other sub-blocks of its 256 may vanish, as may numbers below the smallest F16 times a code.
-TEST(KQuantGrid, ZeroTinyAndConstantBlocksAreNearOrZero) {
+// Every type holds zeros; numbers below the smallest scale times a code may vanish.
+TEST(BlockGrids, ZeroTinyAndConstantBlocksAreNearOrZero) {
   for (const Type& t : types())
-    for (float value : {0.0f, 1.0f, -1.0f, 1e-30f, 0x1p-149f, 60000.0f}) {
+    for (float value : {0.0f, 1.0f, -1.0f, 1e-30f, 0x1p-149f, 2000.0f}) {
       const std::vector<float> w(kRows * kCols, value);
       std::vector<float> back(w.size());
-      find_grid("kquant").decode(quantized(t.scheme, w), back);
+      find_grid(t.scheme.grid).decode(quantized(t.scheme, w), back);
       for (float x : back) {
         ASSERT_TRUE(std::isfinite(x)) << t.name << " " << value;
-        EXPECT_NEAR(x, value, std::abs(value) * 0.01 + 0x1p-16) << t.name;
+        EXPECT_NEAR(x, value, std::abs(value) * t.constant + 0x1p-16f) << t.name;
       }
     }
 }
 
-TEST(KQuantGrid, ChannelsWithoutImportanceDoNoHarm) {
+TEST(BlockGrids, ChannelsWithoutImportanceDoNoHarm) {
   const auto w = normal(5);
   for (const Type& t : types()) {
     const double plain = squared_error(w, quantized(t.scheme, w));
@@ -182,10 +214,10 @@ TEST(KQuantGrid, ChannelsWithoutImportanceDoNoHarm) {
 
 // Against the plain parameters: every sub-block spans its range, the largest scale and minimum take the last code. A
 // hundredth above what was found when the test was written.
-TEST(KQuantGrid, SearchingLowersTheErrorOfGaussianWeightsWell) {
+TEST(BlockGrids, SearchingLowersTheErrorOfGaussianWeightsWell) {
   const double at_most[] = {0.624, 0.862, 0.813, 0.861, 0.804};
-  for (size_t i = 0; i < types().size(); ++i) {
-    const Type t = types()[i];
+  for (size_t i = 0; i < two_level().size(); ++i) {
+    const Type t = two_level()[i];
     const auto w = normal(6);
     QuantizedMatrix plain = allocate(t.scheme, kRows, kCols);
     const int64_t sub = own_block(t.scheme, kCols);
@@ -225,7 +257,7 @@ TEST(KFitters, AgreeBitForBitOnEveryInstructionSet) {
   const auto w = normal(7);
   std::vector<float> importance = normal(8);
   for (float& x : importance) x = x * x + 1e-4f;
-  for (const Type& t : types())
+  for (const Type& t : two_level())
     for (bool weighted : {false, true})
       for (int64_t supers : {1, 2, 7}) {
         const Level& level = t.scheme.levels.back();
@@ -239,14 +271,11 @@ TEST(KFitters, AgreeBitForBitOnEveryInstructionSet) {
                             .affine = adds_offset(t.scheme)};
         struct Found {
           std::vector<float> d = std::vector<float>(7), e = d, s = std::vector<float>(7 * 16), m = s;
-          std::vector<uint8_t> codes = std::vector<uint8_t>(7 * 256);
           bool operator==(const Found&) const = default;
         };
         const auto run = [&](const KFitter& f) {
           Found x;
           f.search(p, {x.d.data(), x.e.data(), x.s.data(), x.m.data()});
-          f.encode(p, std::vector<float>(7 * 16, 0.002f).data(), std::vector<float>(7 * 16, -0.03f).data(),
-                   x.codes.data());
           return x;
         };
         const Found expected = run(*reference);
@@ -255,9 +284,77 @@ TEST(KFitters, AgreeBitForBitOnEveryInstructionSet) {
       }
 }
 
-TEST(KQuantGrid, AScalePastF16IsANumericalError) {
+TEST(FlatFitters, AgreeBitForBitOnEveryInstructionSet) {
+  const FlatFitter* reference = nullptr;
+  for (const FlatFitter* f : all_flatfitters())
+    if (f->isa == Isa::ref) reference = f;
+  ASSERT_TRUE(reference);
+  const auto w = normal(9);
+  std::vector<float> importance = normal(10);
+  for (float& x : importance) x = x * x + 1e-4f;
+  const Alphabet iq4 = iq4_numbers(), ternary({-1, 0, 1}),
+                 e2m1({0, .5f, 1, 1.5f, 2, 3, 4, 6, -.5f, -1, -1.5f, -2, -3, -4, -6});
+  const auto f16 = [](const FlatFitProblem&, float x, int) { return round_to(Dtype::f16, x); };
+  for (const Alphabet* alphabet : {static_cast<const Alphabet*>(nullptr), &iq4, &ternary, &e2m1})
+    for (int64_t size : {16, 32, 256})
+      for (int64_t blocks : {1, 7, 15})
+        for (bool weighted : {false, true}) {
+          const FlatFitProblem p{.w = w.data(),
+                                 .blocks = blocks,
+                                 .size = size,
+                                 .importance = weighted ? importance.data() : nullptr,
+                                 .importance_blocks = 3,
+                                 .bits = 4,
+                                 .zero = 0,
+                                 .alphabet = alphabet,
+                                 .stored = f16,
+                                 .type = Dtype::f16,
+                                 .steps = alphabet == &e2m1};
+          std::vector<float> scratch(static_cast<size_t>(2 * kFlatLanes * (size + 1) + 16));
+          const auto address = reinterpret_cast<uintptr_t>(scratch.data());
+          struct Found {
+            std::vector<float> scales = std::vector<float>(15), offsets = scales;
+            std::vector<uint8_t> codes = std::vector<uint8_t>(kRows * kCols);
+            bool operator==(const Found&) const = default;
+          };
+          const auto run = [&](const FlatFitter& f) {
+            Found x;
+            f.search(p, scratch.data() + (64 - address % 64) % 64 / 4, x.scales.data(), x.offsets.data());
+            f.encode(p, x.scales.data(), x.offsets.data(), x.codes.data());
+            return x;
+          };
+          const Found expected = run(*reference);
+          for (const FlatFitter* f : all_flatfitters())
+            EXPECT_TRUE(f->isa > cpu_isa() || run(*f) == expected) << name_of(f->isa) << " " << size;
+        }
+}
+
+// The cells by which the searches look a number up, against comparing with every number.
+TEST(Alphabets, CellsHoldTheNearestNumber) {
+  const Alphabet alphabets[] = {iq4_numbers(), Alphabet({-1, 0, 1}), Alphabet({-1, 1}), Alphabet({-1, 0, 1, 2}),
+                                Alphabet({0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6})};
+  for (const Alphabet& a : alphabets) {
+    const float first = a.ascending.front(), last = a.ascending.back(), range = last - first;
+    std::vector<float> tries = a.between;
+    for (const float x : a.between) {
+      tries.push_back(std::nextafter(x, first));
+      tries.push_back(std::nextafter(x, last));
+    }
+    for (int i = -1000; i < 11000; ++i) tries.push_back(first + range * static_cast<float>(i) / 10000);
+    for (const float x : tries) {
+      const float cell = std::clamp(std::nearbyint(x * a.cells_per_unit + a.first_cell), 0.0f, Alphabet::kCells - 1.0f);
+      const auto c = static_cast<size_t>(cell);
+      ASSERT_EQ(a.lower[c] + (x > a.limit[c] ? a.step[c] : 0), a.number[a.nearest(x)]) << x;
+      for (const float number : a.number) ASSERT_LE(std::abs(a.number[a.nearest(x)] - x), std::abs(number - x)) << x;
+    }
+  }
+  EXPECT_THROW(Alphabet({0, 1, 2, 1000}), Error);
+}
+
+TEST(BlockGrids, AScalePastItsTypeIsANumericalError) {
   for (float huge : {1e9f, 1e20f, 1e38f})
     for (const Type& t : types()) try {
+        if (t.scheme.levels[0].stored == Dtype::f8_e8m0) continue;  // reaches as far as float32
         quantized(t.scheme, std::vector<float>(kRows * kCols, huge));
         FAIL() << t.name << " accepted";
       } catch (const Error& e) {

@@ -1,0 +1,107 @@
+#include "grids/block_grid.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <new>
+
+#include "core/fastest.h"
+#include "grids/flatfitter.h"
+
+namespace kerf {
+namespace {
+
+// 1.5 * 2^23: adding and subtracting it rounds to an integer, ties to even.
+constexpr float kToInteger = 12582912.0f;
+
+float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); }
+
+// nearest() and value() of codes that are evenly spaced, without branches so that the compiler can use vectors.
+template <bool kAffine>
+void round_even(float top, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
+                float* values) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float inverse = scale[i] != 0.0f ? 1.0f / scale[i] : 0.0f;
+    float code = kAffine ? ((x[i] - offset[i]) * inverse + kToInteger) - kToInteger
+                         : (x[i] * inverse + (kToInteger + offset[i])) - kToInteger;
+    code = code > 0.0f ? code : 0.0f;
+    code = code < top ? code : top;
+    values[i] = kAffine ? scale[i] * code + offset[i] : scale[i] * (code - offset[i]);
+    codes[i] = static_cast<uint8_t>(static_cast<int32_t>(code));
+  }
+}
+
+}  // namespace
+
+void BlockGrid::encode(std::span<const float> w, QuantizedMatrix& q) const {
+  Blocks b = blocks(q);
+  const bool adds = adds_offset(q.scheme);
+  if (!adds) std::fill(b.offsets.begin(), b.offsets.end(), 0.0f);
+  const auto n = static_cast<int64_t>(b.scales.size());
+  const FlatFitProblem p{.w = w.data(),
+                         .blocks = n,
+                         .size = static_cast<int64_t>(w.size()) / n,
+                         .importance = nullptr,
+                         .importance_blocks = 1,
+                         .bits = q.scheme.bits,
+                         .zero = adds ? 0.0f : fixed_offset(q.scheme),
+                         .alphabet = alphabet()};
+  fastest(all_flatfitters()).encode(p, b.scales.data(), b.offsets.data(), q.codes.data());
+  if (alphabet_)
+    for (uint8_t& c : q.codes) c = alphabet_->code[c];
+}
+
+void BlockGrid::decode(const QuantizedMatrix& q, std::span<float> w) const {
+  const Blocks b = blocks(q);
+  const size_t size = w.size() / b.scales.size();
+  for (size_t i = 0; i < w.size(); ++i)
+    w[i] = BlockGrid::value(q.scheme, {b.scales[i / size], b.offsets[i / size]}, q.codes[i]);
+}
+
+uint32_t BlockGrid::nearest(const Scheme& s, Effective e, float x) const {
+  uint8_t code;
+  float unused;
+  BlockGrid::round(s, &e.scale, &e.offset, &x, 1, &code, &unused);
+  return code;
+}
+
+float BlockGrid::value(const Scheme& s, Effective e, uint32_t code) const {
+  if (alphabet_) return e.scale * alphabet_->number[code];
+  const float c = static_cast<float>(code);
+  return adds_offset(s) ? e.scale * c + e.offset : e.scale * (c - e.offset);
+}
+
+void BlockGrid::round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n,
+                      uint8_t* codes, float* values) const {
+  if (!alphabet_)
+    return adds_offset(s) ? round_even<true>(top_code(s), scale, offset, x, n, codes, values)
+                          : round_even<false>(top_code(s), scale, offset, x, n, codes, values);
+  for (int64_t i = 0; i < n; ++i) {
+    const float inverse = scale[i] != 0.0f ? 1.0f / scale[i] : 0.0f;
+    codes[i] = static_cast<uint8_t>(alphabet_->nearest(x[i] * inverse));
+    values[i] = scale[i] * alphabet_->number[codes[i]];
+  }
+}
+
+Grid::Neighbours BlockGrid::neighbours(const Scheme& s, Effective e, uint32_t code) const {
+  const uint32_t down = alphabet_ ? alphabet_->below(code) : code == 0 ? 0 : code - 1;
+  const uint32_t up = alphabet_ ? alphabet_->above(code) : std::min(code + 1, static_cast<uint32_t>(top_code(s)));
+  return e.scale < 0 ? Neighbours{up, down} : Neighbours{down, up};
+}
+
+std::vector<float> floats_of(const ParamArray& p) {
+  std::vector<float> x(static_cast<size_t>(p.rows * p.cols));
+  to_f32(p.stored, p.bytes, x);
+  return x;
+}
+
+std::vector<float> evened(std::span<const float> importance) {
+  float most = 0;
+  for (const float v : importance) most = std::max(most, v);
+  if (!(most > 0)) return {};
+  std::vector<float> even(importance.begin(), importance.end());
+  for (float& v : even) v = std::max(std::ldexp(v, -std::ilogb(most)), 0x1p-24f);
+  return even;
+}
+
+}  // namespace kerf

@@ -1,0 +1,52 @@
+// What grids have in common whose finest parameters cover a run of 16 or more weights of a row: how a code becomes a
+// value under them, and the nearest way back. Which parameters there are is left to two_level_grid.cc and
+// one_level_grid.cc. The value of a code is
+//   scale * code + offset              where the scheme adds its offsets,
+//   scale * number[code]               with an alphabet (the offset is 0),
+//   scale * (code - 2^(bits-1))        otherwise (that is the offset).
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "grids/alphabet.h"
+#include "grids/grid.h"
+
+namespace kerf {
+
+class BlockGrid : public Grid {
+ public:
+  BlockGrid(std::string_view name, std::optional<Alphabet> alphabet) : name_(name), alphabet_(std::move(alphabet)) {}
+
+  std::string_view name() const override { return name_; }
+  void encode(std::span<const float> w, QuantizedMatrix& q) const override;
+  void decode(const QuantizedMatrix& q, std::span<float> w) const override;
+  uint32_t nearest(const Scheme&, Effective, float x) const override;
+  float value(const Scheme&, Effective, uint32_t code) const override;
+  Neighbours neighbours(const Scheme&, Effective, uint32_t code) const override;
+  void round(const Scheme&, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
+             float* values) const override;
+
+ protected:
+  /// effective() of every block of the finest level, in the order of the weights.
+  struct Blocks {
+    std::vector<float> scales, offsets;
+  };
+  virtual Blocks blocks(const QuantizedMatrix&) const = 0;
+
+  const Alphabet* alphabet() const { return alphabet_ ? &*alphabet_ : nullptr; }
+  /// The offset of a scheme that stores none.
+  float fixed_offset(const Scheme& s) const { return alphabet_ ? 0.0f : static_cast<float>(1 << (s.bits - 1)); }
+
+ private:
+  std::string_view name_;
+  std::optional<Alphabet> alphabet_;
+};
+
+/// The parameters of a level as numbers.
+std::vector<float> floats_of(const ParamArray&);
+/// Importance whose largest is about 1 and whose smallest is 2^-24, so that products of sums stay in the range of
+/// float32 and blocks without any are fitted like others; empty where all are 0.
+std::vector<float> evened(std::span<const float> importance);
+
+}  // namespace kerf
