@@ -3,6 +3,7 @@
 #
 #   environment.sh light     venv/ (gguf, safetensors, tokenizers, Node.js) and node_modules/ (llama.cpp)
 #   environment.sh heavy     venv/ (torch, transformers, compressed-tensors, gptqmodel)
+#   environment.sh gguf      venv/ with packages that carry GGUF files
 #
 # The folder lies outside the checkout, in ${KERF_CACHE:-${XDG_CACHE_HOME:-~/.cache}/kerf}/interop, under a name made of the
 # pins, so that a changed pin gets a new environment. Exit code 77 (ctest: skipped) when the package registries cannot be
@@ -18,9 +19,12 @@ skip() {
 
 case $kind in
   light) pins="requirements-light.txt package.json package-lock.json" ;;
-  heavy) pins="requirements-heavy.txt" ;;
-  *) echo "usage: environment.sh light|heavy" >&2; exit 2 ;;
+  heavy | gguf) pins="requirements-$kind.txt" ;;
+  *) echo "usage: environment.sh light|heavy|gguf" >&2; exit 2 ;;
 esac
+
+dependencies=
+if [ "$kind" = gguf ]; then dependencies=--no-deps; fi
 
 cache=${KERF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kerf}/interop
 python=$(command -v python3) || skip "there is no python3"
@@ -48,7 +52,7 @@ rm -rf "$dir"
 mkdir -p "$dir"
 if {
   "$python" -m venv "$dir/venv" &&
-  "$dir/venv/bin/pip" install --no-input --disable-pip-version-check -r "$here/requirements-$kind.txt" &&
+  "$dir/venv/bin/pip" install --no-input --disable-pip-version-check $dependencies -r "$here/requirements-$kind.txt" &&
   if [ "$kind" = light ]; then
     cp "$here/package.json" "$here/package-lock.json" "$dir/" &&
     cd "$dir" && PATH=$dir/venv/bin:$PATH npm install --omit=optional --ignore-scripts --no-audit --no-fund

@@ -19,6 +19,17 @@ SKIPPED = 77  # the exit code that ctest counts as skipped
 ORDER_KL = 4e-4
 
 
+# Texts on which tokenizers differ first.
+TRICKY_TEXTS = [
+    "Hello, world!",
+    "  two leading spaces and a trailing one ",
+    "It's 12345 o'clock; we'll pay $3.14 (or 2,000,000).",
+    "tabs\tand\n\nnew lines\r\n   then   spaces",
+    "naïve café, Größe, Привет, 你好, 日本語, 한국어, 😀👩‍👩‍👧",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ________ ------ !!!!!!",
+]
+
+
 def skip(reason):
     print(f"SKIPPED: {reason}")
     sys.exit(SKIPPED)
@@ -65,6 +76,20 @@ class Kerf:
 
     def ids(self, model, text_file):
         return self.json("tokenize", model, "--text", text_file)["ids"]
+
+
+def llama_cpp(job, file, work):
+    """What llama_cpp_logits.mjs says of a job, and the log-probabilities that it wrote to `file`. Needs the light readers."""
+    job_file = work / "job.json"
+    job_file.write_text(json.dumps(job), encoding="utf-8")
+    environment = pathlib.Path(os.environ["KERF_INTEROP_DIR"])
+    driver = pathlib.Path(__file__).with_name("llama_cpp_logits.mjs")
+    command = [environment / "venv" / "bin" / "node", driver, environment, job_file, file]
+    show(command)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"FAILED: llama.cpp's driver ended with exit code {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1]), np.load(file, mmap_mode="r")
 
 
 @dataclasses.dataclass

@@ -12,42 +12,14 @@ Flash attention is off; batches of one window; two threads.
 """
 import argparse
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
-import numpy as np
-
-from interop import Checks, Kerf, Windows, mean_kl, perplexity, resolve, show
+from interop import TRICKY_TEXTS, Checks, Kerf, Windows, llama_cpp, mean_kl, perplexity, resolve
 
 # Log-probabilities are float32: half an ulp of a value of about 10 is 5e-7, and over thousands of positions the errors
 # average out far below this.
 VANISHES = 2e-6
-
-TRICKY_TEXTS = [
-    "Hello, world!",
-    "  two leading spaces and a trailing one ",
-    "It's 12345 o'clock; we'll pay $3.14 (or 2,000,000).",
-    "tabs\tand\n\nnew lines\r\n   then   spaces",
-    "naïve café, Größe, Привет, 你好, 日本語, 한국어, 😀👩‍👩‍👧",
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ________ ------ !!!!!!",
-]
-
-
-def llama_cpp(job, file, work):
-    job_file = work / "job.json"
-    job_file.write_text(json.dumps(job), encoding="utf-8")
-    environment = pathlib.Path(os.environ["KERF_INTEROP_DIR"])
-    driver = pathlib.Path(__file__).with_name("llama_cpp_logits.mjs")
-    command = [environment / "venv" / "bin" / "node", driver, environment, job_file, file]
-    show(command)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"FAILED: llama.cpp's driver ended with exit code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1]), np.load(file, mmap_mode="r")
-
 
 def main():
     parser = argparse.ArgumentParser()
