@@ -213,6 +213,9 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
   for (const PlannedVector& v : job.plan->vectors) {
     std::vector<float> values(static_cast<size_t>(v.size));
     const auto other = replaced.find(v.name);
+    if (other != replaced.end() && other->second.size() != values.size())
+      fail(ErrorKind::bad_input, "{} was saved with {} numbers, and the model has {}", v.name, other->second.size(),
+           values.size());
     if (other != replaced.end())
       values = other->second;
     else

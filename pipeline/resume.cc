@@ -1,5 +1,7 @@
 #include "pipeline/resume.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "core/error.h"
@@ -34,15 +36,29 @@ class Arrays {
   std::vector<std::span<const std::byte>> bytes_;
 };
 
+// The state lies beside the output for days, and anybody may have touched it.
+[[noreturn]] void damaged(const fs::path& file, std::string_view what) {
+  fail(ErrorKind::bad_input, "{}: {}; remove {} and begin anew", file.string(), what,
+       file.parent_path().parent_path().string());
+}
+
+int64_t layer_of(const Reader& hidden) {
+  const auto text = hidden.get_or<std::string>("layer", "");
+  int64_t layer = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layer);
+  if (error != std::errc() || end != text.data() + text.size() || layer < 0)
+    damaged(hidden.path(), fmt::format("\"{}\" is no number of a layer", text));
+  return layer;
+}
+
 std::span<const std::byte> bytes_of_tensor(const Reader& reader, const std::string& name, size_t size) {
   const StoredTensor* t = reader.find(name);
-  if (!t || t->bytes.size() != size)
-    fail(ErrorKind::bad_input, "{} lacks {} of {} bytes; remove the folder and begin anew", reader.path().string(),
-         name, size);
+  if (!t || t->bytes.size() != size) damaged(reader.path(), fmt::format("{} of {} bytes is missing", name, size));
   return t->bytes;
 }
 
-std::vector<float> floats_of(const StoredTensor& t) {
+std::vector<float> floats_of(const Reader& reader, const StoredTensor& t) {
+  if (t.type != "F32") damaged(reader.path(), fmt::format("{} is stored as {}, not as F32", t.name, t.type));
   std::vector<float> values(t.bytes.size() / sizeof(float));
   if (!values.empty()) std::memcpy(values.data(), t.bytes.data(), values.size() * sizeof(float));
   return values;
@@ -60,6 +76,17 @@ SiteOutcome outcome_from(const ordered_json& j) {
           .alpha = j.at(4),
           .damping = j.at(5),
           .dead = j.at(6)};
+}
+
+std::vector<SiteOutcome> outcomes_of(const Reader& reader) {
+  std::vector<SiteOutcome> outcomes;
+  try {
+    for (const ordered_json& j : ordered_json::parse(reader.get_or<std::string>("outcomes", "")))
+      outcomes.push_back(outcome_from(j));
+  } catch (const nlohmann::json::exception& e) {
+    damaged(reader.path(), fmt::format("the outcomes cannot be read ({})", e.what()));
+  }
+  return outcomes;
 }
 
 void refuse_other_run(const fs::path& folder, const ordered_json& before, const ordered_json& now) {
@@ -82,9 +109,7 @@ ResumeState::ResumeState(fs::path folder, ordered_json run, bool resume, std::ch
   if (resume && fs::exists(about)) {
     refuse_other_run(folder_, ordered_json::parse(read_text(about), nullptr, false), run);
     if (fs::exists(folder_ / "hidden" / "model.safetensors")) {
-      const auto hidden = open_container(folder_ / "hidden" / "model.safetensors");
-      last_ = std::stoll(hidden->get_or<std::string>("layer", "-1"));
-      if (*last_ < 0) last_.reset();
+      last_ = layer_of(*open_container(folder_ / "hidden" / "model.safetensors"));
     }
     return;
   }
@@ -131,11 +156,13 @@ FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string,
     if (!plan->storage.layout) {
       const auto size = static_cast<size_t>(plan->site.out * plan->site.in) * sizeof(float);
       bytes_of_tensor(*reader, name + ":values", size);
-      m.values = floats_of(*reader->find(name + ":values"));
+      m.values = floats_of(*reader, *reader->find(name + ":values"));
     } else {
       QuantizedMatrix q = allocate(plan->storage.scheme, plan->site.out, plan->site.in);
       const auto codes = bytes_of_tensor(*reader, name + ":codes", q.codes.size());
       std::memcpy(q.codes.data(), codes.data(), codes.size());
+      if (!q.codes.empty() && *std::max_element(q.codes.begin(), q.codes.end()) >= 1 << q.scheme.bits)
+        damaged(reader->path(), fmt::format("{} holds codes of more than {} bits", name, q.scheme.bits));
       for (size_t i = 0; i < q.params.size(); ++i) {
         const auto bytes = bytes_of_tensor(*reader, fmt::format("{}:{}", name, i), q.params[i].bytes.size());
         q.params[i].bytes.assign(bytes.begin(), bytes.end());
@@ -145,17 +172,18 @@ FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string,
     b.matrices.emplace(name, std::move(m));
   }
   for (const StoredTensor& t : reader->tensors())
-    if (t.name.find(':') == std::string::npos) b.replaced.emplace(t.name, floats_of(t));
-  const ordered_json outcomes = ordered_json::parse(reader->get_or<std::string>("outcomes", "[]"));
-  for (const ordered_json& o : outcomes) b.outcomes.push_back(outcome_from(o));
+    if (t.name.find(':') == std::string::npos) b.replaced.emplace(t.name, floats_of(*reader, t));
+  b.outcomes = outcomes_of(*reader);
+  for (const SiteOutcome& o : b.outcomes)
+    if (!planned.contains(o.name)) damaged(reader->path(), fmt::format("the model has no matrix {}", o.name));
   return b;
 }
 
 std::vector<float> ResumeState::load_hidden() const {
   const auto reader = open_container(folder_ / "hidden" / "model.safetensors");
   const StoredTensor* t = reader->find("hidden");
-  if (!t) fail(ErrorKind::bad_input, "{} lacks the hidden states", reader->path().string());
-  return floats_of(*t);
+  if (!t) damaged(reader->path(), "the hidden states are missing");
+  return floats_of(*reader, *t);
 }
 
 void ResumeState::remove() { fs::remove_all(folder_); }

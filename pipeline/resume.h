@@ -44,7 +44,8 @@ class ResumeState {
 
   /// The layer after which the run can go on; nothing when it begins at the first.
   std::optional<int64_t> last() const { return last_; }
-  /// Of a layer up to last(). Plans as in the run that saved it. Errors as the reader of safetensors.
+  /// Of a layer up to last(). Plans as in the run that saved it. Error bad_input when a file is damaged, with the folder
+  /// to remove.
   FinishedBlock load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const;
   std::vector<float> load_hidden() const;
 
