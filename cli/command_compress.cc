@@ -63,6 +63,11 @@ void add(CLI::App& program, int* exit_code) {
       ->type_name("LIMITS");
   c->add_flag("--strict", o->strict,
               "Refuse a matrix that the target can only store in another way than the scheme says");
+  c->add_option("--memory", o->memory,
+                "Memory that a calibrated run may use, such as 2GB; activations beyond it lie in a file of the output "
+                "folder while it runs")
+      ->transform(CLI::AsSizeValue(true))
+      ->type_name("SIZE");
   c->add_flag("--resume", o->resume, "Go on with a calibrated run that was stopped, in the same folder");
   c->add_option("--save-every", o->save_every, "Seconds between saved states of a calibrated run")
       ->check(CLI::NonNegativeNumber)

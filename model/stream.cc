@@ -127,11 +127,6 @@ std::vector<Segment> segments_of(const Schedule& s) {
   return segments;
 }
 
-struct Buffer {
-  std::unique_ptr<float[]> data;
-  int64_t size = 0;
-};
-
 /// What one layer needs while it runs.
 struct Block {
   std::vector<Site> sites;
@@ -162,7 +157,7 @@ Block load_block(const Architecture& a, Weights& weights, int64_t layer, bool wi
 }  // namespace
 
 struct Stream::State {
-  State(const Architecture& a, Weights& w, Arithmetic ar, const Windows& windows)
+  State(const Architecture& a, Weights& w, Arithmetic ar, const Windows& windows, Scratch* given)
       : arch(a),
         weights(w),
         arithmetic(ar),
@@ -173,16 +168,22 @@ struct Stream::State {
         count(windows.count),
         length(windows.length),
         batch_windows(std::clamp<int64_t>(kBatchTokens / std::max<int64_t>(1, length), 1, std::max<int64_t>(1, count))),
-        hidden(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(windows.tokens() * arch.hidden))) {
+        scratch(given ? *given : own_scratch),
+        hidden(scratch.floats(checked_mul(windows.tokens(), arch.hidden, "hidden states"))) {
     if (length < 1 || static_cast<int64_t>(windows.ids.size()) != windows.tokens())
       fail(ErrorKind::internal, "{} ids for {} windows of {}", windows.ids.size(), count, length);
     if (ggml && (ar.stream != Dtype::f32 || ar.attention != Dtype::f16 || ar.fused_attention))
       fail(ErrorKind::internal, "llama.cpp's order of sums goes with a float32 stream and attention in F16 only");
     check_ids(windows.ids, arch.vocab);
-    weights.embed(windows.ids, hidden.get());
-    for_rows(windows.tokens(), [&](int64_t begin, int64_t end) {
-      ops.round(hidden.get() + begin * arch.hidden, (end - begin) * arch.hidden, rounding);
-    });
+    for (int64_t w = 0; w < count; w += batch_windows) {
+      const int64_t first = w * length, tokens = std::min(batch_windows, count - w) * length;
+      float* x = hidden.data() + first * arch.hidden;
+      weights.embed(std::span(windows.ids).subspan(static_cast<size_t>(first), static_cast<size_t>(tokens)), x);
+      for_rows(tokens, [&](int64_t begin, int64_t end) {
+        ops.round(x + begin * arch.hidden, (end - begin) * arch.hidden, rounding);
+      });
+      hidden.leave(first * arch.hidden, tokens * arch.hidden);
+    }
     if (ggml) {
       ggml_rope_tables(arch, length, cosines, sines);
       return;
@@ -199,24 +200,31 @@ struct Stream::State {
   }
 
   float* buffer(int index, int64_t first_window) {
-    if (index == kHidden) return hidden.get() + first_window * length * arch.hidden;
+    if (index == kHidden) return hidden.data() + first_window * length * arch.hidden;
     const auto i = static_cast<size_t>(index);
-    return buffers[i].data.get() + (whole[i] ? first_window * length * plan.slots[i].width : 0);
+    return buffers[i].data() + (whole[i] ? first_window * length * plan.slots[i].width : 0);
   }
   // Takes a buffer that an earlier slot has left, if one is about as large: fresh memory costs a page fault every 4
-  // KiB.
+  // KiB. Buffers of one batch are always in memory.
   void allocate(size_t i, int64_t tokens) {
     const int64_t size = checked_mul(tokens, plan.slots[i].width, "activations");
-    for (Buffer& b : spare)
-      if (b.data && b.size >= size && b.size / 2 < size) {
+    for (ScratchArray& b : spare)
+      if (b.size() >= size && b.size() / 2 < size && (whole[i] || !b.in_file())) {
         std::swap(buffers[i], b);
         return;
       }
-    buffers[i] = {std::make_unique_for_overwrite<float[]>(static_cast<size_t>(size)), size};
+    buffers[i] = (whole[i] ? scratch : own_scratch).floats(size);
   }
-  void leave(size_t i) {
-    if (buffers[i].data) spare.push_back(std::move(buffers[i]));
-    std::erase_if(spare, [](const Buffer& b) { return !b.data; });
+  void give_back(size_t i) {
+    if (buffers[i].data()) spare.push_back(std::move(buffers[i]));
+    std::erase_if(spare, [](const ScratchArray& b) { return !b.data(); });
+  }
+  // What these windows have in arrays that hold all windows will be needed when all others were there.
+  void leave(int64_t first_window, int64_t windows) const {
+    const int64_t first = first_window * length, tokens = windows * length;
+    hidden.leave(first * arch.hidden, tokens * arch.hidden);
+    for (size_t i = 0; i < buffers.size(); ++i)
+      if (whole[i] && buffers[i].data()) buffers[i].leave(first * plan.slots[i].width, tokens * plan.slots[i].width);
   }
   void run_steps(const Block&, size_t begin, size_t end, int64_t first_window, int64_t windows, const Observer&);
   void run_batches(const Block&, size_t begin, size_t end, const Observer&);
@@ -235,11 +243,12 @@ struct Stream::State {
   const GgmlOps* ggml;  // what takes the place of some of them; nullptr when sums may take any order
   Schedule plan;
   const int64_t count, length, batch_windows;
-  std::unique_ptr<float[]> hidden;    // [count, length, arch.hidden]
+  Scratch own_scratch, &scratch;
+  ScratchArray hidden;                // [count, length, arch.hidden]
   std::vector<float> cosines, sines;  // [length, head_dim / 2]
-  std::vector<Buffer> buffers;        // one batch each,
+  std::vector<ScratchArray> buffers;  // one batch each,
   std::vector<bool> whole;            // or all windows
-  std::vector<Buffer> spare;
+  std::vector<ScratchArray> spare;
   int64_t next_layer = 0;
   bool finished = false;
 };
@@ -374,14 +383,17 @@ void Stream::State::check(int64_t layer, int64_t first_window, int64_t windows) 
   });
 }
 
-Stream::Stream(const Architecture& a, Weights& weights, Arithmetic arithmetic, const Windows& windows)
-    : state_(std::make_unique<State>(a, weights, arithmetic, windows)) {}
+Stream::Stream(const Architecture& a, Weights& weights, Arithmetic arithmetic, const Windows& windows, Scratch* scratch)
+    : state_(std::make_unique<State>(a, weights, arithmetic, windows, scratch)) {}
 Stream::~Stream() = default;
 Stream::Stream(Stream&&) noexcept = default;
 
 void Stream::State::run_batches(const Block& block, size_t begin, size_t end, const Observer& observer) {
-  for (int64_t w = 0; w < count; w += batch_windows)
-    run_steps(block, begin, end, w, std::min(batch_windows, count - w), observer);
+  for (int64_t w = 0; w < count; w += batch_windows) {
+    const int64_t windows = std::min(batch_windows, count - w);
+    run_steps(block, begin, end, w, windows, observer);
+    leave(w, windows);
+  }
 }
 
 void Stream::State::begin_layer(int64_t layer) {
@@ -390,7 +402,11 @@ void Stream::State::begin_layer(int64_t layer) {
 }
 
 void Stream::State::end_layer(int64_t layer) {
-  for (int64_t w = 0; w < count; w += batch_windows) check(layer, w, std::min(batch_windows, count - w));
+  for (int64_t w = 0; w < count; w += batch_windows) {
+    const int64_t windows = std::min(batch_windows, count - w);
+    check(layer, w, windows);
+    leave(w, windows);
+  }
   ++next_layer;
 }
 
@@ -398,7 +414,10 @@ void Stream::State::run_segment(Block& block, const Segment& segment, const Visi
   if (segment.linears > 0) {
     size_t first = 0;
     for (size_t i = 0; i < segment.begin; ++i) first += plan.steps[i].op.kind == OpKind::linear;
-    Group group{.x = buffer(plan.steps[segment.begin].inputs[0], 0), .tokens = count * length};
+    const int input = plan.steps[segment.begin].inputs[0];
+    Group group{.x = buffer(input, 0),
+                .tokens = count * length,
+                .memory = input == kHidden ? &hidden : &buffers[static_cast<size_t>(input)]};
     for (size_t i = first; i < first + segment.linears; ++i) {
       group.sites.push_back(block.sites[i]);
       group.biases.push_back(block.biases[i]);
@@ -417,7 +436,7 @@ void Stream::State::run_segment(Block& block, const Segment& segment, const Visi
   }
   run_batches(block, segment.begin, segment.end, {});
   for (size_t i = 0; i < plan.slots.size(); ++i)
-    if (plan.slots[i].last < segment.end) leave(i);
+    if (plan.slots[i].last < segment.end) give_back(i);
 }
 
 void Stream::run_block(int64_t layer, const Observer& observer) {
@@ -452,7 +471,8 @@ void Stream::restore(int64_t layer, std::span<const float> hidden) {
   if (hidden.size() != this->hidden().size() || layer >= s.arch.layers)
     fail(ErrorKind::bad_input, "{} hidden states after layer {} were saved, and this run has {} and {} layers",
          hidden.size(), layer, this->hidden().size(), s.arch.layers);
-  std::copy(hidden.begin(), hidden.end(), s.hidden.get());
+  std::copy(hidden.begin(), hidden.end(), s.hidden.data());
+  s.leave(0, s.count);
   s.next_layer = layer + 1;
 }
 
@@ -463,7 +483,7 @@ void Stream::finish() {
   const std::vector<float> weight = s.weights.vector(s.arch.checkpoint_name(s.arch.final_norm_role));
   if (static_cast<int64_t>(weight.size()) != s.arch.hidden)
     fail(ErrorKind::bad_input, "the final norm has {} elements, not {}", weight.size(), s.arch.hidden);
-  s.norm(s.hidden.get(), weight, s.hidden.get(), s.count * s.length);
+  s.norm(s.hidden.data(), weight, s.hidden.data(), s.count * s.length);
   s.buffers.clear();
   s.finished = true;
 }
@@ -478,7 +498,7 @@ void Stream::run(const std::function<void(int64_t)>& after_block) {
 }
 
 std::span<const float> Stream::hidden() const {
-  return {state_->hidden.get(), static_cast<size_t>(state_->count * state_->length * state_->arch.hidden)};
+  return {state_->hidden.data(), static_cast<size_t>(state_->count * state_->length * state_->arch.hidden)};
 }
 bool Stream::finished() const { return state_->finished; }
 const Arithmetic& Stream::arithmetic() const { return state_->arithmetic; }

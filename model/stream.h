@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "core/scratch.h"
 #include "kernels/arithmetic.h"
 #include "model/architecture.h"
 #include "model/weights.h"
@@ -32,12 +33,16 @@ class Stream {
   /// [tokens, site.out] with bias and rounding. Batches come in the order of the windows.
   using Observer = std::function<void(const Site&, const float* x, int64_t tokens, const float* y)>;
 
-  /// Linears of one block that read the same activations, which all windows have reached.
+  /// Linears of one block that read the same activations, which all windows have reached. These may lie in a file
+  /// (core/scratch.h): what goes over all of them calls leave() behind itself.
   struct Group {
     std::vector<Site> sites;
     std::vector<std::span<const float>> biases;  // of each site; empty where it has none
     const float* x = nullptr;                    // [tokens, sites[0].in]
     int64_t tokens = 0;
+    const ScratchArray* memory = nullptr;  // of x
+
+    void leave(int64_t first, int64_t count) const { memory->leave(first * sites[0].in, count * sites[0].in); }
   };
   /// What a run goes on with in place of a site.
   struct Replacement {
@@ -47,8 +52,9 @@ class Stream {
   /// Gives one per site.
   using Visit = std::function<std::vector<Replacement>(const Group&)>;
 
-  /// Embeds the windows. The weights must outlive the stream; the architecture is copied.
-  Stream(const Architecture&, Weights&, Arithmetic, const Windows&);
+  /// Embeds the windows. The weights must outlive the stream, and so must `scratch`, which gives what is kept for all
+  /// windows; the architecture is copied.
+  Stream(const Architecture&, Weights&, Arithmetic, const Windows&, Scratch* scratch = nullptr);
   ~Stream();
   Stream(Stream&&) noexcept;
 

@@ -21,6 +21,8 @@ constexpr double kOutOfLine = 10;
 constexpr size_t kBlocksToCompare = 3;
 // Of the windows, when a method is judged on windows that the statistics have not seen.
 constexpr int64_t kHeldOutPart = 8;
+// Tokens read at a time where inputs may lie in a file: whole batches of Hessian::add().
+constexpr int64_t kTokensAtATime = 4096;
 
 std::vector<float> read_matrix(const TensorSource& source, const Site& site) {
   std::vector<float> w(static_cast<size_t>(site.out * site.in));
@@ -69,7 +71,7 @@ std::string percent(double x) { return fmt::format("{:.3g} %", 100 * x); }
 class Run {
  public:
   Run(const Architecture& a, const TensorSource& source, const Method& method, const QuantizerOptions& options,
-      const Windows& windows, const PackJob& job, ResumeState* state)
+      const Windows& windows, const PackJob& job, ResumeState* state, Scratch& scratch)
       : arch_(a),
         source_(source),
         method_(method),
@@ -78,7 +80,7 @@ class Run {
         state_(state),
         held_out_tokens_(method.held_out ? windows.count / kHeldOutPart * windows.length : 0),
         weights_(dense_weights(a, source)),
-        stream_(a, *weights_, {}, windows) {
+        stream_(a, *weights_, {}, windows, &scratch) {
     for (const PlannedMatrix& m : job.plan->matrices) {
       planned_.emplace(m.site.name, &m);
       if (!m.method.empty()) methods_.emplace(m.method, parse_method(m.method, true));
@@ -122,16 +124,10 @@ class Run {
   }
 
   std::vector<Stream::Replacement> group(const Stream::Group& g) {
-    const int64_t in = g.sites[0].in, fitted = g.tokens - held_out_tokens_;
-    Statistics statistics{Hessian(in)};
-    statistics.hessian.add(g.x, fitted, in);
-    statistics.hessian.finish(g.sites[0].name);
+    const int64_t fitted = g.tokens - held_out_tokens_;
+    Statistics statistics{second_moments(g, 0, fitted)};
     std::optional<Hessian> held_out;
-    if (held_out_tokens_ > 0) {
-      held_out.emplace(in);
-      held_out->add(g.x + fitted * in, held_out_tokens_, in);
-      held_out->finish(g.sites[0].name);
-    }
+    if (held_out_tokens_ > 0) held_out = second_moments(g, fitted, held_out_tokens_);
     std::vector<GroupSite> sites;
     for (const Site& site : g.sites) {
       const Storage& storage = planned_.at(site.name)->storage;
@@ -152,6 +148,24 @@ class Run {
     std::vector<Stream::Replacement> replacements;
     for (size_t i = 0; i < sites.size(); ++i) replacements.push_back(take(g, i, sites[i], chosen, statistics));
     return replacements;
+  }
+
+  static Hessian second_moments(const Stream::Group& g, int64_t first, int64_t tokens) {
+    const int64_t in = g.sites[0].in;
+    Hessian h(in);
+    in_pieces(g, first, tokens, [&](const float* x, int64_t n) { h.add(x, n, in); });
+    h.finish(g.sites[0].name);
+    return h;
+  }
+
+  // f(x, tokens) over a part of the inputs.
+  template <class F>
+  static void in_pieces(const Stream::Group& g, int64_t first, int64_t tokens, F&& f) {
+    for (int64_t t = first; t < first + tokens; t += kTokensAtATime) {
+      const int64_t n = std::min(kTokensAtATime, first + tokens - t);
+      f(g.x + t * g.sites[0].in, n);
+      g.leave(t, n);
+    }
   }
 
   // Queues the matrix to be written, notes what was done, and returns what the stream goes on with.
@@ -188,8 +202,10 @@ class Run {
                            const Stream::Group& g) {
     const auto in = static_cast<size_t>(g.sites[0].in);
     std::vector<double> mean(in);
-    for (int64_t t = 0; t < g.tokens; ++t)
-      for (size_t c = 0; c < in; ++c) mean[c] += static_cast<double>(g.x[static_cast<size_t>(t) * in + c]);
+    in_pieces(g, 0, g.tokens, [&](const float* x, int64_t tokens) {
+      for (int64_t t = 0; t < tokens; ++t)
+        for (size_t c = 0; c < in; ++c) mean[c] += static_cast<double>(x[static_cast<size_t>(t) * in + c]);
+    });
     for (size_t r = 0; r < bias.size(); ++r) {
       double sum = 0;
       for (size_t c = 0; c < in; ++c)
@@ -289,12 +305,12 @@ void warn_of_few_tokens(const Architecture& a, int64_t tokens) {
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, const TensorSource& source,
                                                       const Method& method, const QuantizerOptions& options,
                                                       const Windows& windows, std::span<const PackJob> jobs,
-                                                      std::span<ResumeState* const> states) {
+                                                      std::span<ResumeState* const> states, Scratch& scratch) {
   warn_of_few_tokens(a, windows.tokens());
   pack_matrices(a, source, find_quantizer("rtn"), jobs, 0);
   std::vector<std::unique_ptr<Run>> runs;
   for (size_t i = 0; i < jobs.size(); ++i)
-    runs.push_back(std::make_unique<Run>(a, source, method, options, windows, jobs[i], states[i]));
+    runs.push_back(std::make_unique<Run>(a, source, method, options, windows, jobs[i], states[i], scratch));
   std::vector<int64_t> first;
   for (const auto& run : runs) first.push_back(run->take_up());
   Progress progress("calibrating block", a.layers);

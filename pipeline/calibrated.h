@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/scratch.h"
 #include "model/windows.h"
 #include "pipeline/method.h"
 #include "pipeline/pack.h"
@@ -18,10 +19,11 @@ namespace kerf {
 /// quantized weights, so that later sites see the errors of earlier ones. Biases take the mean error of their site.
 /// Each job has its own stream of activations. Returns one list per job, in the order in which sites ran. `states`
 /// has one entry per job: what is saved after each block, and where a run goes on; nullptr saves nothing. Memory:
-/// hidden states of all windows per job, one group's inputs, one block's weights, one Hessian and its factor.
+/// hidden states of all windows per job and one group's inputs, both from `scratch`; one block's weights, one Hessian
+/// and its factor.
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture&, const TensorSource&, const Method&,
                                                       const QuantizerOptions&, const Windows&,
                                                       std::span<const PackJob> jobs,
-                                                      std::span<ResumeState* const> states);
+                                                      std::span<ResumeState* const> states, Scratch& scratch);
 
 }  // namespace kerf

@@ -24,8 +24,6 @@ namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr const char* kResumeFolder = ".kerf-resume";
-
 // One target on its way: plan, folder, open files.
 struct Output {
   TargetPlan plan;
@@ -110,34 +108,48 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
-void pack_all(const Artifact& source, const Method& method, const CompressOptions& o,
-              const std::optional<Windows>& calibration, std::vector<Output>& outputs) {
+// All that is decided and read before the weights.
+struct Prepared {
+  Method method;
+  Artifact source;
+  std::vector<Output> outputs;
+  std::optional<Windows> windows, calibration;
+  uint64_t activations = Scratch::kNoLimit;  // bytes of them that may lie in memory
+};
+
+RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
+  std::vector<const TargetPlan*> plans;
+  for (const Output& out : p.outputs) plans.push_back(&out.plan);
+  return estimate(p.source, plans, p.method, o.quantizer, p.calibration ? p.calibration->tokens() : 0, o.out, o.memory);
+}
+
+void pack_all(const CompressOptions& o, Prepared& p) {
+  const Artifact& source = p.source;
   std::vector<PackJob> jobs;
-  for (Output& out : outputs) {
+  for (Output& out : p.outputs) {
     fs::create_directories(out.folder);
-    if (jobs.empty()) check_space(out.folder, outputs);
+    if (jobs.empty()) check_space(out.folder, p.outputs);
     out.writer = find_container(out.plan.choice.target->container())
                      .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
     jobs.push_back({&out.plan, out.writer.get()});
   }
-  if (calibration) {
+  if (p.calibration) {
     std::vector<std::unique_ptr<ResumeState>> states;
     std::vector<ResumeState*> pointers;
-    for (const Output& out : outputs) {
+    for (const Output& out : p.outputs) {
       states.push_back(std::make_unique<ResumeState>(o.out / kResumeFolder / folder_name(out.plan.choice),
-                                                     describe_run(o, source, method, *calibration, out.plan), o.resume,
-                                                     std::chrono::seconds(o.save_every)));
+                                                     describe_run(o, source, p.method, *p.calibration, out.plan),
+                                                     o.resume, std::chrono::seconds(o.save_every)));
       pointers.push_back(states.back().get());
     }
-    auto outcomes =
-        pack_calibrated(source.architecture, *source.weights, method, o.quantizer, *calibration, jobs, pointers);
-    for (size_t i = 0; i < outputs.size(); ++i) outputs[i].outcomes = std::move(outcomes[i]);
-    for (ResumeState* state : pointers) state->remove();
-    fs::remove(o.out / kResumeFolder);
+    Scratch scratch(p.activations, o.out);
+    auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, *p.calibration, jobs,
+                                    pointers, scratch);
+    for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
-    pack(source.architecture, *source.weights, *method.quantizers.front(), jobs);
+    pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs);
   }
-  for (Output& out : outputs) {
+  for (Output& out : p.outputs) {
     out.files = out.writer->commit();
     if (out.plan.file_name.empty()) remove_stale_weights(out.folder, out.files);
     if (out.plan.choice.target->container() == "gguf") continue;
@@ -145,14 +157,6 @@ void pack_all(const Artifact& source, const Method& method, const CompressOption
     for (fs::path& f : write_huggingface_companions(from, out.plan, out.folder)) out.files.push_back(std::move(f));
   }
 }
-
-// All that is decided and read before the weights.
-struct Prepared {
-  Method method;
-  Artifact source;
-  std::vector<Output> outputs;
-  std::optional<Windows> windows, calibration;
-};
 
 Prepared prepare(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
@@ -163,45 +167,39 @@ Prepared prepare(const CompressOptions& o) {
     for (const SiteOverride& each : o.overrides)
       if (!each.method.empty()) refuse_without_text(parse_method(each.method, false));
   }
-  check_output_folder(o.out, o.force || (o.resume && fs::exists(o.out / kResumeFolder)));
+  check_output_folder(o.out, o.force, o.resume);
   Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
-  return {std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
+  Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
+  if (o.memory != 0) p.activations = estimate_run(o, p).activations;
+  return p;
 }
 
 }  // namespace
 
-RunEstimate dry_run(const CompressOptions& o) {
-  const Prepared p = prepare(o);
-  std::vector<const TargetPlan*> plans;
-  for (const Output& out : p.outputs) plans.push_back(&out.plan);
-  return estimate(p.source, plans, p.method, o.quantizer, p.calibration ? p.calibration->tokens() : 0, o.out);
-}
+RunEstimate dry_run(const CompressOptions& o) { return estimate_run(o, prepare(o)); }
 
 Report compress(const CompressOptions& o) {
   Prepared p = prepare(o);
   const Artifact& source = p.source;
-  const Method& method = p.method;
   std::vector<Output>& outputs = p.outputs;
-  const std::optional<Windows>&windows = p.windows, &calibration = p.calibration;
-
-  pack_all(source, method, o, calibration, outputs);
+  pack_all(o, p);
 
   Report report{.model = model_name(o.model),
-                .method = method.name,
+                .method = p.method.name,
                 .parameters = source.parameters(),
                 .eval = o.eval,
                 .gate = o.gate,
                 .recipe = o};
-  report.recipe->method = method.name;
+  report.recipe->method = p.method.name;
   std::vector<Measured> measured;
   for (const Output& out : outputs) {
     measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name),
                         out.plan.choice, out.files, out.writer->checksums()});
   }
-  report.targets = measure(source, measured, windows, Numerics::runtime, o.gate, o.out);
+  report.targets = measure(source, measured, p.windows, Numerics::runtime, o.gate, o.out);
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
@@ -209,6 +207,7 @@ Report compress(const CompressOptions& o) {
     write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
   }
   write_text(o.out / "kerf-report.json", to_json(report).dump(2) + "\n");
+  fs::remove_all(o.out / kResumeFolder);
   return report;
 }
 

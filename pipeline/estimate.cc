@@ -14,10 +14,14 @@ namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 
+// The program, its tables and a tokenizer.
+constexpr uint64_t kProcess = uint64_t{48} << 20;
 // Weights per second and thread that rtn reads, searches and writes: bench/RESULTS.md, Q4_0, rounded down.
 constexpr double kRtnWeightsPerSecond = 4e8;
 // out * in^2 multiplications of one matrix: errors of rounding, of the result and of the whole, half each (a triangle).
 constexpr double kErrorPasses = 1.5;
+// Of one batch of windows, about (model/stream.cc).
+constexpr int64_t kBatchTokens = 1024;
 // Unpacked panels, codes and packed bytes of each thread.
 constexpr uint64_t kPanelsPerThread = uint64_t{16} << 20;
 
@@ -58,24 +62,28 @@ double product_count(const Architecture& a, const Method& m, const QuantizerOpti
   return count * static_cast<double>(a.layers);
 }
 
-uint64_t memory_of(const Architecture& a, const Method& m, int64_t tokens, size_t targets) {
-  const auto bytes = [](int64_t floats) { return static_cast<uint64_t>(floats) * sizeof(float); };
-  uint64_t memory = kPanelsPerThread * static_cast<uint64_t>(threads());
-  if (tokens == 0) return memory;
-  const int64_t widest = std::max(a.ffn, a.hidden);
-  // Hidden states, and what waits for all windows: a norm's output, heads, the gated part.
-  memory += bytes(tokens * a.hidden) * targets + bytes(tokens * (2 * a.hidden + widest));
-  // Second moments, their factor and its blocks; with held-out windows once more, with scaling once more.
-  const int64_t square = widest * widest;
-  memory += bytes(square) * (2 + (m.held_out ? 1 : 0) + (m.scaled ? 2 : 0));
-  // Weights, values and errors of the largest group, once more where several attempts are compared; codes of a block.
-  int64_t group = 0, block = 0;
-  std::map<std::string, int64_t> fused;
+std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+uint64_t bytes_of_floats(int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); }
+
+// Beside the activations: what the largest group of sites takes, one batch of windows on its way, and the block.
+uint64_t calibrated_memory(const Architecture& a, const Method& m) {
+  const bool both = m.plain && m.scaled;
+  const int64_t squares = 2 + (m.held_out ? 1 : 0) + (m.scaled ? 2 : 0);  // second moments and their factors
+  const int64_t copies = both ? 6 : 4;  // of a group: weights; the values of rtn, of the best and of another attempt
+  std::map<std::string, std::pair<int64_t, int64_t>> groups;  // inputs, weights
+  int64_t block = 0;
   for (const Site& s : a.block_sites(0)) {
+    auto& [inputs, weights] = groups[s.fused.empty() ? s.name : s.fused];
+    inputs = s.in;
+    weights += s.out * s.in;
     block += s.out * s.in;
-    group = std::max(group, s.fused.empty() ? s.out * s.in : fused[s.fused] += s.out * s.in);
   }
-  return memory + bytes(group) * (m.plain && m.scaled ? 4 : 3) + static_cast<uint64_t>(block);
+  uint64_t most = 0;
+  for (const auto& [name, group] : groups)
+    most = std::max(most, bytes_of_floats(squares * group.first * group.first + copies * group.second));
+  // Of the block: codes, and the matrices that the pass goes on with.
+  const uint64_t of_block = static_cast<uint64_t>(block) * (1 + (fast_bf16() ? 2 : 4));
+  return most + of_block + bytes_of_floats(kBatchTokens * (4 * a.hidden + 4 * a.ffn));
 }
 
 BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
@@ -92,12 +100,18 @@ BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
           .embedding = vocabulary_bits / vocabulary};
 }
 
-std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+void check_limit(const RunEstimate& e, uint64_t memory_limit) {
+  if (memory_limit == 0 || e.memory <= memory_limit) return;
+  fail(ErrorKind::usage,
+       "--memory {} is too little: beside the activations, which can go to a file, this run needs about {}; give at "
+       "least that, or a method that needs less (rtn less than gptq, gptq less than auto)",
+       megabytes(memory_limit), megabytes(e.memory));
+}
 
 }  // namespace
 
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
-                     const QuantizerOptions& options, int64_t tokens, const fs::path& out) {
+                     const QuantizerOptions& options, int64_t tokens, const fs::path& out, uint64_t memory_limit) {
   RunEstimate e{.parameters = source.parameters()};
   for (const TargetPlan* plan : plans) {
     e.targets.push_back({plan->choice.text(), plan->bytes(), bits(*plan, e.parameters)});
@@ -107,10 +121,21 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   while (!fs::exists(there)) there = there.parent_path();
   std::error_code ignored;
   e.disk_free = fs::space(there, ignored).available;
-  e.memory = memory_of(source.architecture, method, tokens, plans.size());
+  e.memory = kProcess + kPanelsPerThread * static_cast<uint64_t>(threads());
   const auto copies = static_cast<double>(plans.size());
   e.seconds = copies * static_cast<double>(e.parameters) / (kRtnWeightsPerSecond * threads());
+  check_limit(e, memory_limit);
   if (tokens == 0) return e;
+  const Architecture& a = source.architecture;
+  // Hidden states of each target, and what waits for all windows: a norm's output, heads or the gated part.
+  const uint64_t activations = bytes_of_floats(tokens * a.hidden) * plans.size() +
+                               bytes_of_floats(tokens * (a.hidden + std::max(a.hidden, a.ffn)));
+  e.memory += calibrated_memory(a, method);
+  check_limit(e, memory_limit);
+  e.activations = memory_limit == 0 ? activations : std::min(activations, memory_limit - e.memory);
+  e.scratch = activations - e.activations;
+  e.memory += e.activations;
+  e.disk += e.scratch;
   e.products = copies * product_count(source.architecture, method, options, tokens);
   e.rate = product_rate();
   e.seconds += e.products / e.rate;
@@ -125,6 +150,7 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
                             {"bpw", {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}}}});
   j["disk"] = {{"needed", e.disk}, {"free", e.disk_free}};
   j["memory"] = e.memory;
+  j["scratch"] = e.scratch;
   j["products"] = e.products;
   j["seconds"] = e.seconds;
   return j;
@@ -136,7 +162,8 @@ std::string to_table(const RunEstimate& e) {
     text += fmt::format("{:<28} {:>12}  {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.target,
                         megabytes(t.bytes), t.bpw.all, t.bpw.body, t.bpw.embedding);
   text += fmt::format("disk    {} of {} free\n", megabytes(e.disk), megabytes(e.disk_free));
-  text += fmt::format("memory  about {} beside the mapped files\n", megabytes(e.memory));
+  text += fmt::format("memory  about {} beside the mapped files{}\n", megabytes(e.memory),
+                      e.scratch ? fmt::format(", and {} in a file", megabytes(e.scratch)) : "");
   text += fmt::format("time    about {:.0f} s on {} threads, without evaluation", std::max(1.0, e.seconds), threads());
   if (e.products > 0)
     text += fmt::format(" ({:.3g} floating-point operations at {:.3g} per second)", e.products, e.rate);

@@ -24,14 +24,17 @@ struct RunEstimate {
   std::vector<TargetEstimate> targets;
   uint64_t disk = 0, disk_free = 0;  // needed, and what the output's file system has
   uint64_t memory = 0;               // anonymous, at its peak
+  uint64_t activations = 0;          // the part of it that holds activations of all windows
+  uint64_t scratch = 0;              // activations beyond the limit, in a file of the output folder
   double products = 0;               // floating-point operations of matrix products; 0 without calibration
   double rate = 0;                   // of them per second, measured now on all threads
   double seconds = 0;                // products / rate, plus the weights at the pace of rtn
 };
 
-/// `tokens` are those of calibration, 0 without. Measuring the rate takes a tenth of a second.
+/// `tokens` are those of calibration, 0 without. `memory_limit` in bytes, 0 for none: Error usage when what is no
+/// activation does not fit. Measuring the rate takes a tenth of a second.
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
-                     int64_t tokens, const std::filesystem::path& out);
+                     int64_t tokens, const std::filesystem::path& out, uint64_t memory_limit = 0);
 
 nlohmann::ordered_json to_json(const RunEstimate&);
 std::string to_table(const RunEstimate&);

@@ -9,14 +9,17 @@
 namespace kerf {
 namespace fs = std::filesystem;
 
-void check_output_folder(const fs::path& out, bool force) {
+void check_output_folder(const fs::path& out, bool force, bool resume) {
   if (fs::exists(out) && !fs::is_directory(out))
     fail(ErrorKind::usage, "{} is a file; -o names a folder", out.string());
-  if (!force && fs::exists(out) && !fs::is_empty(out))
+  if (force || !fs::exists(out) || (resume && fs::exists(out / kResumeFolder))) return;
+  for (const auto& entry : fs::recursive_directory_iterator(out)) {
+    if (resume && (entry.is_directory() || entry.path().extension() == ".partial")) continue;
     fail(ErrorKind::usage,
          "the folder {} is not empty; choose another, or give --force to replace files in it, or --resume "
          "to go on with a calibrated run that was stopped",
          out.string());
+  }
 }
 
 void remove_stale_weights(const fs::path& folder, std::span<const fs::path> written) {

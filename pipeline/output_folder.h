@@ -6,8 +6,12 @@
 
 namespace kerf {
 
-/// Error usage when it is a file, or without `force` when it is not empty.
-void check_output_folder(const std::filesystem::path&, bool force);
+/// Error usage when it is a file, or without `force` when it is not empty. With `resume` it may
+/// hold the state of a killed run and whatever lies beside that, or nothing but partial files.
+void check_output_folder(const std::filesystem::path&, bool force, bool resume);
+
+/// In the output folder, while a calibrated run is under way.
+constexpr const char* kResumeFolder = ".kerf-resume";
 
 /// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
 /// say), and a loader would read those: removes safetensors and their index that are not among `written`.

@@ -203,7 +203,7 @@ void write_all(const Artifact& a, const TargetPlan& plan, Writer& writer) {
 }  // namespace
 
 Repacked repack(const RepackOptions& o) {
-  check_output_folder(o.out, o.force);
+  check_output_folder(o.out, o.force, false);
   const Artifact a = open_packed(o.packed);
   Repacked result{.from = a.format, .choice = choose(o, a)};
   TargetPlan plan = make_plan(a.architecture, result.choice, model_name(o.packed), false,

@@ -186,6 +186,4 @@ std::vector<float> ResumeState::load_hidden() const {
   return floats_of(*reader, *t);
 }
 
-void ResumeState::remove() { fs::remove_all(folder_); }
-
 }  // namespace kerf

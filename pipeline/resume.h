@@ -44,15 +44,13 @@ class ResumeState {
 
   /// The layer after which the run can go on; nothing when it begins at the first.
   std::optional<int64_t> last() const { return last_; }
-  /// Of a layer up to last(). Plans as in the run that saved it. Error bad_input when a file is damaged, with the folder
-  /// to remove.
+  /// Of a layer up to last(). Plans as in the run that saved it. Error bad_input when a file is damaged, with the
+  /// folder to remove.
   FinishedBlock load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const;
   std::vector<float> load_hidden() const;
 
   /// Hidden states are saved when the last time is `save_every` ago.
   void save(int64_t layer, const FinishedBlock&, std::span<const float> hidden, int64_t width);
-  /// The run is complete.
-  void remove();
 
  private:
   std::filesystem::path block_folder(int64_t layer) const;

@@ -77,7 +77,7 @@ TEST(Resume, ARunKilledAtAnyMomentGoesOnToTheSameBytes) {
     kill(child, SIGKILL);
     finish(child);
     taken_up += fs::exists(out / ".kerf-resume" / "vllm-w4a16-g32" / "hidden" / "model.safetensors");
-    ASSERT_EQ(finish(start(job(out, {"--resume", "--force"}))), 0) << kill_number;
+    ASSERT_EQ(finish(start(job(out, {"--resume"}))), 0) << kill_number;
     EXPECT_EQ(read_text(out / "model.safetensors"), expected) << kill_number;
     EXPECT_FALSE(fs::exists(out / ".kerf-resume"));
     for (const auto& entry : fs::directory_iterator(out)) EXPECT_NE(entry.path().extension(), ".partial");

@@ -52,6 +52,27 @@ TEST(Calibrated, EveryMethodLosesLessThanRoundingToNearest) {
   }
 }
 
+TEST(Calibrated, BytesAreTheSameWhetherActivationsLieInMemoryOrInAFile) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "memory", "vllm:w4a16-g32", "auto");
+  const RunEstimate unlimited = dry_run(o);
+  const std::string expected = weights_of_run(o);
+  CompressOptions least = o;
+  least.out = dir / "file";
+  least.memory = 1;
+  try {
+    compress(least);
+    ADD_FAILURE() << "one byte was enough";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::usage);
+    EXPECT_NE(std::string(e.what()).find("--memory"), std::string::npos) << e.what();
+  }
+  EXPECT_FALSE(fs::exists(least.out));
+  least.memory = unlimited.memory - unlimited.activations;  // nothing is left for activations
+  EXPECT_EQ(dry_run(least).scratch, unlimited.activations);
+  EXPECT_EQ(weights_of_run(least), expected);
+}
+
 TEST(Calibrated, NoSiteLosesMoreThanRoundingToNearestDoes) {
   test::TempDir dir;
   const Report r = compress(job(dir / "out", "vllm:w4a16-g32", "gptq"));
