@@ -48,4 +48,7 @@ QuantizedMatrix allocate(const Scheme&, int64_t rows, int64_t cols);
 /// rows.
 QuantizedMatrix rows_of(const QuantizedMatrix&, int64_t begin, int64_t end);
 
+/// Parameters of `part`, whose levels divide rows, become those of q from (row, col) on, where a block of each begins.
+void set_parameters(QuantizedMatrix& q, int64_t row, int64_t col, const QuantizedMatrix& part);
+
 }  // namespace kerf

@@ -134,6 +134,18 @@ QuantizedMatrix rows_of(const QuantizedMatrix& q, int64_t begin, int64_t end) {
   return part;
 }
 
+void set_parameters(QuantizedMatrix& q, int64_t row, int64_t col, const QuantizedMatrix& part) {
+  for (size_t i = 0; i < q.params.size(); ++i) {
+    const ParamArray& from = part.params[i];
+    ParamArray& to = q.params[i];
+    const int64_t first = col / extent(q.scheme.levels[i].block.cols, q.cols);
+    const int64_t bytes = bytes_of(from.stored, from.cols);
+    for (int64_t r = 0; r < from.rows; ++r)
+      std::copy_n(from.bytes.begin() + r * bytes, bytes,
+                  to.bytes.begin() + bytes_of(to.stored, (row + r) * to.cols + first));
+  }
+}
+
 float ParamArray::get(int64_t r, int64_t c) const {
   const size_t size = static_cast<size_t>(bits_of(stored) / 8);
   float x;

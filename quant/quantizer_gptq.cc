@@ -27,6 +27,11 @@ int64_t unit_of(const Scheme& s, int64_t cols) {
   return block > 0 && block <= kWidestUnit ? block : std::min(kFixedUnit, cols);
 }
 
+// Columns whose parameters are fitted when the pass reaches them.
+int64_t outer_of(const Scheme& s, int64_t cols) {
+  return own_block(s, cols) == unit_of(s, cols) ? outer_block(s, cols) : unit_of(s, cols);
+}
+
 // Parameters of one block in each row of a panel.
 struct Params {
   float scale[kLanes], offset[kLanes];
@@ -37,9 +42,10 @@ class PanelChooser {
  public:
   PanelChooser(QuantizedMatrix& q, int64_t first_row, int64_t rows)
       : q_(q), grid_(find_grid(q.scheme.grid)), first_(first_row), rows_(rows) {
-    const int64_t unit = unit_of(q.scheme, q.cols), block = own_block(q.scheme, q.cols);
-    free_ = block == unit && block > 0;
-    two_level_ = block != outer_block(q.scheme, q.cols);
+    const int64_t unit = unit_of(q.scheme, q.cols);
+    free_ = own_block(q.scheme, q.cols) == unit;
+    unit_ = unit;
+    outer_ = outer_of(q.scheme, q.cols);
     for (const Level& level : q.scheme.levels)
       per_column_ = per_column_ || (level.block.cols != 0 && level.block.cols % unit != 0);
     work_.resize(static_cast<size_t>(unit * kLanes + 16));  // to align
@@ -52,9 +58,11 @@ class PanelChooser {
 
   void first_pass(const Unit& u) {
     std::fill_n(best_, kLanes, std::numeric_limits<float>::infinity());
-    attempt(u, free_ && !two_level_ ? fitted(u) : present(u.begin));
-    if (free_ && two_level_)
-      for (const float factor : kFactors) attempt(u, scaled(u, present(u.begin), factor));
+    if (free_ && u.begin % outer_ == 0) fit(u);
+    const Params base = present(u.begin);
+    attempt(u, base);
+    if (free_ && outer_ != unit_)
+      for (const float factor : kFactors) attempt(u, scaled(u, base, factor));
     keep(u);
   }
 
@@ -86,26 +94,18 @@ class PanelChooser {
   }
 
   // As the grid itself would fit the targets, errors weighted as GPTQ counts them.
-  Params fitted(const Unit& u) const {
-    Scheme whole = q_.scheme;
-    for (Level& level : whole.levels) level.block = {1, 0};
-    QuantizedMatrix fit = allocate(whole, rows_, u.size);
-    std::vector<float> w(static_cast<size_t>(rows_ * u.size)), weight(static_cast<size_t>(u.size));
-    for (int64_t k = 0; k < u.size; ++k) {
+  void fit(const Unit& u) {
+    QuantizedMatrix part = allocate(q_.scheme, rows_, outer_);
+    std::vector<float> w(static_cast<size_t>(rows_ * outer_)), weight(static_cast<size_t>(outer_));
+    for (int64_t k = 0; k < outer_; ++k) {
       const float d = u.u[k * u.stride + k];
       weight[static_cast<size_t>(k)] = 1.0f / (d * d);
-      for (int64_t r = 0; r < rows_; ++r) w[static_cast<size_t>(r * u.size + k)] = u.target[k * kLanes + r];
+      for (int64_t r = 0; r < rows_; ++r) w[static_cast<size_t>(r * outer_ + k)] = u.target[k * kLanes + r];
     }
     const float most = *std::max_element(weight.begin(), weight.end());
     for (float& x : weight) x /= most;
-    grid_.fit(w, weight, fit);
-    Params p;
-    for (int64_t r = 0; r < kLanes; ++r) {
-      const Effective e = r < rows_ ? grid_.effective(fit, r, 0) : Effective{1, 0};
-      p.scale[r] = e.scale;
-      p.offset[r] = e.offset;
-    }
-    return p;
+    grid_.fit(w, weight, part);
+    set_parameters(q_, first_, u.begin, part);
   }
 
   Params scaled(const Unit& u, const Params& base, float factor) const {
@@ -206,8 +206,8 @@ class PanelChooser {
   QuantizedMatrix& q_;
   const Grid& grid_;
   const int64_t first_, rows_;
-  bool free_ = false;        // parameters are chosen unit by unit
-  bool two_level_ = false;   // under coarser ones that stay
+  int64_t unit_ = 0, outer_ = 0;
+  bool free_ = false;        // parameters are chosen unit by unit, coarser ones for outer_ columns
   bool per_column_ = false;  // they differ between the columns of a unit
   std::vector<float> work_, slope_, values_, f_;
   std::vector<uint8_t> codes_, best_codes_;
@@ -225,7 +225,9 @@ class Gptq final : public Quantizer {
   bool needs_hessian() const override { return true; }
 
   void prepare(Statistics& s, const Scheme& scheme, const QuantizerOptions& o) const override {
-    s.feedback = std::make_shared<ErrorFeedback>(s.hessian, o.damping, unit_of(scheme, s.hessian.n), o.refine > 0);
+    const int64_t n = s.hessian.n;
+    s.feedback =
+        std::make_shared<ErrorFeedback>(s.hessian, o.damping, unit_of(scheme, n), outer_of(scheme, n), o.refine > 0);
   }
 
   QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme& scheme,
@@ -233,7 +235,7 @@ class Gptq final : public Quantizer {
     if (!s || !s->feedback) fail(ErrorKind::internal, "gptq was called without statistics");
     find_grid(scheme.grid).check(scheme);
     // Parameters that are not fitted on the way are those of rounding to nearest.
-    QuantizedMatrix q = outer_block(scheme, cols) == s->feedback->unit()
+    QuantizedMatrix q = own_block(scheme, cols) == s->feedback->unit()
                             ? allocate(scheme, rows, cols)
                             : find_quantizer("rtn").quantize(w, rows, cols, scheme, s, o);
     std::vector<float> e(w.size());

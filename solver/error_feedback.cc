@@ -65,8 +65,8 @@ std::vector<float> negative(std::vector<float> v) {
 
 }  // namespace
 
-ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, bool refine)
-    : h_(h), unit_(unit), block_(std::max<int64_t>(kBlock / unit, 1) * unit), factor_(factorize(h, relative)) {
+ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, int64_t outer, bool refine)
+    : h_(h), unit_(unit), block_(std::max<int64_t>(kBlock / outer, 1) * outer), factor_(factorize(h, relative)) {
   block_u_.resize(static_cast<size_t>(ceil_div(h.n, block_)));
   parallel_for(static_cast<int64_t>(block_u_.size()), [&](int64_t b) {
     block_u_[static_cast<size_t>(b)] = inverse_block(factor_, b * block_, block_size(b * block_));
@@ -109,6 +109,7 @@ void ErrorFeedback::choose(std::span<const float> w, int64_t rows, std::span<flo
       const int64_t count = std::min(unit_, size - at), end = at + count;
       choose({.begin = begin + at,
               .size = count,
+              .ahead = size - at,
               .target = target.column(at),
               .u = u.data() + at * size + at,
               .stride = size,
@@ -161,6 +162,7 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
         }
       choose({.begin = first,
               .size = count,
+              .ahead = count,
               .target = target.column(0),
               .u = unit_u_[number].data(),
               .stride = count,

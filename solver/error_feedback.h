@@ -17,10 +17,13 @@ namespace kerf {
 /// bytes.
 struct Unit {
   int64_t begin = 0, size = 0;
+  /// Columns from `begin` on for which target and u can be read: at least `size`, and in the first pass up to the next
+  /// multiple of ErrorFeedback's `outer`.
+  int64_t ahead = 0;
   /// Where the squared error of the outputs would be smallest, with all columns outside of the unit best or fixed.
-  /// May be overwritten.
+  /// That of the unit may be overwritten.
   float* target = nullptr;
-  /// U [size, size] upper triangular, `stride` floats between rows: the squared output error of q is, per row and up to
+  /// U [ahead, ahead] upper triangular, `stride` floats between rows: the squared output error of q is, per row and up to
   /// a constant, |f|^2 with f_k = (t_k - q_k) / U[k, k], where t starts as the target and each f_k is fed back:
   /// t_j -= f_k U[k, j] for j > k.
   const float* u = nullptr;
@@ -43,9 +46,9 @@ using ChooseUnit = std::function<void(const Unit&)>;
 
 class ErrorFeedback {
  public:
-  /// Cuts n columns into units of `unit` columns (the last may be shorter). `relative` as in factorize(). With `refine`
-  /// also what refining passes need. Errors as factorize().
-  ErrorFeedback(const Hessian&, double relative, int64_t unit, bool refine);
+  /// Cuts n columns into units of `unit` columns (the last may be shorter), which stand together in `outer` columns, a
+  /// multiple. `relative` as in factorize(). With `refine` also what refining passes need. Errors as factorize().
+  ErrorFeedback(const Hessian&, double relative, int64_t unit, int64_t outer, bool refine);
 
   const Factor& factor() const { return factor_; }
   int64_t unit() const { return unit_; }

@@ -165,7 +165,7 @@ TEST(ErrorFeedback, ChoosesWhatTheTextbookFormChooses) {
   const Hessian h = hessian_of(activations(600, n), n);
   const auto w = normal_weights(rows * n, 3);
   for (const int64_t unit : {16, 32, 128}) {
-    const ErrorFeedback feedback(h, 0.01, unit, false);
+    const ErrorFeedback feedback(h, 0.01, unit, unit, false);
     std::vector<float> e(w.size());
     feedback.choose(w, rows, e, choose_nearest);
     const Matrix q =
@@ -189,7 +189,7 @@ TEST(ErrorFeedback, RefiningKnowsTheLossOfThePresentValues) {
   const int64_t n = 96, rows = 20, unit = 32;
   const Hessian h = hessian_of(activations(400, n), n);
   const auto w = normal_weights(rows * n, 4);
-  const ErrorFeedback feedback(h, 0.01, unit, true);
+  const ErrorFeedback feedback(h, 0.01, unit, unit, true);
   std::vector<float> e(w.size());
   feedback.choose(w, rows, e, choose_nearest);
   const std::vector<float> before = e;
