@@ -19,8 +19,8 @@ constexpr int64_t kWidestUnit = 128;
 // Columns chosen together when parameters are fixed beforehand.
 constexpr int64_t kFixedUnit = 32;
 
-// What the scale of a block is multiplied with to find a better one.
-constexpr float kFactors[] = {0.97f, 1.03f, 0.9f, 1.1f};
+// Parameters of a unit that are fitted to its codes, and codes to them, in one refining pass.
+constexpr int kRefits = 2;
 
 int64_t unit_of(const Scheme& s, int64_t cols) {
   const int64_t block = own_block(s, cols);
@@ -44,8 +44,9 @@ class PanelChooser {
       : q_(q), grid_(find_grid(q.scheme.grid)), first_(first_row), rows_(rows) {
     const int64_t unit = unit_of(q.scheme, q.cols);
     free_ = own_block(q.scheme, q.cols) == unit;
-    unit_ = unit;
     outer_ = outer_of(q.scheme, q.cols);
+    adds_ = adds_offset(q.scheme);
+    for (const Level& level : q.scheme.levels) has_offset_ = has_offset_ || level.offset;
     for (const Level& level : q.scheme.levels)
       per_column_ = per_column_ || (level.block.cols != 0 && level.block.cols % unit != 0);
     work_.resize(static_cast<size_t>(unit * kLanes + 16));  // to align
@@ -59,10 +60,7 @@ class PanelChooser {
   void first_pass(const Unit& u) {
     std::fill_n(best_, kLanes, std::numeric_limits<float>::infinity());
     if (free_ && u.begin % outer_ == 0) fit(u);
-    const Params base = present(u.begin);
-    attempt(u, base);
-    if (free_ && outer_ != unit_)
-      for (const float factor : kFactors) attempt(u, scaled(u, base, factor));
+    attempt(u, present(u.begin));
     keep(u);
   }
 
@@ -76,9 +74,11 @@ class PanelChooser {
       for (int64_t k = 0; k < u.size; ++k)
         best_codes_[static_cast<size_t>(k * kLanes + r)] = q_.code_row(first_ + r)[static_cast<size_t>(u.begin + k)];
     attempt(u, base);
-    if (free_)
-      for (const float factor : kFactors) attempt(u, scaled(u, base, factor));
     polish(u);
+    for (int i = 0; free_ && i < kRefits; ++i) {
+      attempt(u, refitted(u));
+      polish(u);
+    }
     keep(u);
   }
 
@@ -108,14 +108,58 @@ class PanelChooser {
     set_parameters(q_, first_, u.begin, part);
   }
 
-  Params scaled(const Unit& u, const Params& base, float factor) const {
+  // Those under which the present codes lose least. With q = s v + o, v the codes' values and d = q - target, the loss
+  // of a step (a, b) is (d + a v + b 1) H (d + a v + b 1)T, H with its damping; a scheme without offsets has b = 0.
+  Params refitted(const Unit& u) {
+    const Feedback& kernel = feedback();
+    float *v = aligned(work_.data()), *hv = aligned(slope_.data());
+    const Params& base = best_params_;
+    float offset[kLanes], inverse[kLanes];
+    for (int64_t r = 0; r < kLanes; ++r) {
+      offset[r] = added_offset(base, r);
+      inverse[r] = base.scale[r] != 0 ? 1.0f / base.scale[r] : 0.0f;
+    }
+    for (int64_t k = 0; k < u.size; ++k)
+      for (int64_t r = 0; r < kLanes; ++r) {
+        const int64_t i = k * kLanes + r;
+        v[i] = (u.q[i] - offset[r]) * inverse[r];
+        hv[i] = -u.damping * v[i];
+      }
+    kernel.subtract(hv, u.size, v, u.size, u.h, u.h_stride);  // -H v
+    float vhv[kLanes] = {}, dhv[kLanes] = {}, ohv[kLanes] = {}, dho[kLanes] = {};
+    float oho = 0;
+    for (int64_t k = 0; k < u.size; ++k) {
+      float ho = u.damping;  // (H 1)_k
+      for (int64_t m = 0; m < u.size; ++m) ho += u.h[k * u.h_stride + m];
+      oho += ho;
+      for (int64_t r = 0; r < kLanes; ++r) {
+        const int64_t i = k * kLanes + r;
+        const float d = u.q[i] - u.target[i];
+        vhv[r] -= hv[i] * v[i];
+        dhv[r] -= hv[i] * d;
+        ohv[r] -= hv[i];
+        dho[r] += ho * d;
+      }
+    }
     Params p = base;
     for (int64_t r = 0; r < rows_; ++r) {
-      const Effective e = grid_.project(q_, first_ + r, u.begin, {base.scale[r] * factor, base.offset[r]});
+      const float det = has_offset_ ? vhv[r] * oho - ohv[r] * ohv[r] : vhv[r];
+      if (!(det > 1e-6f * vhv[r] * (has_offset_ ? oho : 1.0f))) continue;
+      const float a = has_offset_ ? (ohv[r] * dho[r] - oho * dhv[r]) / det : -dhv[r] / det;
+      const float b = has_offset_ ? (ohv[r] * dhv[r] - vhv[r] * dho[r]) / det : 0.0f;
+      const float scale = base.scale[r] + a;
+      const float wanted = adds_ ? offset[r] + b : has_offset_ ? -(offset[r] + b) / scale : base.offset[r];
+      if (!(scale != 0.0f) || !std::isfinite(wanted)) continue;
+      const Effective e = grid_.project(q_, first_ + r, u.begin, {scale, wanted});
       p.scale[r] = e.scale;
       p.offset[r] = e.offset;
     }
     return p;
+  }
+
+  float added_offset(const Params& p, int64_t r) const {
+    if (!has_offset_) return 0;
+    return adds_ ? p.offset[r] : -p.scale[r] * p.offset[r];
   }
 
   // Runs the unit with these parameters and keeps the rows where the loss is the smallest so far.
@@ -206,8 +250,9 @@ class PanelChooser {
   QuantizedMatrix& q_;
   const Grid& grid_;
   const int64_t first_, rows_;
-  int64_t unit_ = 0, outer_ = 0;
-  bool free_ = false;        // parameters are chosen unit by unit, coarser ones for outer_ columns
+  int64_t outer_ = 0;
+  bool free_ = false;  // parameters are chosen unit by unit, coarser ones for outer_ columns
+  bool has_offset_ = false, adds_ = false;
   bool per_column_ = false;  // they differ between the columns of a unit
   std::vector<float> work_, slope_, values_, f_;
   std::vector<uint8_t> codes_, best_codes_;
