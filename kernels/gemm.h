@@ -2,8 +2,8 @@
 //
 // One file per format and instruction set, gemm_<format>_<isa>.cc; the one ending in _ref is the definition and is
 // never optimised, the others are tested against it. GGUF formats are defined down to the order of float32 sums, which
-// is llama.cpp's (q8_gemm_ref.h), and all kernels give the same bits; where a runtime's order is not known, float sums
-// agree within a derived bound.
+// is llama.cpp's (q8_gemm_ref.h, q8_k_gemm_ref.h), and all kernels give the same bits; where a runtime's order is not
+// known, float sums agree within a derived bound.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,8 @@ struct PackedGemm {
   /// Rounds one row of activations x[cols] the way the runtime does before the product.
   void (*round_activations)(const PackedMatrix&, const float* x, std::byte* out);
   /// y[t * y_stride + (r - row_begin)] = sum over k of a[t, k] * w[r, k] for rows [row_begin, row_end);
-  /// `activations` holds `tokens` rounded rows back to back. One thread.
+  /// `activations` holds `tokens` rounded rows back to back. One thread. The order of sums may depend on `tokens`
+  /// (q8_k_types.h).
   void (*multiply)(const PackedMatrix&, int64_t row_begin, int64_t row_end, const std::byte* activations,
                    int64_t tokens, float* y, int64_t y_stride);
   /// out[cols] = row r as the runtime dequantizes it (embedding look-up).
