@@ -33,7 +33,7 @@ void round_even(float top, const float* scale, const float* offset, const float*
 
 }  // namespace
 
-void BlockGrid::encode(std::span<const float> w, QuantizedMatrix& q) const {
+void BlockGrid::encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float>) const {
   Blocks b = blocks(q);
   const bool adds = adds_offset(q.scheme);
   if (!adds) std::fill(b.offsets.begin(), b.offsets.end(), 0.0f);

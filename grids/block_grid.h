@@ -19,7 +19,7 @@ class BlockGrid : public Grid {
   BlockGrid(std::string_view name, std::optional<Alphabet> alphabet) : name_(name), alphabet_(std::move(alphabet)) {}
 
   std::string_view name() const override { return name_; }
-  void encode(std::span<const float> w, QuantizedMatrix& q) const override;
+  void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const override;
   void decode(const QuantizedMatrix& q, std::span<float> w) const override;
   uint32_t nearest(const Scheme&, Effective, float x) const override;
   float value(const Scheme&, Effective, uint32_t code) const override;

@@ -29,8 +29,9 @@ class Grid {
   /// `importance` has one entry per column, or is empty for all ones. The result does not depend on the instruction
   /// set.
   virtual void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const = 0;
-  /// q.codes: the nearest code for every weight under q.params (ties to even multiples of the scale).
-  virtual void encode(std::span<const float> w, QuantizedMatrix& q) const = 0;
+  /// q.codes: the nearest code for every weight under q.params (ties to even multiples of the scale). `importance`
+  /// counts where the codes of neighbouring weights are chosen together (Scheme::codeword).
+  virtual void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const = 0;
   /// w [q.rows, q.cols] = the values.
   virtual void decode(const QuantizedMatrix& q, std::span<float> w) const = 0;
 
@@ -39,7 +40,7 @@ class Grid {
   /// The nearest parameters to a wanted scale and offset that the finest block holding a weight can store while coarser
   /// levels stay as they are, as they will read back.
   virtual Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const = 0;
-  /// The code nearest to x, and the value of a code.
+  /// The code nearest to x, by itself, and the value of a code.
   virtual uint32_t nearest(const Scheme&, Effective, float x) const = 0;
   virtual float value(const Scheme&, Effective, uint32_t code) const = 0;
   /// The codes of the next smaller and next larger number on the grid (the code itself at an end).
@@ -48,7 +49,7 @@ class Grid {
   };
   virtual Neighbours neighbours(const Scheme&, Effective, uint32_t code) const = 0;
 
-  /// nearest() and value() for n numbers, each under its own parameters (arrays of n).
+  /// nearest() and value() for n numbers, each by itself, each under its own parameters (arrays of n).
   virtual void round(const Scheme&, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
                      float* values) const;
   /// Stores parameters that project() gave for the block that holds a weight. Only where own_block() is not 0.

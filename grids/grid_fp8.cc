@@ -74,7 +74,7 @@ class Fp8Grid final : public Grid {
       }
   }
 
-  void encode(std::span<const float> w, QuantizedMatrix& q) const override {
+  void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float>) const override {
     const Fp8Fitter& fitter = best_fitter();
     Tiling(q).for_each_part(q, [&](int64_t r, int64_t c, int64_t n, float scale) {
       fitter.encode(w.data() + r * q.cols + c, scale, n, q.code_row(r).data() + c);

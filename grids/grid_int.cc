@@ -97,7 +97,7 @@ class IntGrid final : public Grid {
     for (size_t i = 0; i < n; ++i) q.params[1].bytes[i] = static_cast<std::byte>(static_cast<int>(found.zeros[i]));
   }
 
-  void encode(std::span<const float> w, QuantizedMatrix& q) const override {
+  void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float>) const override {
     const BlockParams p = read_params(q);
     best_fitter().encode(problem(w, q), p.scales.data(), p.zeros.data(), q.codes.data());
   }

@@ -43,6 +43,14 @@ Scheme two_level_affine(int bits, int64_t sub, int sub_bits) {
                      {.block = {1, sub}, .stored = Dtype::u8, .offset = true, .bits = sub_bits}}};
 }
 
+Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub) {
+  return {.grid = std::string(grid),
+          .bits = bits,
+          .word_bits = word_bits,
+          .codeword = codeword,
+          .levels = {{.block = {1, 256}}, {.block = {1, sub}, .stored = Dtype::u8, .bits = 4}}};
+}
+
 Scheme affine(int bits, int64_t group, Dtype stored) {
   return {.grid = "affine",
           .bits = bits,
@@ -97,7 +105,8 @@ std::string describe(const Scheme& s) {
 }
 
 double bits_per_weight(const Scheme& s, int64_t rows, int64_t cols) {
-  double bits = static_cast<double>(s.bits) * static_cast<double>(rows * cols);
+  const double each = s.word_bits ? static_cast<double>(s.word_bits) / s.codeword : s.bits;
+  double bits = each * static_cast<double>(rows * cols);
   for (const Level& level : s.levels) bits += static_cast<double>(count(level, rows, cols) * stored_bits(level));
   return bits / static_cast<double>(rows * cols);
 }

@@ -32,7 +32,8 @@ struct Level {
 struct Scheme {
   std::string grid = "int";
   int bits = 4;
-  int codeword = 1;  // neighbouring weights that are chosen together, since only some combinations can be stored
+  int word_bits = 0;  // that the file has for the codes of a codeword; 0: bits each
+  int codeword = 1;   // neighbouring weights that are chosen together, since only some combinations can be stored
   std::vector<Level> levels;
   bool operator==(const Scheme&) const = default;
 };
@@ -53,6 +54,10 @@ Scheme two_level_symmetric(int bits, int64_t sub, int sub_bits, std::string_view
 Scheme affine(int bits, int64_t group, Dtype stored);
 /// value = scale * number[code], the numbers being those of `grid`.
 Scheme listed(std::string_view grid, int bits, int64_t group, Dtype scale);
+
+/// Magnitudes and signs of which only some combinations exist (codebook.h): value = d (2 s + 1) unit number[code], with
+/// a 4-bit s for `sub` weights and a d in F16 for 256; the grid knows the unit.
+Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub);
 
 /// 8-bit floats: value = scale * e4m3(code), one scale per block, such as {0, 0}, {1, 0} or {128, 128}.
 Scheme fp8(Block block, Dtype scale);

@@ -2,7 +2,7 @@
 // is said by the reference of its type. For files compiled per instruction set only.
 #pragma once
 
-#include "kernels/iq_codebooks.h"
+#include "core/iq_codebooks.h"
 #include "kernels/q8_k_blocks_avx2.h"
 
 namespace kerf {

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "kernels/gguf_bits.h"
-#include "kernels/iq_codebooks.h"
+#include "core/iq_codebooks.h"
 #include "kernels/q8_k_gemm_ref.h"
 
 namespace kerf {

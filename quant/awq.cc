@@ -95,7 +95,7 @@ ScaleChoice awq_scales(std::span<const ScaledSite> sites, const Hessian& h, std:
         };
         QuantizedMatrix q = allocate(sites[i].scheme, rows, h.n);
         grid.fit(part(w), importance, q);
-        grid.encode(part(w), q);
+        grid.encode(part(w), q, importance);
         grid.decode(q, part(e));
       });
       unscale_columns(e, s);

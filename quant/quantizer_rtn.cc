@@ -20,7 +20,7 @@ class Rtn final : public Quantizer {
     for (int64_t i = 0; statistics && i < cols; ++i) importance.push_back(statistics->hessian.diagonal(i));
     QuantizedMatrix q = allocate(scheme, rows, cols);
     grid.fit(w, importance, q);
-    grid.encode(w, q);
+    grid.encode(w, q, importance);
     return q;
   }
 };

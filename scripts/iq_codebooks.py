@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the strings of kernels/iq_codebooks.cc from the tables of the PyPI package gguf."""
+"""Prints the strings of core/iq_codebooks.cc from the tables of the PyPI package gguf."""
 import gguf.quants
 import numpy as np
 

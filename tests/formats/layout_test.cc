@@ -23,6 +23,13 @@ QuantizedMatrix random_matrix(const Scheme& s, int64_t rows, int64_t cols, uint3
       const unsigned n = bits_of(level.stored) > 8 ? 256 : 1u << stored_bits(level);
       b = static_cast<std::byte>(level.lowest + rng() % (n - level.lowest) - (level.stored == Dtype::i8 ? n / 2 : 0));
     }
+  if (s.codeword > 1) {  // only some combinations exist; finite scales choose among them
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < q.params[0].cols; ++c) q.params[0].set(r, c, static_cast<float>(rng() % 1000) / 1000);
+    std::vector<float> w(q.codes.size());
+    for (float& x : w) x = static_cast<float>(rng() % 2001) / 4 - 250;
+    find_grid(s.grid).encode(w, q);
+  }
   return q;
 }
 

@@ -2,7 +2,7 @@
 // all codebooks are sorted by these numbers. A character tells how much the next one is larger than the last (which
 // begins at -1): '$' is 1, '%' is 2 and so on without the backslash, and '~' adds 90 to what follows.
 // scripts/iq_codebooks.py made the strings from the PyPI package gguf 0.19.0 (gguf/quants.py).
-#include "kernels/iq_codebooks.h"
+#include "core/iq_codebooks.h"
 
 #include <array>
 #include <string_view>

@@ -1,0 +1,34 @@
+// The grids of GGUF's IQ2 and IQ3 types (codebook_words): groups of weights whose magnitudes are chosen together.
+// Source of the formulas: ggml-quants.c of llama.cpp.
+#pragma once
+
+#include "grids/block_grid.h"
+#include "grids/codebook.h"
+
+namespace kerf {
+
+class CodebookGrid final : public BlockGrid {
+ public:
+  /// `scheme` is the only one of this grid; value = d (2 s + 1) unit number[code].
+  CodebookGrid(std::string_view name, Scheme scheme, float unit)
+      : BlockGrid(name, Alphabet(codebook(name).numbers())),
+        scheme_(std::move(scheme)),
+        book_(codebook(name)),
+        unit_(unit) {}
+  void check(const Scheme&) const override;
+  void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override;
+  void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const override;
+  Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
+  Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const override;
+  void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const override;
+
+ protected:
+  Blocks blocks(const QuantizedMatrix&) const override;
+
+ private:
+  Scheme scheme_;
+  const Codebook& book_;
+  float unit_;
+};
+
+}  // namespace kerf

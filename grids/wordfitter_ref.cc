@@ -1,0 +1,11 @@
+// The fitter of codebooks in plain C++: its definition.
+#include "grids/lanes_ref.h"
+// After the lanes that it is written in.
+#include "grids/wordfitter_body.h"
+
+namespace kerf {
+const WordFitter& wordfitter_ref() {
+  static constexpr WordFitter fitter{Isa::ref, choose};
+  return fitter;
+}
+}  // namespace kerf
