@@ -36,6 +36,7 @@ struct StoredWeight {
   /// Products are dense. Thread-safe.
   std::function<void(int64_t row, std::span<float> out)> decode;
   std::vector<int64_t> file_row;  // row r of the checkpoint is row file_row[r] of the file; empty: the same
+  float output_scale = 1;         // of a packed matrix: every output of a product is multiplied by it, every weight too
   uint64_t stored_bytes = 0;      // of everything that belongs to it
   /// The layout of formats/ that would write these bytes and the numbers they hold; "" when none does.
   std::string layout;

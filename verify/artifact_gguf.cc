@@ -82,11 +82,33 @@ StoredWeight stored(const StoredTensor& t, std::string checkpoint_name, std::str
   return w;
 }
 
+// A number beside a matrix, blk.0.attn_q.scale of blk.0.attn_q.weight, by which llama.cpp multiplies its products (the
+// scale of the whole tensor in NVFP4 files; src/llama-model.cpp reads it for every type). What llama.cpp calls
+// input_scale has no effect on CPUs.
+void add_output_scale(const Reader& r, const StoredTensor& t, StoredWeight& w) {
+  constexpr std::string_view kWeight = ".weight";
+  if (!t.name.ends_with(kWeight) || t.name == "token_embd.weight") return;
+  const std::string name = t.name.substr(0, t.name.size() - kWeight.size()) + ".scale";
+  const StoredTensor* scale = r.find(name);
+  if (!scale) return;
+  if (scale->type != "F32" || scale->bytes.size() != sizeof(float))
+    fail(ErrorKind::bad_input, "{}: {} is {} of {} bytes; one number in F32 belongs there", r.path().string(), name,
+         scale->type, scale->bytes.size());
+  if (!w.gemm)
+    fail(ErrorKind::unsupported,
+         "{}: {} is a scale of plain numbers ({}); kerf knows scales of quantized matrices only", r.path().string(),
+         name, t.type);
+  to_f32(Dtype::f32, scale->bytes, std::span(&w.output_scale, 1));
+  w.stored_bytes += scale->bytes.size();
+}
+
 std::vector<StoredWeight> weights_of_file(const Reader& r, const Architecture& a) {
   std::vector<StoredWeight> weights;
   const auto add = [&](const std::string& gguf_name, const std::string& checkpoint_name) {
-    if (const StoredTensor* t = r.find(gguf_name)) weights.push_back(stored(*t, checkpoint_name, r.path().string()));
-    return !weights.empty();
+    if (const StoredTensor* t = r.find(gguf_name)) {
+      weights.push_back(stored(*t, checkpoint_name, r.path().string()));
+      add_output_scale(r, *t, weights.back());
+    }
   };
   for (const RoleName& role : a.names)
     for (const char* suffix : {".weight", ".bias"}) {

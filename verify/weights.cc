@@ -19,13 +19,16 @@ class PackedLinear final : public Linear {
              int64_t y_stride) const override {
     if (w_.file_row.empty()) {
       packed_matmul(gemm_, w_.packed, row_begin, row_end, x, tokens, y, y_stride);
-      return;
+    } else {
+      std::vector<float> all(static_cast<size_t>(tokens * out));
+      packed_matmul(gemm_, w_.packed, 0, out, x, tokens, all.data(), out);
+      for (int64_t t = 0; t < tokens; ++t)
+        for (int64_t r = row_begin; r < row_end; ++r)
+          y[t * y_stride + (r - row_begin)] = all[static_cast<size_t>(t * out + w_.file_row[static_cast<size_t>(r)])];
     }
-    std::vector<float> all(static_cast<size_t>(tokens * out));
-    packed_matmul(gemm_, w_.packed, 0, out, x, tokens, all.data(), out);
+    if (w_.output_scale == 1) return;
     for (int64_t t = 0; t < tokens; ++t)
-      for (int64_t r = row_begin; r < row_end; ++r)
-        y[t * y_stride + (r - row_begin)] = all[static_cast<size_t>(t * out + w_.file_row[static_cast<size_t>(r)])];
+      for (int64_t i = 0; i < row_end - row_begin; ++i) y[t * y_stride + i] *= w_.output_scale;
   }
 
  private:
@@ -77,6 +80,8 @@ class RuntimeWeights final : public Weights {
 void decode_file_row(const StoredWeight& w, int64_t row, std::span<float> out) {
   if (w.gemm) {
     w.gemm->dequantize(w.packed, row, out.data());
+    if (w.output_scale != 1)
+      for (float& v : out) v *= w.output_scale;
     return;
   }
   if (w.decode) {

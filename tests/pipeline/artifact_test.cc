@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -92,10 +94,13 @@ class GgufArtifact : public testing::Test {
 
   fs::path original() const { return *dir_ / "out" / "tinytales-Q8_0.gguf"; }
 
-  fs::path rewritten(const std::function<void(FilePlan&)>& change) const {
+  /// `numbers` are the contents of new tensors of one F32 number.
+  fs::path rewritten(const std::function<void(FilePlan&)>& change,
+                     const std::map<std::string, float>& numbers = {}) const {
     const auto reader = open_container(original());
     FilePlan plan{.metadata = reader->metadata()};
     for (const StoredTensor& t : reader->tensors()) plan.tensors.push_back({t.name, t.type, t.shape, t.bytes.size()});
+    for (const auto& [name, value] : numbers) plan.tensors.push_back({name, "F32", {1}, sizeof(value)});
     change(plan);
     const fs::path file = *dir_ / "changed.gguf";
     fs::remove(file);
@@ -104,6 +109,8 @@ class GgufArtifact : public testing::Test {
       std::vector<std::byte> bytes(plan.tensors[i].bytes);
       if (const StoredTensor* t = reader->find(plan.tensors[i].name); t && t->bytes.size() == bytes.size())
         bytes.assign(t->bytes.begin(), t->bytes.end());
+      if (const auto number = numbers.find(plan.tensors[i].name); number != numbers.end())
+        std::memcpy(bytes.data(), &number->second, sizeof(float));
       writer->write(i, 0, bytes);
     }
     writer->commit();
@@ -158,11 +165,49 @@ TEST_F(GgufArtifact, WithATensorTypeThatKerfDoesNotComputeNamesIt) {
   expect_refusal(rewritten([](FilePlan& p) {
                    for (PlannedTensor& t : p.tensors)
                      if (t.name == "blk.1.ffn_up.weight") {
-                       t.type = "Q6_K";
-                       t.bytes = 768 * 210;  // one block of 256 weights a row
+                       t.type = "Q8_1";  // of activations
+                       t.bytes = 768 * 8 * 36;
                      }
                  }),
                  ErrorKind::unsupported, "blk.1.ffn_up.weight");
+}
+
+TEST_F(GgufArtifact, WithAScaleBesideAMatrixMultipliesItsProductsAndItsWeights) {
+  constexpr float kScale = 0.3f;
+  const Artifact plain = open_artifact(original());
+  const Artifact scaled =
+      open_artifact(rewritten([](FilePlan&) {}, {{"blk.1.ffn_up.scale", kScale}, {"blk.0.attn_q.scale", kScale}}));
+  for (const auto& [name, is_scaled] : std::map<std::string, bool>{{"model.layers.1.mlp.up_proj.weight", true},
+                                                                   {"model.layers.0.self_attn.q_proj.weight", true},
+                                                                   {"model.layers.0.mlp.up_proj.weight", false}}) {
+    const auto product_and_weights = [name = name](const Artifact& a) {
+      const TensorInfo& info = *a.weights->find(name);
+      std::vector<float> x(static_cast<size_t>(info.cols())), y(static_cast<size_t>(info.rows()));
+      for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 7) - 2.5f;
+      weights_of(a, Numerics::runtime)
+          ->linear({.name = name, .out = info.rows(), .in = info.cols()})
+          ->apply(x.data(), 1, 0, info.rows(), y.data(), info.rows());
+      std::vector<float> w(static_cast<size_t>(info.rows() * info.cols()));
+      a.weights->read(info, 0, w);
+      y.insert(y.end(), w.begin(), w.end());
+      return y;
+    };
+    std::vector<float> expected = product_and_weights(plain);
+    if (is_scaled)
+      for (float& v : expected) v *= kScale;
+    EXPECT_EQ(product_and_weights(scaled), expected) << name;
+  }
+}
+
+TEST_F(GgufArtifact, WithAScaleThatIsNoSingleNumberOrStandsBesidePlainNumbersIsRefused) {
+  expect_refusal(rewritten([](FilePlan& p) {
+                   p.tensors.push_back({"blk.1.ffn_up.scale", "F32", {2}, 8});
+                 }),
+                 ErrorKind::bad_input, "blk.1.ffn_up.scale");
+  expect_refusal(rewritten([](FilePlan& p) {
+                   p.tensors.push_back({"blk.1.attn_norm.scale", "F32", {1}, 4});
+                 }),
+                 ErrorKind::unsupported, "blk.1.attn_norm.scale");
 }
 
 TEST_F(GgufArtifact, GivesBackTheTokenizerOfItsSource) {
