@@ -22,6 +22,7 @@ constexpr std::pair<const char*, const char*> kRecipeKeys[] = {{"--target", "tar
                                                                {"--calib-windows", "calib.windows"},
                                                                {"--calib-ctx", "calib.ctx"},
                                                                {"--calib-seed", "calib.seed"},
+                                                               {"--imatrix", "imatrix"},
                                                                {"--text", "eval.text"},
                                                                {"--windows", "eval.windows"},
                                                                {"--ctx", "eval.ctx"},
@@ -42,12 +43,10 @@ void add(CLI::App& program, int* exit_code) {
   c->add_option("--method", o->method,
                 "How codes are chosen: rtn, gptq, awq, gptq+awq or auto (default: auto with --calib, rtn without)")
       ->type_name("NAME");
-  c->add_option("--calib", o->calib.text, "Text to calibrate on: UTF-8, or JSONL with \"text\" or \"messages\"")
+  add_calibration_options(*c, o->calib);
+  c->add_option("--imatrix", o->imatrix,
+                "Importance matrix of llama.cpp (GGUF or .dat): rtn weighs errors by it; instead of --calib")
       ->type_name("FILE");
-  c->add_option("--calib-windows", o->calib.windows, "Windows of the text to calibrate on")->capture_default_str();
-  c->add_option("--calib-ctx", o->calib.ctx, "Tokens of a calibration window")->capture_default_str();
-  c->add_option("--calib-seed", o->calib.seed, "Shuffles the documents of a JSONL text; 0 keeps the order of the file")
-      ->capture_default_str();
   c->add_option("--damping", o->quantizer.damping, "Added to the Hessian's diagonal, relative to its mean")
       ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str();

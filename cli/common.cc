@@ -19,6 +19,15 @@ void add_eval_options(CLI::App& command, EvalOptions& e) {
       ->type_name("N");
 }
 
+void add_calibration_options(CLI::App& c, CalibrationOptions& o) {
+  c.add_option("--calib", o.text, "Text to calibrate on: UTF-8, or JSONL with \"text\" or \"messages\"")
+      ->type_name("FILE");
+  c.add_option("--calib-windows", o.windows, "Windows of the text to calibrate on")->capture_default_str();
+  c.add_option("--calib-ctx", o.ctx, "Tokens of a calibration window")->capture_default_str();
+  c.add_option("--calib-seed", o.seed, "Shuffles the documents of a JSONL text; 0 keeps the order of the file")
+      ->capture_default_str();
+}
+
 void add_arithmetic_option(CLI::App& command, Numerics& n) {
   const std::map<std::string, Numerics> names = {{"runtime", Numerics::runtime},
                                                  {"target", Numerics::runtime},

@@ -12,6 +12,8 @@ namespace kerf {
 
 /// --text, --ctx, --windows, --skip-tokens.
 void add_eval_options(CLI::App& command, EvalOptions&);
+/// --calib, --calib-windows, --calib-ctx, --calib-seed.
+void add_calibration_options(CLI::App& command, CalibrationOptions&);
 /// --arithmetic runtime|float32 ("target" is another word for runtime).
 void add_arithmetic_option(CLI::App& command, Numerics&);
 /// Results go to stdout. Error io when it cannot be written (a full disk behind a redirection).

@@ -32,4 +32,13 @@ Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, in
   return w;
 }
 
+Windows cut_chunks(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most) {
+  std::vector<int32_t> all;
+  if (bos) all.push_back(*bos);
+  all.insert(all.end(), ids.begin(), ids.end());
+  Windows w = cut_windows(all, std::nullopt, context, most, 0);
+  for (int64_t i = 0; bos && i < w.count; ++i) w.ids[static_cast<size_t>(i * w.length)] = *bos;
+  return w;
+}
+
 }  // namespace kerf

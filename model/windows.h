@@ -26,4 +26,8 @@ struct Windows {
 Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most,
                     int64_t skip);
 
+/// As llama-imatrix does it: the ids, behind `bos` where there is one, in consecutive chunks of `context`; then `bos`
+/// takes the place of the first id of each. Errors as above.
+Windows cut_chunks(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most);
+
 }  // namespace kerf

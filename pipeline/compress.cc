@@ -62,7 +62,8 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
-    Output out{make_plan(source.architecture, choice, name, o.strict, o.overrides, !o.calib.text.empty()),
+    Output out{make_plan(source.architecture, choice, name, o.strict, o.overrides,
+                         !o.calib.text.empty() || !o.imatrix.empty()),
                folder_of(o, choice), nullptr};
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
     if (choice.target->container() == "gguf") {
@@ -114,6 +115,7 @@ struct Prepared {
   Artifact source;
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
+  SiteStatistics known = {};                 // from an importance matrix
   uint64_t activations = Scratch::kNoLimit;  // bytes of them that may lie in memory
 };
 
@@ -147,7 +149,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                                     pointers, scratch);
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
-    pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs);
+    pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.known);
   }
   for (Output& out : p.outputs) {
     out.files = out.writer->commit();
@@ -167,6 +169,9 @@ Prepared prepare(const CompressOptions& o) {
     for (const SiteOverride& each : o.overrides)
       if (!each.method.empty()) refuse_without_text(parse_method(each.method, false));
   }
+  if (!o.imatrix.empty() && !o.calib.text.empty())
+    fail(ErrorKind::usage,
+         "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
   check_output_folder(o.out, o.force, o.resume);
   Artifact source = open_source(resolve_model(o.model));
   std::vector<Output> outputs = plan_outputs(o, source);
@@ -174,6 +179,7 @@ Prepared prepare(const CompressOptions& o) {
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
+  if (!o.imatrix.empty()) p.known = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
   return p;
 }
 

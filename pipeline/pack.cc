@@ -44,6 +44,7 @@ struct Together {
 // One matrix of the checkpoint and what each target does with it.
 struct MatrixWork {
   const Site* site;
+  const Statistics* known;  // nullptr: nothing
   struct Use {
     const PackJob* job;
     const PlannedMatrix* matrix;
@@ -101,7 +102,8 @@ void gather_panel(const MatrixWork::Use& use, int64_t row, const QuantizedMatrix
 }
 
 // The thread that brings the last rows quantizes and packs all of them.
-void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const float> w, const Quantizer& quantizer) {
+void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const float> w, const Statistics* known,
+                   const Quantizer& quantizer) {
   Together& t = *use.together;
   const int64_t cols = use.matrix->site.in, rows = static_cast<int64_t>(w.size()) / cols;
   std::call_once(t.begun, [&] { t.weights.reset(new float[static_cast<size_t>(t.rows * cols)]); });
@@ -109,7 +111,7 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
   if (t.missing_rows.fetch_sub(rows) != rows) return;
   const Storage& storage = use.matrix->storage;
   const std::span<const float> all(t.weights.get(), static_cast<size_t>(t.rows * cols));
-  const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, nullptr, {});
+  const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, known, {});
   t.weights.reset();
   for (const Together::Member& m : t.members) {
     const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
@@ -130,10 +132,11 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
     return;
   }
   if (use.together) {
-    collect_panel(use, panel.begin, w, quantizer);
+    collect_panel(use, panel.begin, w, panel.work->known, quantizer);
     return;
   }
-  const QuantizedMatrix q = quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, nullptr, {});
+  const QuantizedMatrix q =
+      quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, panel.work->known, {});
   if (use.gathered)
     gather_panel(use, panel.begin, q);
   else
@@ -231,7 +234,7 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
 }
 
 void pack_matrices(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
-                   std::span<const PackJob> jobs, int64_t layers) {
+                   std::span<const PackJob> jobs, int64_t layers, const SiteStatistics& known) {
   // Block by block, the vocabulary's matrices (layer -1) first.
   std::vector<std::vector<MatrixWork>> blocks(static_cast<size_t>(layers + 1));
   std::unordered_map<std::string, size_t> position;
@@ -240,7 +243,8 @@ void pack_matrices(const Architecture& a, const TensorSource& source, const Quan
       if (m.site.layer >= layers) continue;
       auto& block = blocks[static_cast<size_t>(m.site.layer + 1)];
       const auto [at, is_new] = position.emplace(m.site.name, block.size());
-      if (is_new) block.push_back({&m.site, {}});
+      const auto inputs = known.find(m.site.name);
+      if (is_new) block.push_back({&m.site, inputs == known.end() ? nullptr : &inputs->second, {}});
       block[at->second].uses.push_back({&job, &m});
     }
 
@@ -259,11 +263,11 @@ void pack_matrices(const Architecture& a, const TensorSource& source, const Quan
   }
 }
 
-void pack(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
-          std::span<const PackJob> jobs) {
+void pack(const Architecture& a, const TensorSource& source, const Quantizer& quantizer, std::span<const PackJob> jobs,
+          const SiteStatistics& known) {
   // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
   for (const PackJob& job : jobs) write_vectors(source, job, {});
-  pack_matrices(a, source, quantizer, jobs, a.layers);
+  pack_matrices(a, source, quantizer, jobs, a.layers, known);
 }
 
 }  // namespace kerf

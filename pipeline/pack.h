@@ -9,6 +9,7 @@
 
 #include "core/tensor.h"
 #include "formats/container.h"
+#include "pipeline/importance.h"
 #include "pipeline/plan.h"
 #include "quant/quantizer.h"
 
@@ -22,13 +23,14 @@ struct PackJob {
 /// Quantizes and writes; nothing is visible before each writer's commit(). Memory: a few panels of some hundred
 /// thousand weights per thread, and the codes of the matrices in work where a layout packs whole matrices, and their
 /// weights where rows share parameters. Errors: numerical for NaN or infinity in the weights (tensor and index named)
-/// and for values that do not fit their stored type.
-void pack(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs);
+/// and for values that do not fit their stored type. `known` is what the quantizer may know of the matrices' inputs.
+void pack(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs,
+          const SiteStatistics& known = {});
 
 // The parts of it, for a flow that chooses codes itself (calibrated.h):
 /// The matrices outside of the blocks and those of the first `layers` blocks.
 void pack_matrices(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs,
-                   int64_t layers);
+                   int64_t layers, const SiteStatistics& known = {});
 /// One whole matrix, rows in the checkpoint's order: packed, or as plain numbers.
 void write_matrix(const PackJob&, const PlannedMatrix&, const QuantizedMatrix&);
 void write_matrix(const PackJob&, const PlannedMatrix&, std::span<const float> w);

@@ -106,7 +106,8 @@ class Reader {
   Recipe read(const YAML::Node& root) const {
     Recipe r;
     if (root.IsNull()) return r;
-    const Keys keys(place_, root, "a recipe", {"targets", "method", "gptq", "calib", "eval", "gate", "overrides"});
+    const Keys keys(place_, root, "a recipe",
+                    {"targets", "method", "gptq", "calib", "imatrix", "eval", "gate", "overrides"});
     keys.take("targets", [&](const YAML::Node& n) {
       r.targets = texts_of(place_, n, "targets");
       for (size_t i = 0; i < r.targets.size(); ++i)
@@ -115,6 +116,7 @@ class Reader {
     keys.take("method", [&](const YAML::Node& n) { r.method = method(n); });
     keys.take("gptq", [&](const YAML::Node& n) { gptq(n, r.quantizer); });
     keys.take("calib", [&](const YAML::Node& n) { calib(n, r.calib); });
+    keys.take("imatrix", [&](const YAML::Node& n) { r.imatrix = text_of(place_, n, "imatrix"); });
     keys.take("eval", [&](const YAML::Node& n) { eval(n, r.eval); });
     keys.take("gate", [&](const YAML::Node& n) {
       r.gate = text_of(place_, n, "gate");
@@ -179,7 +181,7 @@ class Reader {
     keys.take("scheme", [&](const YAML::Node& n) {
       o.scheme = text_of(place_, n, "scheme");
       for (const std::string& target : targets)
-        check_at(place_, n, [&] { parse_target(target).target->canonical(o.scheme); });
+        check_at(place_, n, [&] { parse_target(target).target->canonical_of_matrix(o.scheme); });
     });
     keys.take("method", [&](const YAML::Node& n) { o.method = method(n); });
     if (o.scheme.empty() && o.method.empty()) place_.wrong(map, "an override needs a scheme or a method");
@@ -224,6 +226,7 @@ constexpr Field kFields[] = {
     {"calib.windows", [](Recipe& r, const Recipe& c) { r.calib.windows = c.calib.windows; }},
     {"calib.ctx", [](Recipe& r, const Recipe& c) { r.calib.ctx = c.calib.ctx; }},
     {"calib.seed", [](Recipe& r, const Recipe& c) { r.calib.seed = c.calib.seed; }},
+    {"imatrix", [](Recipe& r, const Recipe& c) { r.imatrix = c.imatrix; }},
     {"eval.text", [](Recipe& r, const Recipe& c) { r.eval.text = c.eval.text; }},
     {"eval.windows", [](Recipe& r, const Recipe& c) { r.eval.windows = c.eval.windows; }},
     {"eval.ctx", [](Recipe& r, const Recipe& c) { r.eval.ctx = c.eval.ctx; }},
@@ -254,6 +257,7 @@ nlohmann::ordered_json to_json(const Recipe& r) {
   j["gptq"] = {{"damping", r.quantizer.damping}, {"refine", r.quantizer.refine}};
   const CalibrationOptions& c = r.calib;
   j["calib"] = {{"text", c.text.string()}, {"windows", c.windows}, {"ctx", c.ctx}, {"seed", c.seed}};
+  if (!r.imatrix.empty()) j["imatrix"] = r.imatrix.string();
   const EvalOptions& e = r.eval;
   j["eval"] = {{"text", e.text.string()}, {"windows", e.windows}, {"ctx", e.ctx}, {"skip_tokens", e.skip_tokens}};
   j["gate"] = r.gate;

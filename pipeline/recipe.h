@@ -5,6 +5,7 @@
 //   method: rtn                                      # pipeline/method.h
 //   gptq: {damping: 0.01, refine: 2}
 //   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
+//   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
 //   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
 //   gate: kl<0.05,top1>0.9
 //   overrides:                                       # in order; of two that say the same of a matrix the last counts
@@ -43,6 +44,7 @@ struct Recipe {
   std::string method;  // pipeline/method.h; "": auto with a calibration text, rtn without
   QuantizerOptions quantizer;
   CalibrationOptions calib;
+  std::filesystem::path imatrix;  // of llama.cpp; empty: none
   EvalOptions eval;
   std::string gate;
   std::vector<SiteOverride> overrides;

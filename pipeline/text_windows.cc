@@ -42,4 +42,12 @@ Windows read_calibration(const Artifact& a, const CalibrationOptions& c) {
   });
 }
 
+Windows read_imatrix_chunks(const Artifact& a, const CalibrationOptions& c) {
+  const std::string text = read_text(c.text);
+  if (c.seed != 0 || is_json_lines(text, c.text)) return read_calibration(a, c);
+  return windows_of(a, c.ctx, "--calib-ctx", [&](const Tokenizer& tokenizer, std::optional<int32_t> bos) {
+    return cut_chunks(tokenizer.encode(text, false), a.tokenizer.add_bos ? bos : std::nullopt, c.ctx, c.windows);
+  });
+}
+
 }  // namespace kerf

@@ -17,5 +17,8 @@ std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
 /// The calibration windows, chats through the model's template. At most `windows` of them: the text may hold fewer.
 /// Errors as above, and as cut_calibration says. REQUIRES: a text was given.
 Windows read_calibration(const Artifact&, const CalibrationOptions&);
+/// The same, with a plain text without a seed cut into the chunks of llama-imatrix (model/windows.h): BOS only where
+/// the tokenizer begins a text with it.
+Windows read_imatrix_chunks(const Artifact&, const CalibrationOptions&);
 
 }  // namespace kerf

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "grids/quantized_matrix.h"
 #include "solver/hessian.h"
@@ -15,6 +16,8 @@ class ErrorFeedback;
 /// What calibration knows of the inputs that some sites share. Made once per input, used by each of its sites.
 struct Statistics {
   Hessian hessian;
+  /// The mean square of each input where nothing else is known (an importance matrix): the Hessian is empty then.
+  std::vector<float> importance = {};
   /// Made by Quantizer::prepare() for the quantizer that will be used.
   std::shared_ptr<const ErrorFeedback> feedback = nullptr;
 };

@@ -16,8 +16,9 @@ class Rtn final : public Quantizer {
                            const Statistics* statistics, const QuantizerOptions&) const override {
     const Grid& grid = find_grid(scheme.grid);
     grid.check(scheme);
-    std::vector<float> importance;
-    for (int64_t i = 0; statistics && i < cols; ++i) importance.push_back(statistics->hessian.diagonal(i));
+    std::vector<float> importance = statistics ? statistics->importance : std::vector<float>();
+    if (statistics && importance.empty())
+      for (int64_t i = 0; i < cols; ++i) importance.push_back(statistics->hessian.diagonal(i));
     QuantizedMatrix q = allocate(scheme, rows, cols);
     grid.fit(w, importance, q);
     grid.encode(w, q, importance);

@@ -83,7 +83,6 @@ class LlamaCppCpu final : public Target {
     for (const Dtype dense : {Dtype::f16, Dtype::bf16, Dtype::f32})
       if (name_of(dense) == type) return {.dense = dense};
     const Layout* layout = layout_of(type);
-    if (!layout && type == "Q6_K" && site.layer < 0) layout = layout_of("Q8_0");
     if (!layout)
       fail(ErrorKind::unsupported, "{}: {} stores it as {}, which kerf does not write; choose another scheme",
            site.name, scheme, type);

@@ -40,7 +40,7 @@ bool mentions(const std::string& s, std::string_view part) { return s.find(part)
 TEST(Program, EveryCommandHasHelpAndExitsWithZero) {
   EXPECT_EQ(run("--help").exit_code, 0);
   EXPECT_TRUE(mentions(run("--help").out, "Exit codes"));
-  for (const char* c : {"compress", "verify", "eval", "inspect", "targets", "tokenize"}) {
+  for (const char* c : {"compress", "imatrix", "verify", "eval", "inspect", "targets", "tokenize"}) {
     const Outcome o = run(std::string(c) + " --help");
     EXPECT_EQ(o.exit_code, 0) << c;
     EXPECT_TRUE(mentions(o.out, "--")) << c;

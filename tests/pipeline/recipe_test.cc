@@ -18,6 +18,7 @@ const std::string kAll = R"(# everything
 targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]
 method: rtn
 calib: {text: "c d.txt", windows: 64, ctx: 128, seed: 18446744073709551615}
+imatrix: a.imatrix
 eval:
   text: held.txt
   windows: 0
@@ -35,6 +36,7 @@ TEST(Recipe, SaysAllThatTheCommandLineSays) {
   const Recipe wanted = {.targets = {"vllm:w4a16-g128", "llama.cpp-cpu:Q4_0"},
                          .method = "rtn",
                          .calib = {.text = "c d.txt", .windows = 64, .ctx = 128, .seed = UINT64_MAX},
+                         .imatrix = "a.imatrix",
                          .eval = {.text = "held.txt", .ctx = 32, .windows = 0, .skip_tokens = 7},
                          .gate = "kl<0.05,top1>0.9",
                          .overrides = {{.sites = {"model.layers.*.mlp.down_proj"}, .method = "rtn"},
@@ -54,7 +56,7 @@ TEST(Recipe, ComesBackFromTheReport) {
 
 TEST(Recipe, TheCommandLineComesFirst) {
   const Recipe r = parse_recipe(kAll, "r.yaml");
-  const Recipe flags = {.targets = {"vllm"}, .calib = {.windows = 3, .ctx = 9}, .gate = "kl<1"};
+  const Recipe flags = {.targets = {"vllm"}, .calib = {.windows = 3, .ctx = 9}, .imatrix = "b", .gate = "kl<1"};
   Recipe wanted = r;
   EXPECT_EQ(overridden(r, flags, {}), r);
   wanted.targets = {"vllm"};

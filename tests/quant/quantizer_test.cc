@@ -53,6 +53,19 @@ double loss(const Statistics& s, std::span<const float> w, const QuantizedMatrix
   return std::accumulate(norms.begin(), norms.end(), 0.0);
 }
 
+TEST(Rtn, TakesImportanceAsItTakesAHessiansDiagonal) {
+  const int64_t n = 96;
+  const std::vector<float> w = normal(4 * n);
+  const Statistics full = statistics_of(n);
+  Statistics diagonal{Hessian(0)};
+  for (int64_t c = 0; c < n; ++c) diagonal.importance.push_back(full.hessian.diagonal(c));
+  const Quantizer& rtn = find_quantizer("rtn");
+  const Scheme scheme = symmetric_int(4, 32, Dtype::f16);
+  const QuantizedMatrix q = rtn.quantize(w, 4, n, scheme, &diagonal, {});
+  EXPECT_EQ(q.codes, rtn.quantize(w, 4, n, scheme, &full, {}).codes);
+  EXPECT_NE(q.codes, rtn.quantize(w, 4, n, scheme, nullptr, {}).codes);
+}
+
 std::vector<Scheme> schemes() {
   return {symmetric_int(4, 32, Dtype::f16),  symmetric_int(3, 96, Dtype::bf16), symmetric_int(2, 16, Dtype::f32),
           symmetric_int(4, 0, Dtype::f16),   symmetric_int(8, 0, Dtype::f32),   asymmetric_int(4, 32, Dtype::f16),
@@ -113,7 +126,8 @@ TEST(FindQuantizer, NamesTheMethods) {
 TEST(Gptq, EqualsRtnWhenTheHessianIsAMultipleOfTheIdentity) {
   const auto w = normal(70 * 96);
   Statistics s{Hessian(96)};
-  for (int64_t i = 0; i < 96; ++i) s.hessian.values[static_cast<size_t>(i * 97)] = 4.0f;  // a power of two scales every sum exactly
+  for (int64_t i = 0; i < 96; ++i)
+    s.hessian.values[static_cast<size_t>(i * 97)] = 4.0f;  // a power of two scales every sum exactly
   for (const Scheme& scheme : schemes()) {
     const QuantizedMatrix rtn = run(find_quantizer("rtn"), w, 70, 96, scheme, s);
     const QuantizedMatrix gptq = run(find_quantizer("gptq"), w, 70, 96, scheme, s, {.refine = 0});

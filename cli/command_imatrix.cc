@@ -1,0 +1,36 @@
+#include <map>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/common.h"
+#include "pipeline/importance.h"
+
+namespace kerf {
+namespace {
+
+void add(CLI::App& program, int*) {
+  auto o = std::make_shared<ImatrixOptions>();
+  CLI::App* c = program.add_subcommand("imatrix", "Measure an importance matrix for llama.cpp's llama-quantize");
+  c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
+  add_calibration_options(*c, o->calib);
+  c->get_option("--calib")->required();
+  c->add_option("-o,--out", o->out, "File to write")->required()->type_name("FILE");
+  c->add_option("--format", o->format, "gguf, or dat for llama.cpp of before August 2025")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, ImatrixFormat>{{"gguf", ImatrixFormat::gguf}, {"dat", ImatrixFormat::legacy}}))
+      ->default_str("gguf");
+  c->callback([o] {
+    const Imatrix m = imatrix_run(*o);
+    print(fmt::format("{} matrices over {} tokens in {} windows, written to {}\n", m.entries.size(),
+                      m.chunks * m.chunk_tokens, m.chunks, o->out.string()));
+  });
+}
+
+}  // namespace
+
+const Command& command_imatrix() {
+  static constexpr Command command{add};
+  return command;
+}
+
+}  // namespace kerf

@@ -1,0 +1,104 @@
+// GGUF names follow from role and layer; the order of inputs is the checkpoint's in both.
+#include "pipeline/importance.h"
+
+#include <set>
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "model/fast_linear.h"
+#include "model/stream.h"
+#include "pipeline/model_path.h"
+#include "pipeline/text_windows.h"
+
+namespace kerf {
+namespace {
+
+// Columns whose sums one task keeps in registers and the first cache.
+constexpr int64_t kColumns = 64;
+
+// Sum over tokens of x[t, c]^2; each column in the order of the tokens, in double.
+std::vector<float> sums_of_squares(const float* x, int64_t tokens, int64_t cols) {
+  std::vector<float> sums(static_cast<size_t>(cols));
+  parallel_for(ceil_div(cols, kColumns), [&](int64_t task) {
+    const int64_t begin = task * kColumns, n = std::min(cols - begin, kColumns);
+    double sum[kColumns] = {};
+    for (int64_t t = 0; t < tokens; ++t) {
+      const float* row = x + t * cols + begin;
+      for (int64_t c = 0; c < n; ++c) sum[c] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    }
+    for (int64_t c = 0; c < n; ++c) sums[static_cast<size_t>(begin + c)] = static_cast<float>(sum[c]);
+  });
+  return sums;
+}
+
+Stream::Replacement as_it_is(const Stream::Group& g, size_t i, const TensorSource& source) {
+  const Site& s = g.sites[i];
+  std::vector<float> w(static_cast<size_t>(s.out * s.in));
+  source.read(*source.find(s.name), 0, w);
+  check_finite(w, s.name, 0, s.in);
+  return {fast_linear(std::move(w), s.out, s.in), {g.biases[i].begin(), g.biases[i].end()}};
+}
+
+}  // namespace
+
+SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std::string& file) {
+  SiteStatistics all;
+  std::set<std::string> names;
+  for (int64_t layer = 0; layer < a.layers; ++layer)
+    for (const Site& site : a.block_sites(layer)) {
+      const std::string name = a.gguf_tensor_name(site.role, layer);
+      const auto at = m.entries.find(name);
+      if (at == m.entries.end())
+        fail(ErrorKind::bad_input, "{} has no entry {}: it is the importance matrix of another model", file, name);
+      const ImatrixEntry& e = at->second;
+      if (static_cast<int64_t>(e.sums.size()) != site.in)
+        fail(ErrorKind::bad_input,
+             "{} has {} channels for {}, and {} of the model has {} inputs: it is the importance "
+             "matrix of another model",
+             file, e.sums.size(), name, site.name, site.in);
+      Statistics s{Hessian(0)};
+      for (const float sum : e.sums) s.importance.push_back(sum / static_cast<float>(e.count));
+      all.emplace(site.name, std::move(s));
+      names.insert(name);
+    }
+  for (const auto& [name, entry] : m.entries)
+    if (name.starts_with("blk.") && !names.contains(name))
+      fail(ErrorKind::bad_input,
+           "{} has the entry {}, and the model no such matrix: it is the importance matrix of another "
+           "model",
+           file, name);
+  return all;
+}
+
+Imatrix measure_imatrix(const Artifact& a, const Windows& windows) {
+  Imatrix m{.chunks = windows.count, .chunk_tokens = windows.length};
+  const std::unique_ptr<Weights> weights = weights_of(a, Numerics::float32);
+  Stream stream(a.architecture, *weights, {}, windows);
+  Progress progress("block", a.architecture.layers);
+  for (int64_t layer = 0; layer < a.architecture.layers; ++layer) {
+    stream.run_block_in_groups(layer, [&](const Stream::Group& g) {
+      const ImatrixEntry entry{sums_of_squares(g.x, g.tokens, g.sites[0].in), g.tokens};
+      std::vector<Stream::Replacement> same;
+      for (size_t i = 0; i < g.sites.size(); ++i) {
+        m.entries.emplace(a.architecture.gguf_tensor_name(g.sites[i].role, layer), entry);
+        same.push_back(as_it_is(g, i, *a.weights));
+      }
+      return same;
+    });
+    progress.advance();
+  }
+  return m;
+}
+
+Imatrix imatrix_run(const ImatrixOptions& o) {
+  if (o.calib.text.empty()) fail(ErrorKind::usage, "an importance matrix needs a text; give --calib FILE");
+  const Artifact a = open_artifact(resolve_model(o.model));
+  Imatrix m = measure_imatrix(a, read_imatrix_chunks(a, o.calib));
+  m.datasets.push_back(o.calib.text.string());
+  write_imatrix(o.out, m, o.format);
+  return m;
+}
+
+}  // namespace kerf

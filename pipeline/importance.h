@@ -1,0 +1,37 @@
+// Importance matrices and models: how they are measured, and which matrix of a model an entry is for.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <unordered_map>
+
+#include "formats/imatrix.h"
+#include "model/windows.h"
+#include "pipeline/options.h"
+#include "quant/quantizer.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+
+/// What is known of the inputs of matrices, by their names in the checkpoint.
+using SiteStatistics = std::unordered_map<std::string, Statistics>;
+
+/// The mean squares of every input of the blocks' matrices. Entries of other matrices that GGUF names (the head) are
+/// left out. Error bad_input, naming `file` and the matrix, when one of the model is missing, has another width, or the
+/// model has no such block: the importance matrix of another model.
+SiteStatistics statistics_of(const Architecture&, const Imatrix&, const std::string& file);
+
+/// Runs the model over the windows and sums up the squares of what enters each matrix of the blocks, as llama-imatrix
+/// does. Products are those of calibration (model/fast_linear.h); of a quantized model the decoded weights.
+Imatrix measure_imatrix(const Artifact&, const Windows&);
+
+struct ImatrixOptions {
+  std::string model;
+  CalibrationOptions calib;  // with a text
+  std::filesystem::path out;
+  ImatrixFormat format = ImatrixFormat::gguf;
+};
+/// Measures and writes; returns what was written. Errors as read_imatrix_chunks says.
+Imatrix imatrix_run(const ImatrixOptions&);
+
+}  // namespace kerf
