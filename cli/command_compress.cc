@@ -72,9 +72,9 @@ void add(CLI::App& program, int* exit_code) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   c->add_flag("--force", o->force, "Write into a folder that is not empty, replacing files of the same name");
-  c->add_option("--shard-size", o->shard_bytes, "Most bytes of one safetensors file")
+  c->add_option("--shard-size", o->shard_bytes,
+                "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)")
       ->transform(CLI::AsSizeValue(true))
-      ->capture_default_str()
       ->type_name("SIZE");
   c->add_flag("--dry-run", o->dry_run, "Print sizes, memory, disk and time that the run would take, and stop");
   c->add_flag("--json", o->json, "Print the report as JSON instead of the table");

@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "formats/container.h"
 
@@ -24,15 +25,25 @@ constexpr uint32_t kGgufDefaultAlignment = 32;
 constexpr uint32_t kGgufMaxDimensions = 4;
 constexpr size_t kGgufMaxTensorName = 63;  // GGML_MAX_NAME counts the closing zero
 constexpr std::string_view kGgufAlignmentKey = "general.alignment";
+// Of a model in several files, NAME-00001-of-0000N.gguf and so on: u16 (from 0), u16, i32.
+constexpr std::string_view kGgufSplitKey = "split.no", kGgufSplitCountKey = "split.count",
+                           kGgufSplitTensorsKey = "split.tensors.count";
+constexpr size_t kGgufMaxShards = 65535;
 
 /// Reads versions 2 and 3. A tensor's type is its ggml name ("Q4_K"); its shape is turned round, slowest first.
 /// Error unsupported for version 1, big-endian files, nested arrays, and tensor types that kerf does not know or GGUF
 /// has withdrawn (named); bad_input for anything else that breaks the rules, io as the system says.
+/// The first of several files brings the others with it; keys are those of the first. Error bad_input when one is
+/// missing (named) or does not belong to it, or when `path` is another than the first.
 std::unique_ptr<Reader> open_gguf(const std::filesystem::path&);
+
+/// The GGUF models in a folder: of one in several files the first.
+std::vector<std::filesystem::path> gguf_models_in(const std::filesystem::path& folder);
 
 /// Writes version 3 to a file of this name, tensors and keys in the order of the plan. A shape without dimensions is
 /// written as one dimension of 1. Metadata may set general.alignment (u32). Error unsupported for a tensor name longer
-/// than kGgufMaxTensorName, more than four dimensions, or shards, which no reader would take.
+/// than kGgufMaxTensorName, more than four dimensions, or too many shards. More than one are called
+/// NAME-00001-of-0000N.gguf, as llama-gguf-split calls them; all keys are in the first.
 std::unique_ptr<Writer> create_gguf(const std::filesystem::path&, const FilePlan&);
 
 /// Error bad_input unless this is a power of two from 8 to 2^20.

@@ -8,6 +8,7 @@
 #include "core/checked.h"
 #include "formats/ggml_type.h"
 #include "formats/gguf.h"
+#include "formats/shards.h"
 #include "formats/text.h"
 
 namespace kerf {
@@ -259,18 +260,16 @@ uint32_t alignment_of(const Metadata& metadata, std::string_view path) {
   return kGgufDefaultAlignment;
 }
 
-}  // namespace
+// One file on its own.
+struct GgufFile {
+  MappedFile file;
+  std::vector<StoredTensor> tensors;
+  Metadata metadata;
+};
 
-void check_gguf_alignment(uint32_t alignment, std::string_view what) {
-  if (alignment < 8 || alignment > (uint32_t{1} << 20) || !std::has_single_bit(alignment))
-    fail(ErrorKind::bad_input, "{}: {} is {}; it must be a power of two from 8 to {}", what, kGgufAlignmentKey,
-         alignment, uint32_t{1} << 20);
-}
-
-std::unique_ptr<Reader> open_gguf(const std::filesystem::path& path) {
-  std::vector<MappedFile> files;
-  files.emplace_back(path);
-  const std::span<const std::byte> file = files[0].bytes();
+GgufFile read_file(const std::filesystem::path& path) {
+  GgufFile result{.file = MappedFile(path)};
+  const std::span<const std::byte> file = result.file.bytes();
   const std::string name = path.string();
   Cursor in(file, name);
   read_preamble(in);
@@ -278,8 +277,8 @@ std::unique_ptr<Reader> open_gguf(const std::filesystem::path& path) {
   const auto key_count = in.number<uint64_t>({"the number of keys"});
   check_count(in, tensor_count, kMinTensorBytes, kMaxTensors, "tensors");
   check_count(in, key_count, kMinKeyBytes, kMaxKeys, "keys");
-  Metadata metadata = read_metadata(in, key_count);
-  const uint32_t alignment = alignment_of(metadata, name);
+  result.metadata = read_metadata(in, key_count);
+  const uint32_t alignment = alignment_of(result.metadata, name);
 
   std::vector<Info> infos;
   std::unordered_set<std::string> names;
@@ -299,13 +298,96 @@ std::unique_ptr<Reader> open_gguf(const std::filesystem::path& path) {
   const std::span<const std::byte> all = file.subspan(std::min<uint64_t>(data, file.size()));
   check_coverage(infos, alignment, all.size(), name);
 
-  std::vector<StoredTensor> tensors;
-  tensors.reserve(infos.size());
+  result.tensors.reserve(infos.size());
   for (Info& i : infos) {
     i.tensor.bytes = all.subspan(i.offset, i.bytes);
-    tensors.push_back(std::move(i.tensor));
+    result.tensors.push_back(std::move(i.tensor));
   }
-  return std::make_unique<Reader>(path, std::move(files), std::move(tensors), std::move(metadata));
+  return result;
+}
+
+// What a file says of the others of its model.
+struct Split {
+  int64_t number = 0, count = 1, tensors = 0;
+};
+
+Split split_of(const GgufFile& f, const std::string& path) {
+  Split split;
+  const auto read = [&](std::string_view key, auto type, int64_t& to) {
+    for (const auto& [name, value] : f.metadata) {
+      if (name != key) continue;
+      const auto* number = std::get_if<decltype(type)>(&value);
+      if (!number) fail(ErrorKind::bad_input, "{}: {} has the type {}", path, key, type_name_of(value));
+      to = *number;
+      return true;
+    }
+    return false;
+  };
+  if (!read(kGgufSplitCountKey, uint16_t{}, split.count) || split.count <= 1) return {};
+  if (!read(kGgufSplitKey, uint16_t{}, split.number) || !read(kGgufSplitTensorsKey, int32_t{}, split.tensors))
+    fail(ErrorKind::bad_input, "{} is one of {} files and lacks the key {} or {}", path, split.count, kGgufSplitKey,
+         kGgufSplitTensorsKey);
+  return split;
+}
+
+// NAME of NAME-00001-of-0000N.gguf.
+std::string stem_of_first(const std::filesystem::path& path, const Split& split) {
+  if (split.number != 0)
+    fail(ErrorKind::bad_input, "{} is number {} of {} files; open the first, called NAME{}.gguf", path.string(),
+         split.number + 1, split.count, shard_name("", 0, static_cast<size_t>(split.count)));
+  const std::string suffix = shard_name("", 0, static_cast<size_t>(split.count)) + ".gguf", name = path.filename();
+  if (!name.ends_with(suffix))
+    fail(ErrorKind::bad_input, "{} is the first of {} files, which are found by their names; call it NAME{}",
+         path.string(), split.count, suffix);
+  return name.substr(0, name.size() - suffix.size());
+}
+
+void add_shard(GgufFile& model, std::vector<MappedFile>& files, const std::filesystem::path& path, int64_t number,
+               const Split& split) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error))
+    fail(ErrorKind::bad_input, "{} is missing: the model lies in {} files; download it again", path.string(),
+         split.count);
+  GgufFile shard = read_file(path);
+  const Split own = split_of(shard, path.string());
+  if (own.number != number || own.count != split.count)
+    fail(ErrorKind::bad_input, "{} says that it is number {} of {} files, and should be number {} of {}", path.string(),
+         own.number + 1, own.count, number + 1, split.count);
+  std::unordered_set<std::string_view> names;
+  for (const StoredTensor& t : model.tensors) names.insert(t.name);
+  for (const StoredTensor& t : shard.tensors)
+    if (names.contains(t.name))
+      fail(ErrorKind::bad_input, "{} has the tensor {}, which an earlier file has too", path.string(),
+           in_quotes(t.name));
+  std::move(shard.tensors.begin(), shard.tensors.end(), std::back_inserter(model.tensors));
+  files.push_back(std::move(shard.file));
+}
+
+}  // namespace
+
+void check_gguf_alignment(uint32_t alignment, std::string_view what) {
+  if (alignment < 8 || alignment > (uint32_t{1} << 20) || !std::has_single_bit(alignment))
+    fail(ErrorKind::bad_input, "{}: {} is {}; it must be a power of two from 8 to {}", what, kGgufAlignmentKey,
+         alignment, uint32_t{1} << 20);
+}
+
+std::unique_ptr<Reader> open_gguf(const std::filesystem::path& path) {
+  GgufFile first = read_file(path);
+  const Split split = split_of(first, path.string());
+  std::vector<MappedFile> files;
+  files.push_back(std::move(first.file));
+  if (split.count > 1) {
+    const std::string stem = stem_of_first(path, split);
+    for (int64_t i = 1; i < split.count; ++i)
+      add_shard(
+          first, files,
+          path.parent_path() / (shard_name(stem, static_cast<size_t>(i), static_cast<size_t>(split.count)) + ".gguf"),
+          i, split);
+    if (static_cast<int64_t>(first.tensors.size()) != split.tensors)
+      fail(ErrorKind::bad_input, "{} and the files that belong to it have {} tensors, and should have {}",
+           path.string(), first.tensors.size(), split.tensors);
+  }
+  return std::make_unique<Reader>(path, std::move(files), std::move(first.tensors), std::move(first.metadata));
 }
 
 }  // namespace kerf

@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "formats/ggml_type.h"
 #include "formats/gguf.h"
+#include "formats/shards.h"
 #include "formats/text.h"
 
 namespace kerf {
@@ -98,30 +99,56 @@ void put_info(std::string& out, const PlannedTensor& t, uint64_t offset) {
   put(out, offset);
 }
 
+// Of one file: all keys in the first, only how data are aligned in the others.
+Metadata metadata_of(const FilePlan& plan, size_t shard, size_t shards) {
+  if (shards == 1) return plan.metadata;
+  Metadata metadata;
+  for (const auto& [key, value] : plan.metadata)
+    if (shard == 0 || key == kGgufAlignmentKey) metadata.emplace_back(key, value);
+  metadata.emplace_back(kGgufSplitKey, static_cast<uint16_t>(shard));
+  metadata.emplace_back(kGgufSplitCountKey, static_cast<uint16_t>(shards));
+  metadata.emplace_back(kGgufSplitTensorsKey, checked_cast<int32_t>(plan.tensors.size(), "the number of tensors"));
+  return metadata;
+}
+
+// Makes the header of one file and fills in where its tensors lie.
+Placement::File place_file(std::filesystem::path path, const FilePlan& plan, const Shard& shard,
+                           const Metadata& metadata, size_t file, std::vector<Placement::Place>& places) {
+  std::string header = "GGUF";
+  put(header, kGgufVersion);
+  put(header, static_cast<uint64_t>(shard.tensors.size()));
+  put(header, static_cast<uint64_t>(metadata.size()));
+  const uint64_t alignment = put_metadata(header, metadata);
+  uint64_t at = 0;  // from the start of the data
+  for (const size_t i : shard.tensors) {
+    put_info(header, plan.tensors[i], at);
+    places[i] = {.file = file, .offset = at};
+    at = round_up(checked_add(at, plan.tensors[i].bytes, path.string()), alignment);
+  }
+  header.resize(round_up<uint64_t>(header.size(), alignment), '\0');
+  for (const size_t i : shard.tensors) places[i].offset += header.size();
+  const uint64_t size = checked_add<uint64_t>(header.size(), at, path.string());
+  return {.path = std::move(path), .header = std::move(header), .size = size};
+}
+
 }  // namespace
 
 std::unique_ptr<Writer> create_gguf(const std::filesystem::path& path, const FilePlan& plan) {
-  if (plan.shard_bytes != 0) fail(ErrorKind::unsupported, "{}: kerf writes GGUF as one file", path.string());
-  std::string header = "GGUF";
-  put(header, kGgufVersion);
-  put(header, static_cast<uint64_t>(plan.tensors.size()));
-  put(header, static_cast<uint64_t>(plan.metadata.size()));
-  const uint64_t alignment = put_metadata(header, plan.metadata);
-
-  Placement placement;
   std::unordered_set<std::string_view> names;
-  uint64_t at = 0;  // from the start of the data
-  for (const PlannedTensor& t : plan.tensors) {
+  for (const PlannedTensor& t : plan.tensors)
     if (!names.insert(t.name).second) fail(ErrorKind::internal, "the tensor {} was planned twice", in_quotes(t.name));
-    put_info(header, t, at);
-    placement.places.push_back({.file = 0, .offset = at});
-    at = checked_add(at, t.bytes, path.string());
-    at = round_up(at, alignment);
+  const std::vector<Shard> shards = cut_into_shards(plan);
+  if (shards.size() > kGgufMaxShards)
+    fail(ErrorKind::unsupported, "{} would take {} files; GGUF counts at most {}: let them be larger", path.string(),
+         shards.size(), kGgufMaxShards);
+  Placement placement;
+  placement.places.resize(plan.tensors.size());
+  for (size_t i = 0; i < shards.size(); ++i) {
+    std::filesystem::path file = path;
+    if (shards.size() > 1) file.replace_filename(shard_name(path.stem(), i, shards.size()) + ".gguf");
+    placement.files.push_back(
+        place_file(std::move(file), plan, shards[i], metadata_of(plan, i, shards.size()), i, placement.places));
   }
-  header.resize(round_up<uint64_t>(header.size(), alignment), '\0');
-  for (Placement::Place& p : placement.places) p.offset += header.size();
-  const uint64_t size = checked_add<uint64_t>(header.size(), at, path.string());
-  placement.files.push_back({.path = path, .header = std::move(header), .size = size});
   return std::make_unique<Writer>(plan, std::move(placement));
 }
 

@@ -1,4 +1,4 @@
-// Shards are cut in the order of the plan, as transformers does: a tensor that would pass the limit opens the next one.
+// Shards are cut in the order of the plan, as transformers does.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -9,6 +9,7 @@
 #include "core/checked.h"
 #include "formats/safetensors.h"
 #include "formats/shape.h"
+#include "formats/shards.h"
 #include "formats/text.h"
 
 namespace kerf {
@@ -44,24 +45,6 @@ std::string metadata_json(const Metadata& metadata) {
     out += fmt::format("{}{}:{}", out.empty() ? "" : ",", json_string(key), json_string(*text));
   }
   return out;
-}
-
-struct Shard {
-  std::vector<size_t> tensors;
-  uint64_t bytes = 0;
-};
-
-std::vector<Shard> cut_into_shards(const FilePlan& plan) {
-  std::vector<Shard> shards(1);
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    const uint64_t bytes = plan.tensors[i].bytes;
-    if (plan.shard_bytes != 0 && !shards.back().tensors.empty() &&
-        (bytes > plan.shard_bytes || shards.back().bytes > plan.shard_bytes - bytes))
-      shards.emplace_back();
-    shards.back().tensors.push_back(i);
-    shards.back().bytes = checked_add(shards.back().bytes, bytes, "the size of a shard");
-  }
-  return shards;
 }
 
 // Fills in where the shard's tensors lie; returns the file's first bytes.
@@ -137,7 +120,7 @@ std::unique_ptr<Writer> create_safetensors(const fs::path& path, const FilePlan&
   Placement placement;
   placement.places.resize(plan.tensors.size());
   for (size_t s = 0; s < shards.size(); ++s) {
-    const std::string name = shards.size() == 1 ? stem : fmt::format("{}-{:05}-of-{:05}", stem, s + 1, shards.size());
+    const std::string name = shard_name(stem, s, shards.size());
     std::string header = place_shard(plan, shards[s], dtypes, metadata, s, placement.places);
     const uint64_t size = checked_add<uint64_t>(header.size(), shards[s].bytes, "the size of a file");
     placement.files.push_back({.path = dir / (name + std::string(kSuffix)), .header = std::move(header), .size = size});

@@ -15,7 +15,7 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
                                  hub.library, hub.tag, report.model, plan.choice.text());
   card += fmt::format("Compressed from {} with kerf {}, method {}. For {}.\n\n", report.model, version(), report.method,
                       plan.choice.target->runtime());
-  const std::string files = plan.file_name.empty() ? "<this folder>" : plan.file_name;
+  const std::string files = plan.file_name.empty() ? "<this folder>" : t.files.front().name;
   card += fmt::format("```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files));
   card += "\n## What the compression cost\n\n| | |\n|---|---|\n";
   card += row("size of the weights", fmt::format("{} bytes", t.bytes));

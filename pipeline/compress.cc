@@ -24,6 +24,8 @@ namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 
+constexpr uint64_t kShardBytes = 5'000'000'000;
+
 // One target on its way: plan, folder, open files.
 struct Output {
   TargetPlan plan;
@@ -70,8 +72,8 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
       out.plan.file.metadata = gguf_metadata(source.architecture, source.tokenizer, name, choice.scheme);
     } else {
       out.plan.file.metadata = {{"format", std::string("pt")}};
-      out.plan.file.shard_bytes = o.shard_bytes;
     }
+    out.plan.file.shard_bytes = o.shard_bytes || choice.target->container() == "gguf" ? o.shard_bytes : kShardBytes;
     outputs.push_back(std::move(out));
   }
   return outputs;
@@ -153,7 +155,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   }
   for (Output& out : p.outputs) {
     out.files = out.writer->commit();
-    if (out.plan.file_name.empty()) remove_stale_weights(out.folder, out.files);
+    remove_stale_weights(out.folder, out.plan.file_name, out.files);
     if (out.plan.choice.target->container() == "gguf") continue;
     const fs::path from = fs::is_directory(source.path) ? source.path : source.path.parent_path();
     for (fs::path& f : write_huggingface_companions(from, out.plan, out.folder)) out.files.push_back(std::move(f));
@@ -202,8 +204,8 @@ Report compress(const CompressOptions& o) {
   report.recipe->method = p.method.name;
   std::vector<Measured> measured;
   for (const Output& out : outputs) {
-    measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name),
-                        out.plan.choice, out.files, out.writer->checksums()});
+    measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.files.front()), out.plan.choice,
+                        out.files, out.writer->checksums()});
   }
   report.targets = measure(source, measured, p.windows, Numerics::runtime, o.gate, o.out);
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/npy.h"
 #include "formats/container.h"
+#include "formats/gguf.h"
 #include "pipeline/measure.h"
 
 namespace kerf {
@@ -71,9 +72,7 @@ ordered_json model_json(const fs::path& path) {
 // A folder without a config.json but with one GGUF file means that file.
 fs::path container_path(const fs::path& path) {
   if (!fs::is_directory(path) || fs::exists(path / "config.json")) return path;
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.path().extension() == ".gguf") files.push_back(entry.path());
+  const std::vector<fs::path> files = gguf_models_in(path);
   return files.size() == 1 ? files[0] : path;
 }
 

@@ -22,12 +22,18 @@ void check_output_folder(const fs::path& out, bool force, bool resume) {
   }
 }
 
-void remove_stale_weights(const fs::path& folder, std::span<const fs::path> written) {
+void remove_stale_weights(const fs::path& folder, const std::string& name, std::span<const fs::path> written) {
+  const std::string stem = fs::path(name).stem();
+  const auto is_ours = [&](const std::string& file) {
+    if (name.empty())
+      return file.starts_with("model") && (file.ends_with(".safetensors") || file.ends_with(".index.json"));
+    constexpr size_t kShardDigits = std::string_view("-00001-of-00002.gguf").size();
+    return file == name || (file.starts_with(stem + "-") && file.size() == stem.size() + kShardDigits &&
+                            file.substr(stem.size() + 6, 4) == "-of-" && file.ends_with(".gguf"));
+  };
   std::vector<fs::path> stale;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    const bool weights = name.starts_with("model") && (name.ends_with(".safetensors") || name.ends_with(".index.json"));
-    if (weights && std::find(written.begin(), written.end(), entry.path()) == written.end())
+    if (is_ours(entry.path().filename()) && std::find(written.begin(), written.end(), entry.path()) == written.end())
       stale.push_back(entry.path());
   }
   for (const fs::path& file : stale) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <span>
+#include <string>
 
 namespace kerf {
 
@@ -14,7 +15,9 @@ void check_output_folder(const std::filesystem::path&, bool force, bool resume);
 constexpr const char* kResumeFolder = ".kerf-resume";
 
 /// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
-/// say), and a loader would read those: removes safetensors and their index that are not among `written`.
-void remove_stale_weights(const std::filesystem::path& folder, std::span<const std::filesystem::path> written);
+/// say), and a loader would read those: removes what is not among `written` of the safetensors and their index, or, of
+/// a GGUF file `name`, of that file and its shards.
+void remove_stale_weights(const std::filesystem::path& folder, const std::string& name,
+                          std::span<const std::filesystem::path> written);
 
 }  // namespace kerf

@@ -1,19 +1,13 @@
 #include "verify/artifact.h"
 
 #include "core/error.h"
+#include "formats/gguf.h"
 
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 
 bool is_gguf(const fs::path& p) { return p.extension() == ".gguf"; }
-
-std::vector<fs::path> gguf_files(const fs::path& folder) {
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.is_regular_file() && is_gguf(entry.path())) found.push_back(entry.path());
-  return found;
-}
 
 uint64_t bytes_of_sites(const Artifact& a, bool vocabulary, int64_t* parameters) {
   uint64_t bytes = 0;
@@ -59,10 +53,10 @@ Artifact open_artifact(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::io, "there is no file or folder {}", path.string());
   if (is_gguf(path)) return open_gguf_artifact(path);
   if (!fs::is_directory(path) || fs::exists(path / "config.json")) return open_huggingface_artifact(path);
-  const auto files = gguf_files(path);
+  const auto files = gguf_models_in(path);
   if (files.size() == 1) return open_gguf_artifact(files[0]);
   if (files.size() > 1)
-    fail(ErrorKind::bad_input, "{} holds {} .gguf files; name one of them", path.string(), files.size());
+    fail(ErrorKind::bad_input, "{} holds {} models in .gguf files; name one of them", path.string(), files.size());
   fail(ErrorKind::bad_input, "{} holds no model: neither a config.json with safetensors nor a .gguf file",
        path.string());
 }

@@ -89,7 +89,6 @@ TEST(GgufWriter, RefusesWhatTheFormatCannotHold) {
   refuses(internal, {"array of arrays"}, {.metadata = {{"k", MetaArray{std::monostate{}}}}});
   refuses(internal, {"empty"}, {.metadata = {{"", uint8_t{1}}}});
   refuses(internal, {"longer than 65535"}, {.metadata = {{std::string(65536, 'k'), uint8_t{1}}}});
-  refuses(unsupported, {"one file"}, {.shard_bytes = 10});
 }
 
 }  // namespace

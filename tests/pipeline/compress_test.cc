@@ -179,15 +179,25 @@ TEST(Compress, RefusesAFolderThatIsNotEmptyUnlessForced) {
 
 TEST(Compress, WritesShardsOfAtMostTheGivenSizeAndClearsTheFileOfAnEarlierRun) {
   test::TempDir dir;
-  CompressOptions o = job(dir / "out", {"vllm:w4a16-g32"});
-  const double whole = compress(o).targets[0].verification->comparison.kl_mean;
-  EXPECT_TRUE(fs::exists(dir / "out" / "model.safetensors"));
-  o.force = true;
-  o.shard_bytes = 1'000'000;
-  const Report sharded = compress(o);
-  EXPECT_FALSE(fs::exists(dir / "out" / "model.safetensors"));
-  EXPECT_TRUE(fs::exists(dir / "out" / "model.safetensors.index.json"));
-  EXPECT_EQ(sharded.targets[0].verification->comparison.kl_mean, whole);
+  struct Case {
+    const char *target, *one, *several;
+  };
+  for (const Case& c : {Case{"vllm:w4a16-g32", "model.safetensors", "model.safetensors.index.json"},
+                        Case{"llama.cpp-cpu:Q8_0", "tinytales-Q8_0.gguf", "tinytales-Q8_0-00001-of-00005.gguf"}}) {
+    const fs::path out = dir / std::string(c.one);
+    CompressOptions o = job(out, {c.target});
+    const double whole = compress(o).targets[0].verification->comparison.kl_mean;
+    EXPECT_TRUE(fs::exists(out / c.one));
+    o.force = true;
+    o.shard_bytes = 1'200'000;
+    const Report sharded = compress(o);
+    EXPECT_FALSE(fs::exists(out / c.one));
+    EXPECT_TRUE(fs::exists(out / c.several)) << c.several;
+    EXPECT_EQ(sharded.targets[0].verification->comparison.kl_mean, whole);
+    o.shard_bytes = 0;
+    compress(o);
+    EXPECT_FALSE(fs::exists(out / c.several));
+  }
 }
 
 TEST(Compress, NamesTheTensorAndIndexOfNaN) {
