@@ -183,7 +183,7 @@ TEST(Compress, WritesShardsOfAtMostTheGivenSizeAndClearsTheFileOfAnEarlierRun) {
     const char *target, *one, *several;
   };
   for (const Case& c : {Case{"vllm:w4a16-g32", "model.safetensors", "model.safetensors.index.json"},
-                        Case{"llama.cpp-cpu:Q8_0", "tinytales-Q8_0.gguf", "tinytales-Q8_0-00001-of-00005.gguf"}}) {
+                        Case{"llama.cpp-cpu:Q8_0", "tinytales-Q8_0.gguf", "tinytales-Q8_0-00001-of-00004.gguf"}}) {
     const fs::path out = dir / std::string(c.one);
     CompressOptions o = job(out, {c.target});
     const double whole = compress(o).targets[0].verification->comparison.kl_mean;
