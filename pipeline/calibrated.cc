@@ -23,6 +23,8 @@ constexpr size_t kBlocksToCompare = 3;
 constexpr int64_t kHeldOutPart = 8;
 // Tokens read at a time where inputs may lie in a file: whole batches of Hessian::add().
 constexpr int64_t kTokensAtATime = 4096;
+// Tokens that stand for all where the rounding of activations is weighed.
+constexpr int64_t kSampledTokens = 1024;
 
 std::vector<float> read_matrix(const TensorSource& source, const Site& site) {
   std::vector<float> w(static_cast<size_t>(site.out * site.in));
@@ -129,8 +131,10 @@ class Run {
     std::optional<Hessian> held_out;
     if (held_out_tokens_ > 0) held_out = second_moments(g, fitted, held_out_tokens_);
     std::vector<GroupSite> sites;
+    std::optional<ActivationSample> rounded;
     for (const Site& site : g.sites) {
       const Storage& storage = planned_.at(site.name)->storage;
+      if (storage.activations && !rounded) rounded = sample(g, fitted, storage.activations->group);
       if (storage.fused_scale && !site.fused.empty())
         fail(ErrorKind::unsupported,
              "{} shares one scale among fused matrices, which calibrated methods cannot choose yet; take a scheme with "
@@ -140,7 +144,8 @@ class Run {
           {&site, storage.layout ? &storage.scheme : nullptr, &method_of(site), read_matrix(source_, site)});
     }
     const std::optional<Folding> folding = folding_of(g.sites[0]);
-    ChosenGroup chosen = choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, options_, folding);
+    ChosenGroup chosen = choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, options_, folding,
+                                      rounded ? &*rounded : nullptr);
     if (chosen.damping > options_.damping * 1.001)
       warn(fmt::format("{}: the damping had to be raised to {:.3g} of the Hessian's mean before it could be factorized",
                        g.sites[0].name, chosen.damping));
@@ -156,6 +161,19 @@ class Run {
     in_pieces(g, first, tokens, [&](const float* x, int64_t n) { h.add(x, n, in); });
     h.finish(g.sites[0].name);
     return h;
+  }
+
+  // Some of the first tokens, evenly spread.
+  static ActivationSample sample(const Stream::Group& g, int64_t tokens, int64_t group) {
+    const int64_t in = g.sites[0].in, rows = std::min(kSampledTokens, tokens);
+    ActivationSample s{.rows = rows, .cols = in, .group = in % std::max<int64_t>(group, 1) == 0 ? group : 0};
+    s.each = static_cast<double>(tokens) / static_cast<double>(rows);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* x = g.x + r * tokens / rows * in;
+      s.x.insert(s.x.end(), x, x + in);
+    }
+    g.leave(0, tokens);
+    return s;
   }
 
   // f(x, tokens) over a part of the inputs.
@@ -186,7 +204,10 @@ class Run {
     }
     const bool fed_back = c.quantizer->needs_hessian();
     outcomes_.push_back({.name = s.name,
-                         .method = fmt::format("{}{}", c.quantizer->name(), chosen.alpha > 0 ? "+awq" : ""),
+                         .method = fmt::format("{}{}", c.quantizer->name(),
+                                               chosen.alpha == 0 ? ""
+                                               : chosen.smooth   ? "+smooth"
+                                                                 : "+awq"),
                          .error_rtn = c.error_rtn,
                          .error = c.error,
                          .alpha = chosen.alpha,

@@ -27,6 +27,7 @@ struct Trial {
   std::span<const GroupSite> sites;
   const Hessian& judge;
   const QuantizerOptions& options;
+  const ActivationSample* rounded;
   std::vector<double> signals = {};
   std::vector<ChosenSite> nearest = {};  // without scales: what every method is compared with
 
@@ -35,6 +36,7 @@ struct Trial {
   ChosenGroup attempt(Statistics& statistics, std::vector<float> scales) const {
     ChosenGroup group{.scales = std::move(scales)};
     group.sites.resize(sites.size());
+    const std::vector<double> noise = noise_under(group.scales);
     for (const Quantizer* quantizer : all_quantizers()) {
       const Scheme* prepared = nullptr;
       for (size_t i = 0; i < sites.size(); ++i) {
@@ -48,14 +50,14 @@ struct Trial {
           prepared = sites[i].scheme;
           group.damping = relative_damping(statistics);
         }
-        keep_better(group.sites[i], attempt_site(*quantizer, i, statistics, group.scales));
+        keep_better(group.sites[i], attempt_site(*quantizer, i, statistics, group.scales, noise));
       }
     }
     return group;
   }
 
   ChosenSite attempt_site(const Quantizer& quantizer, size_t i, const Statistics& statistics,
-                          const std::vector<float>& scales) const {
+                          const std::vector<float>& scales, std::span<const double> noise) const {
     const GroupSite& s = sites[i];
     ChosenSite chosen{.quantizer = &quantizer};
     const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(s.w, scales);
@@ -63,9 +65,19 @@ struct Trial {
         quantizer.quantize(scales.empty() ? s.w : scaled_w, s.site->out, s.site->in, *s.scheme, &statistics, options);
     chosen.values.resize(s.w.size());
     find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
+    const double of_activations = noise_error(noise, chosen.values) / signals[i];
     if (!scales.empty()) unscale_columns(chosen.values, scales);
-    chosen.error = error_of(judge, s.w, chosen.values, s.site->out, signals[i]);
+    chosen.error = error_of(judge, s.w, chosen.values, s.site->out, signals[i]) + of_activations;
     return chosen;
+  }
+
+  // Of rounded activations, for as many tokens as the judge has.
+  std::vector<double> noise_under(std::span<const float> scales) const {
+    if (!rounded) return {};
+    std::vector<double> noise = rounding_noise(*rounded, scales);
+    const double part = static_cast<double>(judge.tokens) / (rounded->each * static_cast<double>(rounded->rows));
+    for (double& x : noise) x *= part;
+    return noise;
   }
 
   static bool uses(const Method& m, const Quantizer* q) {
@@ -106,21 +118,24 @@ std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) 
 }
 
 ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistics, const Hessian& judge,
-                         const QuantizerOptions& options, const std::optional<Folding>& folding) {
-  Trial trial{sites, judge, options};
+                         const QuantizerOptions& options, const std::optional<Folding>& folding,
+                         const ActivationSample* rounded) {
+  Trial trial{sites, judge, options, rounded};
+  const std::vector<double> noise = trial.noise_under({});
   bool may_scale = folding.has_value(), may_leave = false;
   std::vector<ScaledSite> to_scale;
   for (size_t i = 0; i < sites.size(); ++i) {
     const GroupSite& s = sites[i];
     trial.signals.push_back(std::max(sum(hessian_norms(judge, s.w, s.site->out)), 1e-30));
-    trial.nearest.push_back(s.scheme ? trial.attempt_site(find_quantizer("rtn"), i, statistics, {}) : ChosenSite());
+    trial.nearest.push_back(s.scheme ? trial.attempt_site(find_quantizer("rtn"), i, statistics, {}, noise)
+                                     : ChosenSite());
     may_scale = may_scale && s.method->scaled;
     may_leave = may_leave || s.method->plain;
     if (s.scheme) to_scale.push_back({s.w, s.site->out, *s.scheme});
   }
   std::optional<ScaleChoice> scaling;
   if (may_scale && !to_scale.empty()) {
-    scaling = awq_scales(to_scale, statistics.hessian, folding->fold.source, folding->norm.empty());
+    scaling = awq_scales(to_scale, statistics.hessian, folding->fold.source, folding->norm.empty(), rounded);
     if (scaling->alpha == 0) scaling.reset();
   }
   std::optional<ChosenGroup> best;
@@ -130,6 +145,7 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistic
     Statistics scaled_statistics{scaled(statistics.hessian, scales)};
     ChosenGroup other = trial.attempt(scaled_statistics, std::move(scales));
     other.alpha = scaling->alpha;
+    other.smooth = scaling->smooth;
     if (!best || total_error(other) < total_error(*best)) best = std::move(other);
   }
   for (size_t i = 0; i < sites.size(); ++i) best->sites[i].error_rtn = trial.nearest[i].error;

@@ -8,6 +8,7 @@
 
 #include "model/folds.h"
 #include "pipeline/method.h"
+#include "quant/activation_rounding.h"
 #include "quant/quantizer.h"
 
 namespace kerf {
@@ -30,6 +31,7 @@ struct ChosenSite {
 struct ChosenGroup {
   std::vector<float> scales;  // of the input channels; empty for none
   double alpha = 0, damping = 0;
+  bool smooth = false;
   std::vector<ChosenSite> sites;
 };
 
@@ -41,9 +43,10 @@ struct Folding {
 };
 
 /// Tries what the sites' methods say and keeps the best by the error on `judge`. Scaling, which concerns all sites, is
-/// tried when all methods have it and there is a `folding`; leaving it away, unless no method allows that.
+/// tried when all methods have it and there is a `folding`; leaving it away, unless no method allows that. With
+/// `rounded` activations their rounding is part of every error.
 ChosenGroup choose_group(std::span<const GroupSite>, Statistics&, const Hessian& judge, const QuantizerOptions&,
-                         const std::optional<Folding>& folding);
+                         const std::optional<Folding>& folding, const ActivationSample* rounded = nullptr);
 
 /// The norm that goes with scales: norm / scales, in its stored type. choose_group() returns scales that make this
 /// exact.

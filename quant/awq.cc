@@ -16,19 +16,34 @@ constexpr int kSteps = 10;      // of alpha
 // Scales stay within 2^-3 ... 2^3: beyond, small columns would vanish from the group's range.
 constexpr float kLargest = 8.0f;
 
-std::vector<float> magnitudes(const Hessian& h, std::span<const int64_t> source) {
-  const int64_t sources = 1 + *std::max_element(source.begin(), source.end());
-  std::vector<float> largest(static_cast<size_t>(sources));
-  for (int64_t c = 0; c < h.n; ++c) {
-    float& m = largest[static_cast<size_t>(source[static_cast<size_t>(c)])];
-    m = std::max(m, h.diagonal(c));
+// The largest of what channels with one source have.
+std::vector<float> by_source(const std::vector<float>& channel, std::span<const int64_t> source) {
+  std::vector<float> largest(static_cast<size_t>(1 + *std::max_element(source.begin(), source.end())));
+  for (size_t c = 0; c < channel.size(); ++c) {
+    float& m = largest[static_cast<size_t>(source[c])];
+    m = std::max(m, channel[c]);
   }
   std::vector<float> m(source.size());
-  for (size_t c = 0; c < m.size(); ++c) m[c] = std::sqrt(largest[static_cast<size_t>(source[c])]);
+  for (size_t c = 0; c < m.size(); ++c) m[c] = largest[static_cast<size_t>(source[c])];
   return m;
 }
 
-std::vector<float> scales_of(const std::vector<float>& magnitude, double alpha, bool exact) {
+std::vector<float> root_mean_squares(const Hessian& h) {
+  std::vector<float> m(static_cast<size_t>(h.n));
+  for (int64_t c = 0; c < h.n; ++c) m[static_cast<size_t>(c)] = std::sqrt(h.diagonal(c));
+  return m;
+}
+
+std::vector<float> largest_weights(std::span<const ScaledSite> sites, size_t cols) {
+  std::vector<float> most(cols);
+  for (const ScaledSite& s : sites)
+    for (size_t i = 0; i < s.w.size(); i += cols)
+      for (size_t c = 0; c < cols; ++c) most[c] = std::max(most[c], std::abs(s.w[i + c]));
+  return most;
+}
+
+// Of a positive magnitude, normalized.
+std::vector<float> scales_of(const std::vector<float>& magnitude, bool exact) {
   float low = INFINITY, high = 0;
   for (const float m : magnitude)
     if (m > 0) {
@@ -37,14 +52,24 @@ std::vector<float> scales_of(const std::vector<float>& magnitude, double alpha, 
     }
   std::vector<float> s(magnitude.size(), 1.0f);
   if (high == 0) return s;
-  const double middle = std::sqrt(static_cast<double>(low) * static_cast<double>(high));
+  const float middle = std::sqrt(low) * std::sqrt(high);
   for (size_t c = 0; c < s.size(); ++c) {
     if (magnitude[c] <= 0) continue;
-    s[c] = std::clamp(static_cast<float>(std::pow(static_cast<double>(magnitude[c]) / middle, alpha)), 1 / kLargest,
-                      kLargest);
+    s[c] = std::clamp(magnitude[c] / middle, 1 / kLargest, kLargest);
     if (exact) s[c] = std::exp2(std::nearbyint(std::log2(s[c])));
   }
   return s;
+}
+
+// a^alpha, or a^alpha / b^(1 - alpha); zero where a or b is.
+std::vector<float> magnitude_of(const std::vector<float>& a, const std::vector<float>& b, double alpha) {
+  std::vector<float> m(a.size());
+  for (size_t c = 0; c < m.size(); ++c) {
+    if (a[c] <= 0 || (!b.empty() && b[c] <= 0)) continue;
+    const double numerator = std::pow(static_cast<double>(a[c]), alpha);
+    m[c] = static_cast<float>(b.empty() ? numerator : numerator / std::pow(static_cast<double>(b[c]), 1 - alpha));
+  }
+  return m;
 }
 
 // Some rows, evenly spread.
@@ -58,54 +83,86 @@ std::vector<float> sample(const ScaledSite& site, int64_t cols, int64_t* rows) {
 
 double sum(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }
 
-}  // namespace
+// Errors of rounding to nearest under scales, on a sample of rows.
+class Search {
+ public:
+  Search(std::span<const ScaledSite> sites, const Hessian& h, const ActivationSample* rounded)
+      : sites_(sites), h_(h), rounded_(rounded) {
+    for (const ScaledSite& site : sites) {
+      Sample s;
+      s.w = sample(site, h.n, &s.rows);
+      s.signal = std::max(sum(hessian_norms(h, s.w, s.rows)), 1e-30);
+      samples_.push_back(std::move(s));
+    }
+  }
 
-ScaleChoice awq_scales(std::span<const ScaledSite> sites, const Hessian& h, std::span<const int64_t> source,
-                       bool exact) {
-  const std::vector<float> magnitude = magnitudes(h, source);
+  double error(const std::vector<float>& s) const {
+    std::vector<float> importance(s.size());
+    for (size_t c = 0; c < s.size(); ++c) importance[c] = h_.diagonal(static_cast<int64_t>(c)) / (s[c] * s[c]);
+    const std::vector<double> noise = rounded_ ? rounding_noise(*rounded_, s) : std::vector<double>();
+    double error = 0;
+    for (size_t i = 0; i < sites_.size(); ++i) {
+      std::vector<float> values = rounded_values(i, s, importance);
+      error += noise_error(noise, values) / samples_[i].signal;
+      unscale_columns(values, s);
+      for (size_t k = 0; k < values.size(); ++k) values[k] -= samples_[i].w[k];
+      error += sum(hessian_norms(h_, values, samples_[i].rows)) / samples_[i].signal;
+    }
+    return error;
+  }
+
+ private:
   struct Sample {
     std::vector<float> w;
     int64_t rows;
     double signal;
   };
-  std::vector<Sample> samples;
-  for (const ScaledSite& site : sites) {
-    Sample s;
-    s.w = sample(site, h.n, &s.rows);
-    s.signal = std::max(sum(hessian_norms(h, s.w, s.rows)), 1e-30);
-    samples.push_back(std::move(s));
+
+  std::vector<float> rounded_values(size_t i, const std::vector<float>& s, std::span<const float> importance) const {
+    const Scheme& scheme = sites_[i].scheme;
+    const Grid& grid = find_grid(scheme.grid);
+    const std::vector<float> w = scale_columns(samples_[i].w, s);
+    std::vector<float> values(w.size());
+    constexpr int64_t kPanel = 32;
+    parallel_for(ceil_div(samples_[i].rows, kPanel), [&](int64_t p) {
+      const int64_t begin = p * kPanel, rows = std::min(kPanel, samples_[i].rows - begin);
+      const auto part = [&](auto& v) {
+        return std::span(v).subspan(static_cast<size_t>(begin * h_.n), static_cast<size_t>(rows * h_.n));
+      };
+      QuantizedMatrix q = allocate(scheme, rows, h_.n);
+      grid.fit(part(w), importance, q);
+      grid.encode(part(w), q, importance);
+      grid.decode(q, part(values));
+    });
+    return values;
   }
+
+  std::span<const ScaledSite> sites_;
+  const Hessian& h_;
+  const ActivationSample* rounded_;
+  std::vector<Sample> samples_;
+};
+
+}  // namespace
+
+ScaleChoice awq_scales(std::span<const ScaledSite> sites, const Hessian& h, std::span<const int64_t> source, bool exact,
+                       const ActivationSample* rounded) {
+  const Search search(sites, h, rounded);
   ScaleChoice best;
   double least = INFINITY;
-  for (int step = 0; step <= kSteps; ++step) {
-    const double alpha = static_cast<double>(step) / kSteps;
-    const std::vector<float> s = scales_of(magnitude, alpha, exact);
-    std::vector<float> importance(s.size());
-    for (size_t c = 0; c < s.size(); ++c) importance[c] = h.diagonal(static_cast<int64_t>(c)) / (s[c] * s[c]);
-    double error = 0;
-    for (size_t i = 0; i < sites.size(); ++i) {
-      const Grid& grid = find_grid(sites[i].scheme.grid);
-      const std::vector<float> w = scale_columns(samples[i].w, s);
-      std::vector<float> e(w.size());
-      constexpr int64_t kPanel = 32;
-      parallel_for(ceil_div(samples[i].rows, kPanel), [&](int64_t p) {
-        const int64_t begin = p * kPanel, rows = std::min(kPanel, samples[i].rows - begin);
-        const auto part = [&](auto& v) {
-          return std::span(v).subspan(static_cast<size_t>(begin * h.n), static_cast<size_t>(rows * h.n));
-        };
-        QuantizedMatrix q = allocate(sites[i].scheme, rows, h.n);
-        grid.fit(part(w), importance, q);
-        grid.encode(part(w), q, importance);
-        grid.decode(q, part(e));
-      });
-      unscale_columns(e, s);
-      for (size_t k = 0; k < e.size(); ++k) e[k] -= samples[i].w[k];
-      error += sum(hessian_norms(h, e, samples[i].rows)) / samples[i].signal;
-    }
-    if (error >= least) continue;
+  const auto consider = [&](const std::vector<float>& a, const std::vector<float>& b, double alpha) {
+    std::vector<float> s = scales_of(magnitude_of(a, b, alpha), exact);
+    const double error = search.error(s);
+    if (error >= least) return;
     least = error;
-    best = {s, alpha};
-  }
+    best = {std::move(s), alpha, !b.empty()};
+  };
+  const std::vector<float> magnitude = by_source(root_mean_squares(h), source);
+  for (int step = 0; step <= kSteps; ++step) consider(magnitude, {}, static_cast<double>(step) / kSteps);
+  if (!rounded) return best;
+  const std::vector<float> a = by_source(rounded->largest(), source);
+  const std::vector<float> b = by_source(largest_weights(sites, source.size()), source);
+  for (int step = 1; step < kSteps; ++step) consider(a, b, static_cast<double>(step) / kSteps);
   return best;
 }
 

@@ -1,10 +1,12 @@
-// Activation-aware scaling (AWQ, Lin et al., 2023): columns that meet large activations are stored larger, so that the
-// grid's steps are finer for them.
+// Scaling of input channels, which the norm or matrix before takes back: columns that meet large activations are stored
+// larger, so that the grid's steps are finer for them (AWQ, Lin et al., 2023), and where activations are rounded too,
+// those become even (SmoothQuant, Xiao et al., 2022).
 #pragma once
 
 #include <span>
 #include <vector>
 
+#include "quant/activation_rounding.h"
 #include "quant/quantizer.h"
 
 namespace kerf {
@@ -18,7 +20,8 @@ struct ScaledSite {
 
 struct ScaleChoice {
   std::vector<float> scales;  // [cols], 1 where nothing is gained
-  double alpha = 0;           // s = magnitude^alpha; 0 means that no scaling is best
+  double alpha = 0;           // 0 means that no scaling is best
+  bool smooth = false;        // by SmoothQuant's formula
 };
 
 /// s[c] > 0 such that rounding w[:, c] * s[c] to nearest loses least once the input is x_c / s[c]: s = m^alpha, m the
@@ -26,7 +29,11 @@ struct ScaleChoice {
 /// is tried on up to 256 rows of each site by the output error, each site's relative to its output. Channels with the
 /// same `source` get the same scale (the root of their largest mean square decides). With `exact` scales are powers of
 /// two, so that they can be folded into quantized rows without rounding.
-ScaleChoice awq_scales(std::span<const ScaledSite>, const Hessian&, std::span<const int64_t> source, bool exact);
+///
+/// With an activation sample the error is that of weights and activations, and m = a^alpha / b^(1 - alpha) is tried as
+/// well, a the largest activation of a channel and b the largest weight of its column in any site.
+ScaleChoice awq_scales(std::span<const ScaledSite>, const Hessian&, std::span<const int64_t> source, bool exact,
+                       const ActivationSample* rounded = nullptr);
 
 /// The statistics of inputs divided by s: H[i, j] / (s_i s_j).
 Hessian scaled(const Hessian&, std::span<const float> s);

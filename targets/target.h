@@ -32,6 +32,12 @@ struct SiteShape {
   bool importance = false;  // codes will be chosen by calibration or an importance matrix
 };
 
+/// Activations that a runtime rounds to 8-bit integers before a product, with a scale for each token and each `group`
+/// of channels (0: for all channels).
+struct RoundedActivations {
+  int64_t group = 0;
+};
+
 /// How one matrix is stored: packed by a layout, or as plain numbers of one type.
 struct Storage {
   const Layout* layout = nullptr;
@@ -39,6 +45,7 @@ struct Storage {
   Dtype dense = Dtype::f32;  // when not
   /// The matrices that the runtime fuses (q, k, v; gate, up) have their scale in common: they are quantized as one.
   bool fused_scale = false;
+  std::optional<RoundedActivations> activations = std::nullopt;
   /// Why this differs from what the scheme's name says, or what the runtime will do badly with it; "" when all is well.
   std::string remark;
 };

@@ -86,7 +86,9 @@ class LlamaCppCpu final : public Target {
     if (!layout)
       fail(ErrorKind::unsupported, "{}: {} stores it as {}, which kerf does not write; choose another scheme",
            site.name, scheme, type);
-    return {.layout = layout, .scheme = layout->examples().front()};
+    // Q8_0 and Q8_1 blocks of 32, or Q8_K blocks of 256.
+    const int64_t group = find_ggml_type(type)->block == 256 ? 256 : 32;
+    return {.layout = layout, .scheme = layout->examples().front(), .activations = RoundedActivations{.group = group}};
   }
 };
 
