@@ -255,4 +255,41 @@ void CodebookGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e
   q.params[1].set(row, col / q.scheme.levels[1].block.cols, static_cast<float>(step_of(e.scale, d * unit_)));
 }
 
+void CodebookGrid::round_words(const Scheme&, const float* scale, const float* x, const float* importance, int64_t n,
+                               uint8_t* codes, float* values) const {
+  constexpr int64_t kLanes = 16;
+  const int64_t word = scheme_.codeword, weights = book_.weights;
+  alignas(64) std::array<float, 8 * kLanes> w, v;
+  alignas(64) std::array<float, kLanes> s;
+  alignas(64) std::array<int32_t, kLanes> entry = {};
+  for (int64_t first = 0; first < n; first += kLanes) {
+    const auto given = [&](int64_t j, int64_t i) { return x[j * n + first + i]; };
+    for (int64_t i = 0; i < kLanes; ++i) {
+      int negative = 0;
+      int64_t cheapest = 0;
+      for (int64_t j = 0; j < word; ++j) {
+        negative += std::signbit(given(j, i));
+        if (importance[j] * std::abs(given(j, i)) < importance[cheapest] * std::abs(given(cheapest, i))) cheapest = j;
+        w[static_cast<size_t>(j * kLanes + i)] = std::abs(given(j, i));
+        v[static_cast<size_t>(j * kLanes + i)] = importance[j];
+      }
+      // An odd number of negative weights, where only an even one can be stored.
+      if (book_.even && negative % 2) w[static_cast<size_t>(cheapest * kLanes + i)] *= -1;
+      s[static_cast<size_t>(i)] = scale[first + i];
+    }
+    for (int64_t part = 0; part < word; part += weights) {
+      const auto at = static_cast<size_t>(part * kLanes);
+      fastest(all_wordfitters()).choose({book_, kLanes, w.data() + at, v.data() + at, s.data()}, entry.data());
+      for (int64_t i = 0; i < kLanes; ++i)
+        for (int64_t j = part; j < part + weights; ++j) {
+          const uint8_t rank = book_.rank[static_cast<size_t>(entry[static_cast<size_t>(i)] * weights + j - part)];
+          const bool turned = std::signbit(w[static_cast<size_t>(j * kLanes + i)]);
+          const bool negative = std::signbit(given(j, i)) != turned;
+          codes[j * n + first + i] = static_cast<uint8_t>(rank + (negative ? book_.negative : 0));
+          values[j * n + first + i] = scale[first + i] * (negative ? -book_.magnitude[rank] : book_.magnitude[rank]);
+        }
+    }
+  }
+}
+
 }  // namespace kerf

@@ -21,6 +21,8 @@ class CodebookGrid final : public BlockGrid {
   Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
   Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const override;
   void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const override;
+  void round_words(const Scheme&, const float* scale, const float* x, const float* importance, int64_t n,
+                   uint8_t* codes, float* values) const override;
 
  protected:
   Blocks blocks(const QuantizedMatrix&) const override;

@@ -6,6 +6,10 @@
 
 namespace kerf {
 
+void Grid::round_words(const Scheme& s, const float*, const float*, const float*, int64_t, uint8_t*, float*) const {
+  fail(ErrorKind::internal, "codes of {} are not chosen together", describe(s));
+}
+
 void Grid::round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
                  float* values) const {
   for (int64_t i = 0; i < n; ++i) {

@@ -52,6 +52,11 @@ class Grid {
   /// nearest() and value() for n numbers, each by itself, each under its own parameters (arrays of n).
   virtual void round(const Scheme&, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
                      float* values) const;
+  /// The same where codes are chosen together: x, codes and values are [scheme.codeword, n], one column of words' first
+  /// weights after the other, n a multiple of 16; a column's error counts by its importance. Error internal on grids
+  /// whose codes stand alone.
+  virtual void round_words(const Scheme&, const float* scale, const float* x, const float* importance, int64_t n,
+                           uint8_t* codes, float* values) const;
   /// Stores parameters that project() gave for the block that holds a weight. Only where own_block() is not 0.
   virtual void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const = 0;
 };

@@ -19,6 +19,8 @@ constexpr int64_t kWidestUnit = 128;
 // Columns chosen together when parameters are fixed beforehand.
 constexpr int64_t kFixedUnit = 32;
 
+// Terms that reach the rest of a unit together; a multiple of a word.
+constexpr int64_t kTogether = 8;
 // Parameters of a unit that are fitted to its codes, and codes to them, in one refining pass.
 constexpr int kRefits = 2;
 
@@ -168,8 +170,6 @@ class PanelChooser {
     float* t = aligned(work_.data());
     std::copy_n(u.target, u.size * kLanes, t);
     float loss[kLanes] = {};
-    // Terms that reach the rest of the unit together.
-    constexpr int64_t kTogether = 8;
     for (int64_t begin = 0; begin < u.size; begin += kTogether) {
       const int64_t end = std::min(u.size, begin + kTogether);
       for (int64_t k = begin; k < end; ++k) {
@@ -177,7 +177,7 @@ class PanelChooser {
         const auto at = static_cast<size_t>(k * kLanes);
         float *x = t + k * kLanes, *f = f_.data() + at;
         const float d = 1.0f / u.u[k * u.stride + k];
-        grid_.round(q_.scheme, own.scale, own.offset, x, kLanes, codes_.data() + at, values_.data() + at);
+        if (k % q_.scheme.codeword == 0) choose_codes(u, k, own, x);
         for (int64_t r = 0; r < kLanes; ++r) {
           f[r] = (x[r] - values_[at + static_cast<size_t>(r)]) * d;
           loss[r] += f[r] * f[r];
@@ -208,9 +208,25 @@ class PanelChooser {
       }
   }
 
+  // Of column k, or of a word that begins there.
+  void choose_codes(const Unit& u, int64_t k, const Params& p, const float* x) {
+    const auto at = static_cast<size_t>(k * kLanes);
+    if (q_.scheme.codeword == 1) {
+      grid_.round(q_.scheme, p.scale, p.offset, x, kLanes, codes_.data() + at, values_.data() + at);
+      return;
+    }
+    float importance[kTogether];
+    for (int j = 0; j < q_.scheme.codeword; ++j) {
+      const float d = u.u[(k + j) * u.stride + k + j];
+      importance[j] = 1.0f / (d * d);
+    }
+    grid_.round_words(q_.scheme, p.scale, x, importance, kLanes, codes_.data() + at, values_.data() + at);
+  }
+
   // Coordinate descent: with d = target - q, moving q_k by (H d)_k / H_kk is best, and the nearest code to that is
-  // taken.
+  // taken. Only where codes are chosen one by one.
   void polish(const Unit& u) {
+    if (q_.scheme.codeword != 1) return;
     const Feedback& kernel = feedback();
     float *d = aligned(work_.data()), *slope = aligned(slope_.data());
     for (int64_t i = 0; i < u.size * kLanes; ++i) d[i] = u.q[i] - u.target[i];

@@ -72,6 +72,13 @@ std::vector<Scheme> schemes() {
           asymmetric_int(2, 96, Dtype::bf16)};
 }
 
+std::vector<std::pair<std::string, Scheme>> gguf_schemes() {
+  return {{"Q4_K", two_level_affine(4, 32, 6)},
+          {"Q3_K", two_level_symmetric(3, 16, 6)},
+          {"IQ2_S", codebook_words("iq2_s", 3, 8, 18, 16)},
+          {"IQ3_XXS", codebook_words("iq3_xxs", 4, 8, 23, 32)}};
+}
+
 TEST(EveryQuantizer, KeepsNumbersThatAreOnTheGrid) {
   const Scheme s = symmetric_int(4, 32, Dtype::f32);
   QuantizedMatrix on_grid = allocate(s, 8, 64);
@@ -217,6 +224,77 @@ TEST(Awq, GivesPowersOfTwoAndTiesChannelsWhenAsked) {
       EXPECT_EQ(choice.scales[static_cast<size_t>(c)], choice.scales[static_cast<size_t>(c + 32)]);
     }
   }
+}
+
+// Schemes whose blocks of 256 weights have two levels of scales, and those whose codes are words.
+TEST(Gptq, LosesLessThanRoundingOnTheTypesOfGguf) {
+  constexpr int64_t kRows = 70, kCols = 512;  // more than one panel, and an odd rest
+  const std::vector<float> w = normal(kRows * kCols);
+  for (const auto& [grid, scheme] : gguf_schemes()) {
+    Statistics s = statistics_of(kCols);
+    const double rtn = loss(s, w, run(find_quantizer("rtn"), w, kRows, kCols, scheme, s));
+    const QuantizedMatrix q = run(find_quantizer("gptq"), w, kRows, kCols, scheme, s);
+    EXPECT_LT(loss(s, w, q), 0.8 * rtn) << grid;
+    QuantizedMatrix again = q;
+    std::vector<float> values(w.size()), twice(w.size());
+    find_grid(scheme.grid).decode(q, values);
+    find_grid(scheme.grid).encode(values, again);  // what was chosen can be stored
+    find_grid(scheme.grid).decode(again, twice);
+    EXPECT_EQ(values, twice) << grid;
+  }
+}
+
+TEST(RoundingNoise, IsTheErrorThatRoundingMakes) {
+  constexpr int64_t kTokens = 400, kCols = 64, kRows = 8;
+  ActivationSample a{.x = normal(kTokens * kCols, 1.0f, 21), .rows = kTokens, .cols = kCols};
+  for (size_t i = 3; i < a.x.size(); i += kCols) a.x[i] *= 20;
+  const std::vector<float> q = normal(kRows * kCols, 0.1f, 22);
+  std::vector<float> s(kCols, 1.0f);
+  s[3] = 8;
+  for (const int64_t group : {int64_t{0}, int64_t{32}})
+    for (const std::vector<float>& scales : {std::vector<float>(), s}) {
+      a.group = group;
+      const int64_t width = group == 0 ? kCols : group;
+      double measured = 0;
+      for (int64_t t = 0; t < kTokens; ++t) {
+        std::vector<double> off(kCols);
+        for (int64_t g = 0; g < kCols; g += width) {
+          double most = 0;
+          const auto at = [&](int64_t c) {
+            const double x = static_cast<double>(a.x[static_cast<size_t>(t * kCols + c)]);
+            return scales.empty() ? x : x / static_cast<double>(scales[static_cast<size_t>(c)]);
+          };
+          for (int64_t c = g; c < g + width; ++c) most = std::max(most, std::abs(at(c)));
+          for (int64_t c = g; c < g + width; ++c)
+            off[static_cast<size_t>(c)] = std::nearbyint(at(c) * 127 / most) * most / 127 - at(c);
+        }
+        for (int64_t r = 0; r < kRows; ++r) {
+          double sum = 0;
+          for (size_t c = 0; c < kCols; ++c) sum += off[c] * static_cast<double>(q[static_cast<size_t>(r) * kCols + c]);
+          measured += sum * sum;
+        }
+      }
+      // 3,200 squares of nearly normal sums: a relative standard error of sqrt(2 / 3200) = 2.5 %.
+      EXPECT_NEAR(noise_error(rounding_noise(a, scales), q) / measured, 1, 0.1) << group;
+    }
+}
+
+TEST(Awq, WithRoundedActivationsALoudChannelIsScaledDown) {
+  constexpr int64_t kTokens = 256, kCols = 64, kRows = 32;
+  ActivationSample a{.x = normal(kTokens * kCols, 1.0f, 31), .rows = kTokens, .cols = kCols};
+  for (size_t i = 5; i < a.x.size(); i += kCols) a.x[i] *= 50;
+  Hessian h(kCols);
+  h.add(a.x.data(), kTokens, kCols);
+  h.finish();
+  const std::vector<float> w = normal(kRows * kCols, 0.1f, 32);
+  const ScaledSite site{w, kRows, symmetric_int(8, 0, Dtype::f32)};
+  std::vector<int64_t> source(kCols);
+  std::iota(source.begin(), source.end(), 0);
+  const ScaleChoice c = awq_scales(std::span(&site, 1), h, source, false, &a);
+  EXPECT_GT(c.alpha, 0);
+  EXPECT_GT(c.scales[5], 2 * c.scales[6]);
+  const double before = noise_error(rounding_noise(a, {}), w);
+  EXPECT_LT(noise_error(rounding_noise(a, c.scales), scale_columns(w, c.scales)), 0.5 * before);
 }
 
 }  // namespace
