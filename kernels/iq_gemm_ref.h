@@ -7,8 +7,8 @@
 // product only up to the rounding of sums.
 #pragma once
 
-#include "kernels/gguf_bits.h"
 #include "core/iq_codebooks.h"
+#include "kernels/gguf_bits.h"
 #include "kernels/q8_k_gemm_ref.h"
 
 namespace kerf {
