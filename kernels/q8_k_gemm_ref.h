@@ -91,7 +91,7 @@ struct Q8KGemmRef {
   }
 
   static float dot_by_lanes(const PackedMatrix& w, int64_t row, const std::byte* activations) {
-    constexpr int kLanes = 8, kParts = Type::kMinParts;
+    constexpr int kLanes = 8, kParts = Type::kMinParts, kPart = kParts == 0 ? 0 : 16 / kParts;
     float acc[kLanes] = {}, apart[kLanes] = {};
     float* const min_acc = kParts == kLanes ? acc : apart;
     for (int64_t b = 0; b < w.cols / kQ8KBlock; ++b) {
@@ -100,7 +100,7 @@ struct Q8KGemmRef {
       const Activations a = block_of(w, activations, b);
       const float scale = block.d * a.scale, min_scale = block.dmin * a.scale;
       for (int i = 0; i < kParts; ++i)
-        min_acc[i] = std::fma(-min_scale, sum_of_minima(block, a, i * 16 / kParts, (i + 1) * 16 / kParts), min_acc[i]);
+        min_acc[i] = std::fma(-min_scale, sum_of_minima(block, a, i * kPart, (i + 1) * kPart), min_acc[i]);
       int32_t sums[kLanes] = {};
       for (int k = 0; k < kQ8KBlock; ++k) sums[k % 32 / 4] += block.scales[k / 16] * block.codes[k] * a.code(k);
       for (int j = 0; j < 16; ++j) sums[j / 2] -= Type::kZero * block.scales[j] * a.sum(j);
