@@ -44,6 +44,7 @@ std::vector<std::filesystem::path> gguf_models_in(const std::filesystem::path& f
 /// written as one dimension of 1. Metadata may set general.alignment (u32). Error unsupported for a tensor name longer
 /// than kGgufMaxTensorName, more than four dimensions, or too many shards. More than one are called
 /// NAME-00001-of-0000N.gguf, as llama-gguf-split calls them; all keys are in the first.
+Placement place_gguf(const std::filesystem::path&, const FilePlan&);
 std::unique_ptr<Writer> create_gguf(const std::filesystem::path&, const FilePlan&);
 
 /// Error bad_input unless this is a power of two from 8 to 2^20.

@@ -133,7 +133,7 @@ Placement::File place_file(std::filesystem::path path, const FilePlan& plan, con
 
 }  // namespace
 
-std::unique_ptr<Writer> create_gguf(const std::filesystem::path& path, const FilePlan& plan) {
+Placement place_gguf(const std::filesystem::path& path, const FilePlan& plan) {
   std::unordered_set<std::string_view> names;
   for (const PlannedTensor& t : plan.tensors)
     if (!names.insert(t.name).second) fail(ErrorKind::internal, "the tensor {} was planned twice", in_quotes(t.name));
@@ -149,7 +149,11 @@ std::unique_ptr<Writer> create_gguf(const std::filesystem::path& path, const Fil
     placement.files.push_back(
         place_file(std::move(file), plan, shards[i], metadata_of(plan, i, shards.size()), i, placement.places));
   }
-  return std::make_unique<Writer>(plan, std::move(placement));
+  return placement;
+}
+
+std::unique_ptr<Writer> create_gguf(const std::filesystem::path& path, const FilePlan& plan) {
+  return std::make_unique<Writer>(plan, place_gguf(path, plan));
 }
 
 }  // namespace kerf

@@ -111,6 +111,15 @@ void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
 }
 
+// Ollama reads a model from one file.
+void write_modelfile(const Artifact& source, Output& out) {
+  const fs::path path = out.folder / "Modelfile";
+  fs::remove(path);
+  if (out.files.size() > 1) return;
+  write_text(path, modelfile(source.architecture, source.tokenizer, out.plan.file_name));
+  out.files.push_back(path);
+}
+
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
@@ -156,7 +165,10 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   for (Output& out : p.outputs) {
     out.files = out.writer->commit();
     remove_stale_weights(out.folder, out.plan.file_name, out.files);
-    if (out.plan.choice.target->container() == "gguf") continue;
+    if (out.plan.choice.target->container() == "gguf") {
+      write_modelfile(source, out);
+      continue;
+    }
     const fs::path from = fs::is_directory(source.path) ? source.path : source.path.parent_path();
     for (fs::path& f : write_huggingface_companions(from, out.plan, out.folder)) out.files.push_back(std::move(f));
   }

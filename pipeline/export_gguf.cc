@@ -1,6 +1,8 @@
 // Which keys: what llama.cpp's own converter writes for the same model (src/llama-arch.cpp, src/llama-vocab.cpp).
 #include "pipeline/export_gguf.h"
 
+#include <filesystem>
+
 #include "core/checked.h"
 #include "core/error.h"
 #include "targets/gguf_mixture.h"
@@ -90,6 +92,17 @@ Metadata gguf_metadata(const Architecture& a, const TokenizerSpec& t, const std:
   keys.size("vocab_size", a.vocab);
   add_tokenizer(keys, a, t);
   return std::move(keys.metadata);
+}
+
+std::string modelfile(const Architecture& a, const TokenizerSpec& t, const std::string& file) {
+  std::string text =
+      fmt::format("# ollama create {} -f Modelfile\nFROM ./{}\n", std::filesystem::path(file).stem().string(), file);
+  for (const int32_t id : a.eos) {
+    if (id == t.eos || id < 0 || static_cast<size_t>(id) >= t.tokens.size()) continue;
+    const std::string& token = t.tokens[static_cast<size_t>(id)];
+    if (token.find_first_of("\"\n") == std::string::npos) text += fmt::format("PARAMETER stop \"{}\"\n", token);
+  }
+  return text;
 }
 
 }  // namespace kerf

@@ -14,4 +14,8 @@ namespace kerf {
 /// tokens than the embedding has rows.
 Metadata gguf_metadata(const Architecture&, const TokenizerSpec&, const std::string& name, const std::string& scheme);
 
+/// Modelfile of Ollama for that file in the same folder. Ollama takes the chat template and the end token from the
+/// GGUF; only further end tokens of the model must be named.
+std::string modelfile(const Architecture&, const TokenizerSpec&, const std::string& file);
+
 }  // namespace kerf

@@ -230,6 +230,24 @@ std::string_view wanted_gguf_type(std::string_view scheme, const SiteShape& site
   return mixed_type(*mixture, site);
 }
 
+const Layout* gguf_layout(std::string_view type) {
+  std::string name = fmt::format("gguf-{}", type);
+  for (char& c : name)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  for (const Layout* l : all_layouts())
+    if (l->name() == name) return l;
+  return nullptr;
+}
+
+std::vector<std::string> gguf_site_schemes(int64_t in) {
+  std::vector<std::string> schemes;
+  for (const std::string_view type : {"IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K", "IQ3_XXS", "IQ3_S", "Q3_K", "IQ4_XS",
+                                      "IQ4_NL", "Q4_0", "Q4_K", "Q4_1", "Q5_0", "Q5_K", "Q5_1", "Q6_K", "Q8_0", "F16"})
+    if (fitting_gguf_type(type, in) == type && (type == "F16" || gguf_layout(type)))
+      schemes.push_back(canonical_gguf_scheme_of_matrix(type));
+  return schemes;
+}
+
 std::string_view fitting_gguf_type(std::string_view type, int64_t in) {
   constexpr std::pair<std::string_view, std::string_view> substitutes[] = {
       {"IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_XS", "IQ4_NL"},

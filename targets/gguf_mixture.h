@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "targets/target.h"
 
@@ -35,5 +36,11 @@ std::string_view wanted_gguf_type(std::string_view scheme, const SiteShape&);
 /// The type itself when its blocks divide a row of `in` weights, else the one that llama-quantize takes instead, F16
 /// when nothing divides; "" for the types that have no substitute (llama-quantize gives up).
 std::string_view fitting_gguf_type(std::string_view type, int64_t in);
+
+/// The layout of a type; nullptr when kerf does not write it.
+const Layout* gguf_layout(std::string_view type);
+/// Schemes of one matrix with rows of `in` weights ("Q4_K-pure") among which a file's size can be shared out: all from
+/// 2 bits up that kerf writes and that need no substitute.
+std::vector<std::string> gguf_site_schemes(int64_t in);
 
 }  // namespace kerf

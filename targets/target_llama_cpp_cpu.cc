@@ -9,15 +9,6 @@
 namespace kerf {
 namespace {
 
-const Layout* layout_of(std::string_view type) {
-  std::string name = fmt::format("gguf-{}", type);
-  for (char& c : name)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  for (const Layout* l : all_layouts())
-    if (l->name() == name) return l;
-  return nullptr;
-}
-
 class LlamaCppCpu final : public Target {
  public:
   std::string_view name() const override { return "llama.cpp-cpu"; }
@@ -82,7 +73,7 @@ class LlamaCppCpu final : public Target {
   static Storage stored_as(std::string_view type, std::string_view scheme, const SiteShape& site) {
     for (const Dtype dense : {Dtype::f16, Dtype::bf16, Dtype::f32})
       if (name_of(dense) == type) return {.dense = dense};
-    const Layout* layout = layout_of(type);
+    const Layout* layout = gguf_layout(type);
     if (!layout)
       fail(ErrorKind::unsupported, "{}: {} stores it as {}, which kerf does not write; choose another scheme",
            site.name, scheme, type);

@@ -191,6 +191,10 @@ Artifact open_gguf_artifact(const std::filesystem::path& file) {
   a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
   a.gguf_rounding = true;
   a.tokenizer = gguf_tokenizer(*reader);
+  // llama.cpp takes the number of tokens for that of the embedding's rows.
+  if (static_cast<int64_t>(a.tokenizer.tokens.size()) != a.architecture.vocab)
+    fail(ErrorKind::bad_input, "{}: {} tokens for an embedding of {} rows; llama.cpp would not load the file",
+         file.string(), a.tokenizer.tokens.size(), a.architecture.vocab);
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += std::filesystem::file_size(f);
   std::vector<StoredWeight> weights = weights_of_file(*reader, a.architecture);

@@ -151,7 +151,25 @@ TEST_F(GgufArtifact, WithMetadataOfTheWrongTypeOrMissingIsRefused) {
   expect_refusal(rewritten([](FilePlan& p) { key(p, "llama.attention.head_count") = 3u; }), ErrorKind::bad_input, "");
 }
 
+// Whatever a number of the header says, the file is read or refused with a sentence.
+TEST_F(GgufArtifact, WithAnyNumberInItsMetadataIsReadOrRefused) {
+  for (const char* name : {"context_length", "embedding_length", "feed_forward_length", "attention.head_count",
+                           "attention.head_count_kv", "attention.key_length", "vocab_size"})
+    for (const uint32_t n : {0u, 1u, 3u, 0x7fffffffu, ~0u}) try {
+        open_artifact(rewritten([&](FilePlan& p) { key(p, std::string("llama.") + name) = n; }));
+      } catch (const Error& e) {
+        EXPECT_TRUE(e.kind() == ErrorKind::bad_input || e.kind() == ErrorKind::unsupported) << name << n << e.what();
+      }
+}
+
 TEST_F(GgufArtifact, WithTokensThatDoNotFitIsRefused) {
+  const std::vector<std::string> few(7, "x");
+  expect_refusal(rewritten([&](FilePlan& p) {
+                   key(p, "tokenizer.ggml.tokens") = MetaArray{few};
+                   key(p, "tokenizer.ggml.token_type") = MetaArray{std::vector<int32_t>(7, 1)};
+                   std::erase_if(p.metadata, [](auto& m) { return m.first.ends_with("_token_id"); });
+                 }),
+                 ErrorKind::bad_input, "7 tokens for an embedding of 4096 rows");
   expect_refusal(
       rewritten([](FilePlan& p) { key(p, "tokenizer.ggml.token_type") = MetaArray{std::vector<int32_t>(7, 1)}; }),
       ErrorKind::bad_input, "7 token types");

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/sha256.h"
+#include "formats/container.h"
 #include "pipeline/eval_run.h"
 #include "pipeline/verify_run.h"
 #include "tests/support/data.h"
@@ -198,6 +199,28 @@ TEST(Compress, WritesShardsOfAtMostTheGivenSizeAndClearsTheFileOfAnEarlierRun) {
     compress(o);
     EXPECT_FALSE(fs::exists(out / c.several));
   }
+}
+
+TEST(Compress, WritesAModelfileForOllama) {
+  test::TempDir dir;
+  copy_model(dir.path());
+  auto config = nlohmann::ordered_json::parse(read_text(dir / "config.json"));
+  config["eos_token_id"] = {0, 361};
+  write_text(dir / "config.json", config.dump());
+  CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q8_0"});
+  o.model = dir.path();
+  o.eval.text.clear();
+  const Report r = compress(o);
+  const std::string name = r.targets[0].files[0].name, text = read_text(dir / "out" / "Modelfile");
+  EXPECT_TRUE(mentions(text, "FROM ./" + name + "\n")) << text;
+  const auto reader = open_container(dir / "out" / name);
+  const std::string token = (*reader->get_array<std::string>("tokenizer.ggml.tokens"))[361];
+  EXPECT_TRUE(mentions(text, "PARAMETER stop \"" + token + "\"\n")) << text;
+  EXPECT_FALSE(mentions(text, "endoftext")) << "the GGUF names it as its end";
+  o.force = true;
+  o.shard_bytes = 1'000'000;
+  compress(o);
+  EXPECT_FALSE(fs::exists(dir / "out" / "Modelfile")) << "Ollama does not read several files";
 }
 
 TEST(Compress, NamesTheTensorAndIndexOfNaN) {
