@@ -37,6 +37,8 @@ Codebook::Codebook(IqCodebook which, bool even_signs) : even(even_signs), entrie
   std::sort(distinct.begin(), distinct.end());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
   magnitude.assign(distinct.begin(), distinct.end());
+  alone = Alphabet(magnitude);
+  values.assign(bytes.begin(), bytes.end());
   negative = fours ? 8 : 4;
   half_count = fours ? 64 : 81;
   index.assign(static_cast<size_t>(half_count * half_count), -1);

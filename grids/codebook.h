@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/iq_codebooks.h"
+#include "grids/alphabet.h"
 
 namespace kerf {
 
@@ -18,6 +19,8 @@ struct Codebook {
   int weights = 8;               // of an entry: 8, or 4
   bool even;                     // of eight weights an even number is negative
   std::vector<float> magnitude;  // ascending: 3, or 8
+  Alphabet alone{{0, 1}};        // of the magnitudes
+  std::vector<float> values;     // the magnitudes of the entries: [entries, weights]
   uint8_t negative;              // 4, or 8
   int entries;
   std::vector<uint8_t> rank;  // [entries, weights]

@@ -23,6 +23,11 @@ inline Vec looked_up(const float* table, Ints i) {
   for (int l = 0; l < kLanes; ++l) r[l] = table[i[l] & 31];
   return r;
 }
+inline Vec gathered(const float* table, Ints i) {
+  Vec r{};
+  for (int l = 0; l < kLanes; ++l) r[l] = table[i[l]];
+  return r;
+}
 inline void store_bytes(Ints a, uint8_t* to) {
   for (int i = 0; i < kLanes; ++i) to[i] = static_cast<uint8_t>(a[i] & 255);
 }

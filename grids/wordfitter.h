@@ -23,6 +23,10 @@ struct WordFitter {
   Isa isa;
   /// entry[i] = the first entry g with the smallest sum v (w - scale g)^2.
   void (*choose)(const WordProblem&, int32_t* entry);
+  /// What the magnitudes g[j * words + i] of those entries come to: wg[i] = sum v w g and gg[i] = sum v g^2.
+  void (*rate)(const WordProblem&, const int32_t* entry, float* g, float* wg, float* gg);
+  /// The same where every weight takes the magnitude nearest to w / scale by itself.
+  void (*rate_alone)(const WordProblem&, float* wg, float* gg);
 };
 
 std::span<const WordFitter* const> all_wordfitters();

@@ -5,7 +5,7 @@
 
 namespace kerf {
 const WordFitter& wordfitter_avx2() {
-  static constexpr WordFitter fitter{Isa::avx2, choose};
+  static constexpr WordFitter fitter{Isa::avx2, choose, rate, rate_alone};
   return fitter;
 }
 }  // namespace kerf

@@ -5,7 +5,7 @@
 
 namespace kerf {
 const WordFitter& wordfitter_avx512() {
-  static constexpr WordFitter fitter{Isa::avx512, choose};
+  static constexpr WordFitter fitter{Isa::avx512, choose, rate, rate_alone};
   return fitter;
 }
 }  // namespace kerf

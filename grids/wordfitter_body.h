@@ -4,7 +4,7 @@
 // every half of an entry that there can be, so that an entry costs one addition.
 #pragma once
 
-#include "grids/lanes.h"
+#include "grids/forms.h"
 #include "grids/wordfitter.h"
 
 namespace kerf {
@@ -55,6 +55,47 @@ void choose(const WordProblem& p, int32_t* entry) {
       keep(low + second[same], at, least, best);
     }
     __builtin_memcpy(entry + word, &best, sizeof best);
+  }
+}
+
+inline Vec loaded(const float* from) {
+  Vec x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+inline void put(Vec x, float* to) { __builtin_memcpy(to, &x, sizeof x); }
+
+void rate(const WordProblem& p, const int32_t* entry, float* g, float* wg, float* gg) {
+  const int weights = p.book.weights;
+  for (int word = 0; word < p.words; word += kLanes) {
+    Ints at;
+    __builtin_memcpy(&at, entry + word, sizeof at);
+    at *= weights;
+    Vec with{}, square{};
+    for (int j = 0; j < weights; ++j) {
+      const Vec x = gathered(p.book.values.data(), at + j), vx = loaded(p.v + j * p.words + word) * x;
+      put(x, g + j * p.words + word);
+      with += vx * loaded(p.w + j * p.words + word);
+      square += vx * x;
+    }
+    put(with, wg + word);
+    put(square, gg + word);
+  }
+}
+
+void rate_alone(const WordProblem& p, float* wg, float* gg) {
+  const Listed nearest{p.book.alone};
+  for (int word = 0; word < p.words; word += kLanes) {
+    const Vec inverse = reciprocal(loaded(p.scale + word));
+    Vec with{}, square{};
+    for (int j = 0; j < p.book.weights; ++j) {
+      const Vec w = loaded(p.w + j * p.words + word), x = nearest(w * inverse),
+                vx = loaded(p.v + j * p.words + word) * x;
+      with += vx * w;
+      square += vx * x;
+    }
+    put(with, wg + word);
+    put(square, gg + word);
   }
 }
 

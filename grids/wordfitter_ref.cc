@@ -5,7 +5,7 @@
 
 namespace kerf {
 const WordFitter& wordfitter_ref() {
-  static constexpr WordFitter fitter{Isa::ref, choose};
+  static constexpr WordFitter fitter{Isa::ref, choose, rate, rate_alone};
   return fitter;
 }
 }  // namespace kerf
