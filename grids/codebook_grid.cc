@@ -142,7 +142,7 @@ struct Found {
   std::array<int, kMostSubs> step = {};
 };
 
-constexpr int kRounds = 2;
+constexpr int kRounds = 1;
 
 // Shares of its largest weight at which a sub-block's largest magnitude is tried.
 constexpr float kShares[] = {1.1f, 1.0f, 0.92f, 0.85f, 0.78f, 0.72f, 0.66f, 0.6f, 0.52f};

@@ -62,7 +62,7 @@ template <bool kAffine>
 inline Vec error_after(const Sums& s, Move m) {
   Vec e = s.rr + m.a * (m.a * s.qq - 2.0f * s.rq);
   if (kAffine) e += m.b * (m.b * s.n + 2.0f * (m.a * s.q - s.r));
-  return max_of(e, Vec{});
+  return max_of(Vec{}, e);  // what is not a number stays so, and is never better
 }
 
 // Less of its largest term than this is the rounding of a determinant: sums of 32 terms, each rounded by 2^-24.

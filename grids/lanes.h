@@ -6,6 +6,7 @@
 //   times(a, k)             floor(a k / 2^15 + 1/2) in 16 bits
 //   dot(s, a, b)            s + the two products of each lane
 //   looked_up(table, i)     table[i & 31], from 32 floats at an address divisible by 64
+//   root(x)                 the square root
 //   gathered(table, i)      table[i]
 //   store_bytes(code, to)   the lowest byte of each lane
 // Everything here is local to that file, and nothing uses fused multiply-add, which a plain x86-64 would have to

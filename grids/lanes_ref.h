@@ -28,6 +28,10 @@ inline Vec gathered(const float* table, Ints i) {
   for (int l = 0; l < kLanes; ++l) r[l] = table[i[l]];
   return r;
 }
+inline Vec root(Vec x) {
+  for (int l = 0; l < kLanes; ++l) x[l] = __builtin_sqrtf(x[l]);
+  return x;
+}
 inline void store_bytes(Ints a, uint8_t* to) {
   for (int i = 0; i < kLanes; ++i) to[i] = static_cast<uint8_t>(a[i] & 255);
 }
