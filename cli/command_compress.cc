@@ -72,6 +72,14 @@ void add(CLI::App& program, int* exit_code) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   c->add_flag("--force", o->force, "Write into a folder that is not empty, replacing files of the same name");
+  CLI::Option* bytes = c->add_option("--bytes", o->bytes,
+                                     "Size of the file, shared out among the matrices for the smallest predicted loss; "
+                                     "needs --calib")
+                           ->transform(CLI::AsSizeValue(true))
+                           ->type_name("SIZE");
+  c->add_option("--bpw", o->bpw, "The same as bits per weight of the whole file")
+      ->check(CLI::Range(0.1, 32.0))
+      ->excludes(bytes);
   c->add_option("--shard-size", o->shard_bytes,
                 "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)")
       ->transform(CLI::AsSizeValue(true))

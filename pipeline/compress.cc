@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "core/version.h"
+#include "pipeline/allocate.h"
 #include "pipeline/calibrated.h"
 #include "pipeline/card.h"
 #include "pipeline/export_gguf.h"
@@ -33,6 +34,7 @@ struct Output {
   std::unique_ptr<Writer> writer;
   std::vector<fs::path> files = {};  // weights first
   std::vector<SiteOutcome> outcomes = {};
+  std::optional<Allocation> allocation = std::nullopt;
 };
 
 Artifact open_source(const fs::path& path) {
@@ -56,17 +58,42 @@ fs::path folder_of(const CompressOptions& o, const TargetChoice& choice) {
   return o.targets.size() == 1 ? o.out : o.out / folder_name(choice);
 }
 
-std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source) {
+// Chooses schemes for the size that was asked for; 0: none was.
+std::optional<Allocation> allocation_of(const CompressOptions& o, const Artifact& source, const TargetChoice& choice,
+                                        const std::string& name, const std::optional<Windows>& calibration) {
+  if (o.bytes == 0 && o.bpw == 0) return std::nullopt;
+  if (!calibration)
+    fail(ErrorKind::usage, "to share out a size the matrices are weighed by a calibration text; give --calib FILE");
+  if (o.targets.size() > 1 || o.shard_bytes > 0)
+    fail(ErrorKind::usage, "a size is shared out for one target, in one file");
+  const double wanted = o.bpw * static_cast<double>(source.parameters()) / 8;
+  const uint64_t bytes = o.bytes > 0 ? o.bytes : static_cast<uint64_t>(wanted);
+  return allocate(source, choice, name, o.overrides, bytes, *calibration);
+}
+
+std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source,
+                                 const std::optional<Windows>& calibration) {
   std::vector<Output> outputs;
   const std::string name = model_name(o.model);
   for (const std::string& text : o.targets) {
-    const TargetChoice choice = parse_target(text);
+    TargetChoice choice = parse_target(text);
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
-    Output out{make_plan(source.architecture, choice, name, o.strict, o.overrides,
-                         !o.calib.text.empty() || !o.imatrix.empty()),
-               folder_of(o, choice), nullptr};
+    std::optional<Allocation> allocation = allocation_of(o, source, choice, name, calibration);
+    std::vector<SiteOverride> overrides = o.overrides;
+    if (allocation) {
+      choice.scheme = allocation->scheme;
+      overrides.insert(overrides.end(), allocation->overrides.begin(), allocation->overrides.end());
+    }
+    Output out{
+        make_plan(source.architecture, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
+        folder_of(o, choice), nullptr};
+    if (allocation)
+      out.plan.file_name =
+          fmt::format("{}-{:.2f}bpw.gguf", name,
+                      8 * static_cast<double>(allocation->bytes) / static_cast<double>(source.parameters()));
+    out.allocation = std::move(allocation);
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
     if (choice.target->container() == "gguf") {
       out.plan.file.metadata = gguf_metadata(source.architecture, source.tokenizer, name, choice.scheme);
@@ -188,9 +215,9 @@ Prepared prepare(const CompressOptions& o) {
          "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
   check_output_folder(o.out, o.force, o.resume);
   Artifact source = open_source(resolve_model(o.model));
-  std::vector<Output> outputs = plan_outputs(o, source);
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
+  std::vector<Output> outputs = plan_outputs(o, source, calibration);
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty()) p.known = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
@@ -224,6 +251,9 @@ Report compress(const CompressOptions& o) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
+    if (outputs[i].allocation)
+      for (const SiteOverride& chosen : outputs[i].allocation->overrides) report.recipe->overrides.push_back(chosen);
+    report.targets[i].allocation = std::move(outputs[i].allocation);
     write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
   }
   write_text(o.out / "kerf-report.json", to_json(report).dump(2) + "\n");

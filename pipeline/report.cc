@@ -59,6 +59,12 @@ ordered_json target_json(const TargetResult& t) {
     j["second"] = {{"arithmetic", t.second->arithmetic}, {"metrics", metrics_json(t.second->verification.comparison)}};
   if (!t.calibrated.empty()) j["calibration"] = calibration_json(t.calibrated);
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
+  if (t.allocation) {
+    j["budget"] = {{"bytes", t.allocation->bytes}, {"predicted_kl", t.allocation->kl}};
+    j["budget"]["curve"] = ordered_json::array();
+    for (const Budget::Point& p : t.allocation->curve)
+      j["budget"]["curve"].push_back({{"bytes", p.bytes}, {"predicted_kl", p.cost}});
+  }
   j["remarks"] = t.remarks;
   return j;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "pipeline/allocate.h"
 #include "pipeline/recipe.h"
 #include "verify/gate.h"
 #include "verify/verify.h"
@@ -46,7 +47,8 @@ struct TargetResult {
   std::optional<SecondVerification> second;
   GateResult gate;
   std::vector<std::string> remarks;
-  std::vector<SiteOutcome> calibrated;  // in the order in which sites ran
+  std::vector<SiteOutcome> calibrated;   // in the order in which sites ran
+  std::optional<Allocation> allocation;  // when a size was shared out; its overrides are in the recipe
 };
 
 struct Report {
