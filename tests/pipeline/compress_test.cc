@@ -286,5 +286,28 @@ TEST(Eval, ThePackedModelWithoutActivationRoundingIsNearerToItsSource) {
   EXPECT_LT(verify_run(v).targets[0].verification->comparison.kl_mean, with);
 }
 
+TEST(Compress, SharesOutASizeToTheByte) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "bytes", {"llama.cpp-cpu"});
+  o.method = "gptq";
+  o.calib = {.text = test::example_dir() / "heldout.txt", .windows = 8, .ctx = 128};
+  o.bytes = 2'200'000;
+  const Report r = compress(o);
+  uint64_t size = 0;
+  for (const auto& entry : fs::directory_iterator(o.out))
+    if (entry.path().extension() == ".gguf") size += entry.file_size();
+  EXPECT_LE(size, o.bytes);
+  EXPECT_GT(size, o.bytes * 98 / 100);
+  ASSERT_TRUE(r.targets[0].allocation);
+  EXPECT_EQ(r.targets[0].allocation->bytes, size);
+  EXPECT_EQ(r.recipe->overrides.size(), 29u);  // the embedding and 4 blocks of 7 matrices
+
+  CompressOptions rate = o;
+  rate.out = dir / "bpw";
+  rate.bytes = 0;
+  rate.bpw = 8 * 2.2e6 / static_cast<double>(r.parameters);
+  EXPECT_EQ(compress(rate).targets[0].allocation->overrides, r.targets[0].allocation->overrides);
+}
+
 }  // namespace
 }  // namespace kerf
