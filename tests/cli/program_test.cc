@@ -40,12 +40,25 @@ bool mentions(const std::string& s, std::string_view part) { return s.find(part)
 TEST(Program, EveryCommandHasHelpAndExitsWithZero) {
   EXPECT_EQ(run("--help").exit_code, 0);
   EXPECT_TRUE(mentions(run("--help").out, "Exit codes"));
-  for (const char* c : {"compress", "imatrix", "verify", "eval", "inspect", "targets", "tokenize"}) {
+  for (const char* c : {"compress", "bench", "imatrix", "verify", "eval", "inspect", "targets", "tokenize"}) {
     const Outcome o = run(std::string(c) + " --help");
     EXPECT_EQ(o.exit_code, 0) << c;
     EXPECT_TRUE(mentions(o.out, "--")) << c;
     EXPECT_EQ(o.err, "") << c;
   }
+}
+
+TEST(Program, BenchSaysWhatItMeasured) {
+  const std::string model = "'" + test::example_dir().string() + "'";
+  const Outcome o = run("bench " + model + " --ctx 16 --seconds 0 --json");
+  EXPECT_EQ(o.exit_code, 0) << o.err;
+  const nlohmann::json j = nlohmann::json::parse(o.out);
+  EXPECT_EQ(j["ctx"], 16);
+  EXPECT_GT(j["prefill_tokens_per_second"], 0.0);
+  EXPECT_GT(j["decode_tokens_per_second"], 0.0);
+  const Outcome too_long = run("bench " + model + " --ctx 1000000");
+  EXPECT_EQ(too_long.exit_code, 2);
+  EXPECT_TRUE(mentions(too_long.err, "the model's context")) << too_long.err;
 }
 
 TEST(Program, TokenizeRendersChats) {

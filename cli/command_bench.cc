@@ -1,0 +1,52 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/common.h"
+#include "core/cpu.h"
+#include "core/parallel.h"
+#include "pipeline/speed_run.h"
+
+namespace kerf {
+namespace {
+
+struct Options : SpeedOptions {
+  bool json = false;
+};
+
+void add(CLI::App& program, int*) {
+  auto o = std::make_shared<Options>();
+  CLI::App* c = program.add_subcommand("bench", "Speed of kerf's kernels on a model: prefill and decode");
+  c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
+  c->add_option("--ctx", o->ctx, "Tokens of the window that prefill takes")->capture_default_str();
+  c->add_option("--seconds", o->seconds, "To measure for, each")->check(CLI::Range(0.0, 600.0))->capture_default_str();
+  add_arithmetic_option(*c, o->numerics);
+  c->add_flag("--json", o->json, "Print JSON");
+  c->callback([o] {
+    const Speed s = speed_run(*o);
+    if (o->json)
+      print({{"model", o->model},
+             {"format", s.format},
+             {"kernels", name_of(isa())},
+             {"threads", threads()},
+             {"ctx", s.ctx},
+             {"prefill_tokens_per_second", s.prefill},
+             {"decode_tokens_per_second", s.decode}});
+    else
+      print(
+          fmt::format("prefill {:.1f} tokens per second ({} tokens through all blocks)\n"
+                      "decode  {:.1f} tokens per second (products of one token, head included; no attention)\n",
+                      s.prefill, s.ctx, s.decode));
+  });
+}
+
+}  // namespace
+
+const Command& command_bench() {
+  static constexpr Command command{add};
+  return command;
+}
+
+}  // namespace kerf
