@@ -24,8 +24,9 @@ struct Speed {
                        // takes; attention to the past is left out
 };
 
-/// All matrices stay loaded while decode is measured: packed ones where they lie in the file, others as float32. Error
-/// usage unless ctx is in 1 ... the model's context.
+/// All matrices stay loaded while decode is measured: packed ones where they lie in the file, others as float32, but
+/// for an embedding or head in plain numbers, which is converted panel by panel in every pass. Error usage unless ctx
+/// is in 1 ... the model's context.
 Speed speed_run(const SpeedOptions&);
 
 }  // namespace kerf
