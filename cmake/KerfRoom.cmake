@@ -26,9 +26,10 @@ if(KERF_WERROR)
   target_compile_options(kerf_warnings INTERFACE -Werror)
 endif()
 if(KERF_SANITIZE)
-  # Without SLP vectorization, in which g++ 12 crashes on instrumented vector code (grids/fitter_int_avx512.cc).
+  # Without SLP vectorization, in which g++ 12 crashes on instrumented vector code (grids/fitter_int_avx512.cc), and
+  # without a warning that instrumented code of std::optional raises for no reason.
   add_compile_options(-fsanitize=${KERF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
-                      -fno-tree-slp-vectorize)
+                      -fno-tree-slp-vectorize -Wno-maybe-uninitialized)
   add_link_options(-fsanitize=${KERF_SANITIZE})
 endif()
 
