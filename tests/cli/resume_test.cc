@@ -77,7 +77,11 @@ TEST(Resume, ARunKilledAtAnyMomentGoesOnToTheSameBytes) {
     kill(child, SIGKILL);
     finish(child);
     taken_up += fs::exists(out / ".kerf-resume" / "vllm-w4a16-g32" / "hidden" / "model.safetensors");
-    ASSERT_EQ(finish(start(job(out, {"--resume"}))), 0) << kill_number;
+    // A run that was over before it could be killed has nothing to go on with.
+    const bool over = fs::exists(out / "kerf-report.json") && !fs::exists(out / ".kerf-resume");
+    if (!over) {
+      ASSERT_EQ(finish(start(job(out, {"--resume"}))), 0) << kill_number;
+    }
     EXPECT_EQ(read_text(out / "model.safetensors"), expected) << kill_number;
     EXPECT_FALSE(fs::exists(out / ".kerf-resume"));
     for (const auto& entry : fs::directory_iterator(out)) EXPECT_NE(entry.path().extension(), ".partial");
