@@ -99,15 +99,8 @@ void search(const IntFitProblem& p, float* scales, float* zeros) {
   const Lanes b{w, v, p.size};
   float past_low[kAll];
   for (int c = 0; c < kAll; ++c) past_low[c] = -static_cast<float>(1 << (p.bits - 1)) - kPast[c];
-  const float* rows[kLanes];
   for (int64_t first = 0; first < p.blocks; first += kLanes) {
-    const int64_t here = p.blocks - first < kLanes ? p.blocks - first : kLanes;
-    for (int64_t l = 0; l < kLanes; ++l) rows[l] = p.w + (first + (l < here ? l : 0)) * p.size;
-    gather(rows, p.size, w);
-    if (p.importance) {
-      for (int64_t l = 0; l < kLanes; ++l) rows[l] = p.importance + (first + l) % p.importance_blocks * p.size;
-      gather(rows, p.size, v);
-    }
+    const int64_t here = gather_blocks(p, first, w, v);
     Vec scale{}, zero = splat(static_cast<float>(1 << (p.bits - 1)));
     if (!p.symmetric && p.importance) search_asymmetric<true>(b, p.bits, p.stored, &scale, &zero);
     if (!p.symmetric && !p.importance) search_asymmetric<false>(b, p.bits, p.stored, &scale, &zero);

@@ -101,15 +101,8 @@ Even codes_of(const FlatFitProblem& p) { return {Vec{}, splat(static_cast<float>
 void search(const FlatFitProblem& p, float* scratch, float* scales, float* offsets) {
   Vec* w = reinterpret_cast<Vec*>(scratch);
   Vec* v = w + p.size + 1;
-  const float* rows[kLanes];
   for (int64_t first = 0; first < p.blocks; first += kLanes) {
-    const int64_t here = p.blocks - first < kLanes ? p.blocks - first : kLanes;
-    for (int64_t l = 0; l < kLanes; ++l) rows[l] = p.w + (first + (l < here ? l : 0)) * p.size;
-    gather(rows, p.size, w);
-    if (p.importance) {
-      for (int64_t l = 0; l < kLanes; ++l) rows[l] = p.importance + (first + l) % p.importance_blocks * p.size;
-      gather(rows, p.size, v);
-    }
+    const int64_t here = gather_blocks(p, first, w, v);
     Vec low = w[0], high = w[0];
     for (int64_t j = 1; j < p.size; ++j) {
       low = min_of(low, w[j]);

@@ -60,5 +60,20 @@ inline void gather(const float* const* rows, int64_t size, Vec* to) {
   to[size] = Vec{};
 }
 
+// Blocks [first, first + kLanes) of a search and their importance, if any, lane by lane; lanes past the last block
+// repeat the first one. Returns how many are there.
+template <class Problem>
+inline int64_t gather_blocks(const Problem& p, int64_t first, Vec* w, Vec* v) {
+  const int64_t here = p.blocks - first < kLanes ? p.blocks - first : kLanes;
+  const float* rows[kLanes];
+  for (int64_t l = 0; l < kLanes; ++l) rows[l] = p.w + (first + (l < here ? l : 0)) * p.size;
+  gather(rows, p.size, w);
+  if (p.importance) {
+    for (int64_t l = 0; l < kLanes; ++l) rows[l] = p.importance + (first + l) % p.importance_blocks * p.size;
+    gather(rows, p.size, v);
+  }
+  return here;
+}
+
 }  // namespace
 }  // namespace kerf

@@ -53,7 +53,7 @@ struct WideProducts {
 
 /// kOtherwise multiplies matrices that llama.cpp does not interleave.
 template <class Block, class Products, auto kOtherwise = LanesAvx2<Block>::multiply>
-struct BlocksAvx2 {
+struct BlocksAvx2 : FewOrMany<BlocksAvx2<Block, Products, kOtherwise>, Block, kOtherwise> {
   static constexpr int kSteps = Products::kSteps;  // 32-bit lanes that a block takes
   static constexpr int kRows = 16, kChunk = 16;    // 8 or 16 KiB of weights, which the first-level cache holds
   // 6 integer sums, two weights, a factor and products in the 16 registers; g++ 12 spills a sum when there are 8. The
@@ -223,25 +223,6 @@ struct BlocksAvx2 {
     alignas(16) float all[kRowsAtOnce];
     _mm_store_ps(all, sums);
     for (int i = 0; i < n; ++i) y[i] = all[i];
-  }
-
-  static void few_tokens(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const Q8Activations& a,
-                         int64_t tokens, float* y, int64_t y_stride) {
-    for (int64_t r = row_begin; r < row_end; r += kRowsAtOnce)
-      for (int64_t t = 0; t < tokens; ++t)
-        few_rows(w, r, static_cast<int>(row_end - r < kRowsAtOnce ? row_end - r : kRowsAtOnce), a, t,
-                 y + t * y_stride + (r - row_begin));
-  }
-
-  static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
-                       int64_t tokens, float* y, int64_t y_stride) {
-    if (Block::order(w.rows) != Q8Order::blocks)
-      return kOtherwise(w, row_begin, row_end, activations, tokens, y, y_stride);
-    const Q8Activations a = q8_activations<Block>(w, activations);
-    if (tokens <= kFewTokens)
-      few_tokens(w, row_begin, row_end, a, tokens, y, y_stride);
-    else
-      many_tokens(w, row_begin, row_end, a, tokens, y, y_stride);
   }
 };
 

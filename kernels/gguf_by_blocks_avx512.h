@@ -15,7 +15,7 @@ namespace {
 
 /// kOtherwise multiplies matrices that llama.cpp does not interleave.
 template <class Block, auto kOtherwise = LanesAvx512<Block>::multiply>
-struct BlocksAvx512 {
+struct BlocksAvx512 : FewOrMany<BlocksAvx512<Block, kOtherwise>, Block, kOtherwise> {
   static constexpr int kRows = 16, kChunk = 32;
   // 12 integer and 12 float sums, a weight, a factor and a scale: 27 of the 32 registers.
   static constexpr int kTokens = 12;
@@ -201,25 +201,6 @@ struct BlocksAvx512 {
         sums = _mm_fmadd_ps(_mm_load_ps(of_blocks[b % 4][b / 4]), _mm_load_ps(of_scales[b % 4][b / 4]), sums);
     }
     _mm_mask_storeu_ps(y, static_cast<__mmask8>((1u << n) - 1), sums);
-  }
-
-  static void few_tokens(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const Q8Activations& a,
-                         int64_t tokens, float* y, int64_t y_stride) {
-    for (int64_t r = row_begin; r < row_end; r += kRowsAtOnce)
-      for (int64_t t = 0; t < tokens; ++t)
-        few_rows(w, r, static_cast<int>(row_end - r < kRowsAtOnce ? row_end - r : kRowsAtOnce), a, t,
-                 y + t * y_stride + (r - row_begin));
-  }
-
-  static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
-                       int64_t tokens, float* y, int64_t y_stride) {
-    if (Block::order(w.rows) != Q8Order::blocks)
-      return kOtherwise(w, row_begin, row_end, activations, tokens, y, y_stride);
-    const Q8Activations a = q8_activations<Block>(w, activations);
-    if (tokens <= kFewTokens)
-      few_tokens(w, row_begin, row_end, a, tokens, y, y_stride);
-    else
-      many_tokens(w, row_begin, row_end, a, tokens, y, y_stride);
   }
 };
 

@@ -4,12 +4,13 @@
 #pragma once
 
 #include "kernels/gguf_blocks_avx2.h"
+#include "kernels/gguf_tiles.h"
 
 namespace kerf {
 namespace {
 
 template <class Block>
-struct LanesAvx2 {
+struct LanesAvx2 : InTiles<LanesAvx2<Block>, Block> {
   // 8 sums, 2 x 2 vectors of codes, 2 of weights and 2 of products: the 16 registers.
   static constexpr int kRows = 4, kTokens = 2;
   static constexpr int64_t kChunk = 8;
@@ -49,22 +50,6 @@ struct LanesAvx2 {
         *out = sum_of(sums[i][j]);
         if constexpr (Block::kSums) *out += sum_of_offsets<Block>(w, row + i, a, t + j);
       }
-  }
-
-  template <int T>
-  static void rows(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const Q8Activations& a, int64_t t,
-                   float* y, int64_t y_stride) {
-    int64_t r = row_begin;
-    for (; r + kRows <= row_end; r += kRows) tile<kRows, T>(w, r, a, t, y + (r - row_begin), y_stride);
-    for (; r < row_end; ++r) tile<1, T>(w, r, a, t, y + (r - row_begin), y_stride);
-  }
-
-  static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
-                       int64_t tokens, float* y, int64_t y_stride) {
-    const Q8Activations a = q8_activations<Block>(w, activations);
-    int64_t t = 0;
-    for (; t + kTokens <= tokens; t += kTokens) rows<kTokens>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);
-    for (; t < tokens; ++t) rows<1>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);
   }
 };
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/gguf_blocks_avx2.h"
+#include "kernels/gguf_tiles.h"
 
 namespace kerf {
 namespace {
@@ -34,7 +35,7 @@ inline __m512 scales_of(const std::byte* block, int64_t n) {
 inline __mmask16 first(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }
 
 template <class Block>
-struct LanesAvx512 {
+struct LanesAvx512 : InTiles<LanesAvx512<Block>, Block> {
   // 16 sums, 4 vectors of codes and 4 of corrections, weights and products: 27 of the 32 registers.
   static constexpr int kRows = 4, kTokens = 4;
 
@@ -79,22 +80,6 @@ struct LanesAvx512 {
         *out = sum_of(sums[i][j]);
         if constexpr (Block::kSums) *out += sum_of_offsets<Block>(w, row + i, a, t + j);
       }
-  }
-
-  template <int T>
-  static void rows(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const Q8Activations& a, int64_t t,
-                   float* y, int64_t y_stride) {
-    int64_t r = row_begin;
-    for (; r + kRows <= row_end; r += kRows) tile<kRows, T>(w, r, a, t, y + (r - row_begin), y_stride);
-    for (; r < row_end; ++r) tile<1, T>(w, r, a, t, y + (r - row_begin), y_stride);
-  }
-
-  static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
-                       int64_t tokens, float* y, int64_t y_stride) {
-    const Q8Activations a = q8_activations<Block>(w, activations);
-    int64_t t = 0;
-    for (; t + kTokens <= tokens; t += kTokens) rows<kTokens>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);
-    for (; t < tokens; ++t) rows<1>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);
   }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/gguf_blocks_avx2.h"
+#include "kernels/gguf_tiles.h"
 
 namespace kerf {
 namespace {
@@ -69,7 +70,7 @@ struct PairedSums {
 };
 
 template <class Block, class Sums>
-struct RareLanesAvx2 {
+struct RareLanesAvx2 : InTiles<RareLanesAvx2<Block, Sums>, Block> {
   static constexpr int kRows = 2, kTokens = 2;
 
   template <int R, int T>
@@ -90,22 +91,6 @@ struct RareLanesAvx2 {
     }
     for (int i = 0; i < R; ++i)
       for (int j = 0; j < T; ++j) y[j * y_stride + i] = sums[i][j].total();
-  }
-
-  template <int T>
-  static void rows(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const Q8Activations& a, int64_t t,
-                   float* y, int64_t y_stride) {
-    int64_t r = row_begin;
-    for (; r + kRows <= row_end; r += kRows) tile<kRows, T>(w, r, a, t, y + (r - row_begin), y_stride);
-    for (; r < row_end; ++r) tile<1, T>(w, r, a, t, y + (r - row_begin), y_stride);
-  }
-
-  static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
-                       int64_t tokens, float* y, int64_t y_stride) {
-    const Q8Activations a = q8_activations<Block>(w, activations);
-    int64_t t = 0;
-    for (; t + kTokens <= tokens; t += kTokens) rows<kTokens>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);
-    for (; t < tokens; ++t) rows<1>(w, row_begin, row_end, a, t, y + t * y_stride, y_stride);
   }
 };
 

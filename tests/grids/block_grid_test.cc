@@ -10,6 +10,7 @@
 #include "grids/grid.h"
 #include "grids/iq4_numbers.h"
 #include "grids/kfitter.h"
+#include "tests/grids/quantized.h"
 
 namespace kerf {
 namespace {
@@ -54,25 +55,10 @@ std::vector<float> normal(uint32_t seed, float sigma = 0.03f) {
   return w;
 }
 
-double squared_error(std::span<const float> w, const QuantizedMatrix& q, std::span<const float> importance = {}) {
-  std::vector<float> back(w.size());
-  find_grid(q.scheme.grid).decode(q, back);
-  double e = 0;
-  for (size_t i = 0; i < w.size(); ++i) {
-    const double d = static_cast<double>(w[i]) - static_cast<double>(back[i]);
-    e += d * d * (importance.empty() ? 1.0 : static_cast<double>(importance[i % static_cast<size_t>(q.cols)]));
-  }
-  return e;
-}
-
 QuantizedMatrix quantized(const Scheme& s, std::span<const float> w, std::span<const float> importance = {}) {
-  QuantizedMatrix q = allocate(s, kRows, kCols);
-  const Grid& grid = find_grid(s.grid);
-  grid.check(s);
-  grid.fit(w, importance, q);
-  grid.encode(w, q);
-  return q;
+  return test::quantized(s, w, kRows, kCols, importance);
 }
+using test::squared_error;
 
 TEST(BlockGrids, SchemesTakeTheBitsThatGgufSays) {
   for (const Type& t : types()) {

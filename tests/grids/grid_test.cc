@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "grids/fitter.h"
+#include "tests/grids/quantized.h"
 
 namespace kerf {
 namespace {
@@ -31,25 +32,8 @@ std::vector<Scheme> int_schemes() {
   return all;
 }
 
-double squared_error(std::span<const float> w, const QuantizedMatrix& q, std::span<const float> importance = {}) {
-  std::vector<float> back(w.size());
-  find_grid(q.scheme.grid).decode(q, back);
-  double e = 0;
-  for (size_t i = 0; i < w.size(); ++i) {
-    const double d = static_cast<double>(w[i]) - static_cast<double>(back[i]);
-    e += d * d * (importance.empty() ? 1.0 : static_cast<double>(importance[i % static_cast<size_t>(q.cols)]));
-  }
-  return e;
-}
-
-QuantizedMatrix quantized(const Scheme& s, std::span<const float> w, int64_t rows, int64_t cols,
-                          std::span<const float> importance = {}) {
-  QuantizedMatrix q = allocate(s, rows, cols);
-  const Grid& grid = find_grid(s.grid);
-  grid.fit(w, importance, q);
-  grid.encode(w, q);
-  return q;
-}
+using test::quantized;
+using test::squared_error;
 
 TEST(IntGrid, AZeroPointThatMayNotBeStoredIsTurnedRoundWithoutLoss) {
   auto w = normal(8 * 32, 5);
