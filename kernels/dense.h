@@ -14,15 +14,18 @@ void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t 
 /// Whether bf16 products with float32 sums are faster here than float32 ones (AVX-512 bf16 or AMX, and KERF_ISA allows
 /// it). On CPUs without them the bf16 functions below must not be called: Error internal.
 bool fast_bf16();
-/// matmul_nt for operands whose numbers are bf16 bit patterns.
-void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const uint16_t* x, int64_t x_stride, const uint16_t* w,
-                    int64_t w_stride, float* y, int64_t y_stride);
+/// matmul_nt with x rounded to bf16 and w, dense, given as bf16 bit patterns.
+void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const uint16_t* w,
+                    float* y, int64_t y_stride);
+/// c[m, n] = a[m, k] b[k, n] of bf16 bit patterns, all dense, on the calling thread; with `b_transposed` b is [n, k].
+void matmul_bf16_on_this_thread(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b,
+                                bool b_transposed, float* c);
 
 /// c[i, j] += sum over t of a[t, i] * b[t, j]:  a and b are [tokens, n], c is [n, n]. With `upper` only panels that
 /// touch the upper triangle (j >= i) are computed; the others keep what they hold.
 void add_product_tn(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c, bool upper);
-/// The same for bf16 bit patterns, with float32 sums.
-void add_product_tn_bf16(int64_t tokens, int64_t n, const uint16_t* a, const uint16_t* b, int64_t stride, float* c,
+/// The same with a and b rounded to bf16, and float32 sums.
+void add_product_tn_bf16(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c,
                          bool upper);
 
 }  // namespace kerf

@@ -25,9 +25,7 @@ class Bf16Linear final : public Linear {
       : Linear(rows, cols), w_(rounded(w.data(), rows, cols)) {}
   void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
              int64_t y_stride) const override {
-    const std::vector<uint16_t> activations = rounded(x, tokens, in);
-    matmul_nt_bf16(tokens, row_end - row_begin, in, activations.data(), in, w_.data() + row_begin * in, in, y,
-                   y_stride);
+    matmul_nt_bf16(tokens, row_end - row_begin, in, x, in, w_.data() + row_begin * in, y, y_stride);
   }
 
  private:
@@ -52,5 +50,7 @@ std::unique_ptr<Linear> fast_linear(std::vector<float> w, int64_t out, int64_t i
   if (fast_bf16()) return std::make_unique<Bf16Linear>(w, out, in);
   return std::make_unique<FloatLinear>(std::move(w), out, in);
 }
+
+Arithmetic fast_arithmetic() { return {.attention = fast_bf16() ? Dtype::bf16 : Dtype::f32}; }
 
 }  // namespace kerf

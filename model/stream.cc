@@ -3,6 +3,7 @@
 #include "model/stream.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -22,6 +23,9 @@ namespace {
 // Enough rows to reuse each weight often (a product of 1,024 x 576 x 576 takes milliseconds, a task some microseconds),
 // few enough that the scratch of a wide model stays bounded: 32 KiB x 1,024 = 32 MiB for a slot of 8,192 columns.
 constexpr int64_t kBatchTokens = 1024;
+// In run_block_in_groups() each thread takes its own batches through a segment, without waiting for the others and with
+// its activations in its own cache: few tokens, but a whole panel of the dense products.
+constexpr int64_t kLaneTokens = 256;
 constexpr int64_t kRowsPerTask = 16;
 constexpr int kHidden = -1;  // the buffer number of the slot "x"
 
@@ -93,6 +97,20 @@ Schedule schedule(const Architecture& a, bool reuse) {
     s.steps.push_back(std::move(step));
   }
   return s;
+}
+
+struct Batches {
+  int64_t lanes = 1, windows = 1;  // batches on their way at a time, and windows of each
+};
+
+int64_t windows_of(int64_t tokens, const Windows& all) {
+  return std::clamp<int64_t>(tokens / std::max<int64_t>(1, all.length), 1, std::max<int64_t>(1, all.count));
+}
+
+// The same windows for any number of threads, so that products are cut the same way.
+Batches batches_of(const Windows& all) {
+  const int64_t windows = windows_of(kLaneTokens, all);
+  return {.lanes = std::clamp<int64_t>(ceil_div(all.count, windows), 1, threads()), .windows = windows};
 }
 
 /// f(first row, last row) over tasks of a few rows.
@@ -167,7 +185,8 @@ struct Stream::State {
         ggml(ar.order == SumOrder::ggml ? &ggml_ops() : nullptr),
         count(windows.count),
         length(windows.length),
-        batch_windows(std::clamp<int64_t>(kBatchTokens / std::max<int64_t>(1, length), 1, std::max<int64_t>(1, count))),
+        batch_windows(windows_of(kBatchTokens, windows)),
+        batches(batches_of(windows)),
         scratch(given ? *given : own_scratch),
         hidden(scratch.floats(checked_mul(windows.tokens(), arch.hidden, "hidden states"))) {
     if (length < 1 || static_cast<int64_t>(windows.ids.size()) != windows.tokens())
@@ -199,10 +218,10 @@ struct Stream::State {
     ops.round(sines.data(), static_cast<int64_t>(sines.size()), rounding);
   }
 
-  float* buffer(int index, int64_t first_window) {
+  float* buffer(int index, int64_t first_window, int64_t lane = 0) {
     if (index == kHidden) return hidden.data() + first_window * length * arch.hidden;
     const auto i = static_cast<size_t>(index);
-    return buffers[i].data() + (whole[i] ? first_window * length * plan.slots[i].width : 0);
+    return buffers[i].data() + (whole[i] ? first_window : lane * batches.windows) * length * plan.slots[i].width;
   }
   // Takes a buffer that an earlier slot has left, if one is about as large: fresh memory costs a page fault every 4
   // KiB. Buffers of one batch are always in memory.
@@ -226,8 +245,10 @@ struct Stream::State {
     for (size_t i = 0; i < buffers.size(); ++i)
       if (whole[i] && buffers[i].data()) buffers[i].leave(first * plan.slots[i].width, tokens * plan.slots[i].width);
   }
-  void run_steps(const Block&, size_t begin, size_t end, int64_t first_window, int64_t windows, const Observer&);
+  void run_steps(const Block&, size_t begin, size_t end, int64_t first_window, int64_t windows, const Observer&,
+                 int64_t lane = 0);
   void run_batches(const Block&, size_t begin, size_t end, const Observer&);
+  void run_lanes(const Block&, size_t begin, size_t end);
   void run_segment(Block&, const Segment&, const Visit&);
   void begin_layer(int64_t layer);
   void end_layer(int64_t layer);
@@ -243,10 +264,11 @@ struct Stream::State {
   const GgmlOps* ggml;  // what takes the place of some of them; nullptr when sums may take any order
   Schedule plan;
   const int64_t count, length, batch_windows;
+  const Batches batches;  // of run_block_in_groups
   Scratch own_scratch, &scratch;
   ScratchArray hidden;                // [count, length, arch.hidden]
   std::vector<float> cosines, sines;  // [length, head_dim / 2]
-  std::vector<ScratchArray> buffers;  // one batch each,
+  std::vector<ScratchArray> buffers;  // one batch each (of every lane),
   std::vector<bool> whole;            // or all windows
   std::vector<ScratchArray> spare;
   int64_t next_layer = 0;
@@ -284,7 +306,7 @@ void Stream::State::linear(const Linear& matrix, const std::vector<float>& bias,
 }
 
 void Stream::State::run_steps(const Block& block, size_t begin, size_t end, int64_t first_window, int64_t windows,
-                              const Observer& observer) {
+                              const Observer& observer, int64_t lane) {
   const int64_t tokens = windows * length;
   size_t linears = 0, norms = 0;
   for (size_t i = 0; i < end; ++i) {
@@ -295,8 +317,8 @@ void Stream::State::run_steps(const Block& block, size_t begin, size_t end, int6
       norms += op.kind == OpKind::norm;
       continue;
     }
-    const float* x = buffer(step.inputs[0], first_window);
-    float* y = buffer(step.output, first_window);
+    const float* x = buffer(step.inputs[0], first_window, lane);
+    float* y = buffer(step.output, first_window, lane);
     const int64_t width = arch.axis(op.out);
     switch (op.kind) {
       case OpKind::norm:
@@ -331,7 +353,7 @@ void Stream::State::run_steps(const Block& block, size_t begin, size_t end, int6
                                    .scale = static_cast<float>(arch.attention_scale),
                                    .fused = arithmetic.fused_attention,
                                    .rounding = attention_rounding};
-        const float *k = buffer(step.inputs[1], first_window), *v = buffer(step.inputs[2], first_window);
+        const float *k = buffer(step.inputs[1], first_window, lane), *v = buffer(step.inputs[2], first_window, lane);
         if (ggml) {
           ggml_causal_attention(shape, arch.permute_qk_for_gguf, x, k, v, y);
         } else {
@@ -343,7 +365,7 @@ void Stream::State::run_steps(const Block& block, size_t begin, size_t end, int6
         break;
       }
       case OpKind::gate: {
-        const float* up = buffer(step.inputs[1], first_window);
+        const float* up = buffer(step.inputs[1], first_window, lane);
         for_rows(tokens, [&](int64_t begin, int64_t end) {
           const int64_t at = begin * width, n = (end - begin) * width;
           if (ggml) {
@@ -355,7 +377,7 @@ void Stream::State::run_steps(const Block& block, size_t begin, size_t end, int6
         break;
       }
       case OpKind::add: {
-        const float* other = buffer(step.inputs[1], first_window);
+        const float* other = buffer(step.inputs[1], first_window, lane);
         for_rows(tokens, [&](int64_t begin, int64_t end) {
           if (x != y) std::copy_n(x + begin * width, (end - begin) * width, y + begin * width);
           ops.add(y + begin * width, other + begin * width, (end - begin) * width, rounding);
@@ -383,6 +405,11 @@ void Stream::State::check(int64_t layer, int64_t first_window, int64_t windows) 
   });
 }
 
+int64_t tokens_at_once(const Windows& windows) {
+  const Batches b = batches_of(windows);
+  return b.lanes * b.windows * windows.length;
+}
+
 Stream::Stream(const Architecture& a, Weights& weights, Arithmetic arithmetic, const Windows& windows, Scratch* scratch)
     : state_(std::make_unique<State>(a, weights, arithmetic, windows, scratch)) {}
 Stream::~Stream() = default;
@@ -394,6 +421,17 @@ void Stream::State::run_batches(const Block& block, size_t begin, size_t end, co
     run_steps(block, begin, end, w, windows, observer);
     leave(w, windows);
   }
+}
+
+void Stream::State::run_lanes(const Block& block, size_t begin, size_t end) {
+  std::atomic<int64_t> next = 0;
+  parallel_for(batches.lanes, [&](int64_t lane) {
+    for (int64_t w; (w = next.fetch_add(batches.windows)) < count;) {
+      const int64_t windows = std::min(batches.windows, count - w);
+      run_steps(block, begin, end, w, windows, {}, lane);
+      leave(w, windows);
+    }
+  });
 }
 
 void Stream::State::begin_layer(int64_t layer) {
@@ -432,9 +470,9 @@ void Stream::State::run_segment(Block& block, const Segment& segment, const Visi
     const Slot& slot = plan.slots[i];
     if (slot.first < segment.begin || slot.first >= segment.end) continue;
     whole[i] = slot.last >= segment.end;
-    allocate(i, (whole[i] ? count : std::min(count, batch_windows)) * length);
+    allocate(i, (whole[i] ? count : batches.lanes * batches.windows) * length);
   }
-  run_batches(block, segment.begin, segment.end, {});
+  run_lanes(block, segment.begin, segment.end);
   for (size_t i = 0; i < plan.slots.size(); ++i)
     if (plan.slots[i].last < segment.end) give_back(i);
 }

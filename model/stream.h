@@ -81,4 +81,7 @@ class Stream {
   std::unique_ptr<State> state_;
 };
 
+/// How many tokens' activations inside of a block are in memory at a time while run_block_in_groups() runs.
+int64_t tokens_at_once(const Windows&);
+
 }  // namespace kerf

@@ -82,7 +82,7 @@ class Run {
         state_(state),
         held_out_tokens_(method.held_out ? windows.count / kHeldOutPart * windows.length : 0),
         weights_(dense_weights(a, source)),
-        stream_(a, *weights_, {}, windows, &scratch) {
+        stream_(a, *weights_, fast_arithmetic(), windows, &scratch) {
     for (const PlannedMatrix& m : job.plan->matrices) {
       planned_.emplace(m.site.name, &m);
       if (!m.method.empty()) methods_.emplace(m.method, parse_method(m.method, true));

@@ -160,7 +160,7 @@ struct Prepared {
 RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
   std::vector<const TargetPlan*> plans;
   for (const Output& out : p.outputs) plans.push_back(&out.plan);
-  return estimate(p.source, plans, p.method, o.quantizer, p.calibration ? p.calibration->tokens() : 0, o.out, o.memory);
+  return estimate(p.source, plans, p.method, o.quantizer, p.calibration ? &*p.calibration : nullptr, o.out, o.memory);
 }
 
 void pack_all(const CompressOptions& o, Prepared& p) {

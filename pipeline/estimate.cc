@@ -9,6 +9,7 @@
 
 #include "core/parallel.h"
 #include "kernels/dense.h"
+#include "model/stream.h"
 
 namespace kerf {
 namespace {
@@ -20,8 +21,6 @@ constexpr uint64_t kProcess = uint64_t{48} << 20;
 constexpr double kRtnWeightsPerSecond = 4e8;
 // out * in^2 multiplications of one matrix: errors of rounding, of the result and of the whole, half each (a triangle).
 constexpr double kErrorPasses = 1.5;
-// Of one batch of windows, about (model/stream.cc).
-constexpr int64_t kBatchTokens = 1024;
 // Unpacked panels, codes and packed bytes of each thread.
 constexpr uint64_t kPanelsPerThread = uint64_t{16} << 20;
 
@@ -33,9 +32,9 @@ double product_rate() {
   const auto begin = std::chrono::steady_clock::now();
   int64_t done = 0;
   double elapsed = 0;
-  while (elapsed < 0.1) {
+  while (elapsed < 0.02) {
     if (fast_bf16())
-      matmul_nt_bf16(kTokens, kSize, kSize, half.data(), kSize, half.data(), kSize, y.data(), kSize);
+      matmul_nt_bf16(kTokens, kSize, kSize, x.data(), kSize, half.data(), y.data(), kSize);
     else
       matmul_nt(kTokens, kSize, kSize, x.data(), kSize, x.data(), kSize, y.data(), kSize);
     ++done;
@@ -65,8 +64,8 @@ double product_count(const Architecture& a, const Method& m, const QuantizerOpti
 std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 uint64_t bytes_of_floats(int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); }
 
-// Beside the activations: what the largest group of sites takes, one batch of windows on its way, and the block.
-uint64_t calibrated_memory(const Architecture& a, const Method& m) {
+// Beside the activations: what the largest group of sites takes, the batches of windows on their way, and the block.
+uint64_t calibrated_memory(const Architecture& a, const Method& m, const Windows& windows) {
   const bool both = m.plain && m.scaled;
   const int64_t squares = 2 + (m.held_out ? 1 : 0) + (m.scaled ? 2 : 0);  // second moments and their factors
   const int64_t copies = both ? 6 : 4;  // of a group: weights; the values of rtn, of the best and of another attempt
@@ -83,7 +82,7 @@ uint64_t calibrated_memory(const Architecture& a, const Method& m) {
     most = std::max(most, bytes_of_floats(squares * group.first * group.first + copies * group.second));
   // Of the block: codes, and the matrices that the pass goes on with.
   const uint64_t of_block = static_cast<uint64_t>(block) * (1 + (fast_bf16() ? 2 : 4));
-  return most + of_block + bytes_of_floats(kBatchTokens * (4 * a.hidden + 4 * a.ffn));
+  return most + of_block + bytes_of_floats(tokens_at_once(windows) * (4 * a.hidden + 4 * a.ffn));
 }
 
 BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
@@ -111,7 +110,8 @@ void check_limit(const RunEstimate& e, uint64_t memory_limit) {
 }  // namespace
 
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
-                     const QuantizerOptions& options, int64_t tokens, const fs::path& out, uint64_t memory_limit) {
+                     const QuantizerOptions& options, const Windows* windows, const fs::path& out,
+                     uint64_t memory_limit) {
   RunEstimate e{.parameters = source.parameters()};
   for (const TargetPlan* plan : plans) {
     e.targets.push_back({plan->choice.text(), plan->bytes(), bits(*plan, e.parameters)});
@@ -125,12 +125,13 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   const auto copies = static_cast<double>(plans.size());
   e.seconds = copies * static_cast<double>(e.parameters) / (kRtnWeightsPerSecond * threads());
   check_limit(e, memory_limit);
-  if (tokens == 0) return e;
+  if (!windows) return e;
+  const int64_t tokens = windows->tokens();
   const Architecture& a = source.architecture;
   // Hidden states of each target, and what waits for all windows: a norm's output, heads or the gated part.
   const uint64_t activations = bytes_of_floats(tokens * a.hidden) * plans.size() +
                                bytes_of_floats(tokens * (a.hidden + std::max(a.hidden, a.ffn)));
-  e.memory += calibrated_memory(a, method);
+  e.memory += calibrated_memory(a, method, *windows);
   check_limit(e, memory_limit);
   e.activations = memory_limit == 0 ? activations : std::min(activations, memory_limit - e.memory);
   e.scratch = activations - e.activations;

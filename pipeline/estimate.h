@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "model/windows.h"
 #include "pipeline/method.h"
 #include "pipeline/plan.h"
 #include "verify/artifact.h"
@@ -31,10 +32,10 @@ struct RunEstimate {
   double seconds = 0;                // products / rate, plus the weights at the pace of rtn
 };
 
-/// `tokens` are those of calibration, 0 without. `memory_limit` in bytes, 0 for none: Error usage when what is no
-/// activation does not fit. Measuring the rate takes a tenth of a second.
+/// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
+/// no activation does not fit. Measuring the rate takes 20 ms.
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
-                     int64_t tokens, const std::filesystem::path& out, uint64_t memory_limit = 0);
+                     const Windows* windows, const std::filesystem::path& out, uint64_t memory_limit = 0);
 
 nlohmann::ordered_json to_json(const RunEstimate&);
 std::string to_table(const RunEstimate&);

@@ -75,7 +75,7 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
 Imatrix measure_imatrix(const Artifact& a, const Windows& windows) {
   Imatrix m{.chunks = windows.count, .chunk_tokens = windows.length};
   const std::unique_ptr<Weights> weights = weights_of(a, Numerics::float32);
-  Stream stream(a.architecture, *weights, {}, windows);
+  Stream stream(a.architecture, *weights, fast_arithmetic(), windows);
   Progress progress("block", a.architecture.layers);
   for (int64_t layer = 0; layer < a.architecture.layers; ++layer) {
     stream.run_block_in_groups(layer, [&](const Stream::Group& g) {

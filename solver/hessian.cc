@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "core/checked.h"
-#include "core/dtype.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/dense.h"
@@ -18,7 +17,6 @@ namespace {
 // Long enough that adding a panel's result to H costs little beside its product, short enough that a batch in bf16
 // stays in the caches.
 constexpr int64_t kBatchTokens = 1024;
-constexpr int64_t kRowsPerTask = 64;
 
 }  // namespace
 
@@ -26,21 +24,10 @@ Hessian::Hessian(int64_t size)
     : n(size), values(static_cast<size_t>(checked_mul<int64_t>(size, size, "second moments"))) {}
 
 void Hessian::add(const float* x, int64_t count, int64_t stride) {
-  std::vector<uint16_t> rounded;
+  const auto add_product = fast_bf16() ? add_product_tn_bf16 : add_product_tn;
   for (int64_t begin = 0; begin < count; begin += kBatchTokens) {
-    const int64_t batch = std::min(kBatchTokens, count - begin);
-    if (!fast_bf16()) {
-      add_product_tn(batch, n, x + begin * stride, x + begin * stride, stride, values.data(), true);
-      continue;
-    }
-    rounded.resize(static_cast<size_t>(batch * n));
-    parallel_for(ceil_div(batch, kRowsPerTask), [&](int64_t task) {
-      for (int64_t t = task * kRowsPerTask; t < std::min(batch, (task + 1) * kRowsPerTask); ++t)
-        from_f32(
-            Dtype::bf16, std::span(x + (begin + t) * stride, static_cast<size_t>(n)),
-            std::as_writable_bytes(std::span(rounded).subspan(static_cast<size_t>(t * n), static_cast<size_t>(n))));
-    });
-    add_product_tn_bf16(batch, n, rounded.data(), rounded.data(), n, values.data(), true);
+    const float* batch = x + begin * stride;
+    add_product(std::min(kBatchTokens, count - begin), n, batch, batch, stride, values.data(), true);
   }
   tokens += count;
 }
