@@ -115,8 +115,17 @@ void StoredWeights::read(const TensorInfo& info, int64_t row_begin, std::span<fl
   const StoredWeight* w = weight(info.name);
   const auto cols = static_cast<size_t>(info.cols());
   if (!w) fail(ErrorKind::internal, "no tensor {} here", info.name);
+  const auto rows = static_cast<uint64_t>(w->info.rows() - row_begin);
+  if (row_begin < 0 || row_begin > w->info.rows() || w->info.shape != info.shape ||
+      (cols == 0 ? !out.empty() : out.size() % cols != 0 || out.size() / cols > rows))
+    fail(ErrorKind::internal, "{} elements from row {} of {} were asked for, which has {} rows of {}", out.size(),
+         row_begin, info.name, w->info.rows(), cols);
   if (cols == 0) return;
-  if (!w->gemm && !w->decode && w->file_row.empty() && bits_of(info.dtype) % 8 == 0) {
+  const bool plain = !w->gemm && !w->decode;
+  if (plain && bits_of(info.dtype) % 8 != 0)
+    fail(ErrorKind::unsupported, "{}: the tensor '{}' has the dtype {}, which cannot be read as numbers here",
+         reader_->path().string(), info.name, name_of(info.dtype));
+  if (plain && w->file_row.empty()) {
     read_plain(*w, row_begin * info.cols(), out);
     return;
   }

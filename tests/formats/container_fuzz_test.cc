@@ -2,7 +2,6 @@
 // a consistent view of them or throws an Error, and allocates no more than the file could justify.
 #include <random>
 
-#include "formats/checkpoint.h"
 #include "formats/container.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"

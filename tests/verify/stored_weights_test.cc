@@ -1,5 +1,4 @@
-#include "formats/checkpoint.h"
-
+// Plain numbers of a file as a source of float32 rows.
 #include <cmath>
 #include <fstream>
 #include <numeric>
@@ -8,6 +7,7 @@
 #include "formats/container.h"
 #include "formats/safetensors.h"
 #include "tests/formats/hostile.h"
+#include "verify/artifact.h"
 
 namespace kerf::test {
 namespace {
@@ -23,7 +23,19 @@ uint64_t resident_file_bytes() {
   return 0;
 }
 
-TEST(Checkpoint, ReadsRowsOfEveryNumericDtypeAsFloat32) {
+std::unique_ptr<TensorSource> plain_weights(const fs::path& path) {
+  std::unique_ptr<Reader> reader = open_safetensors(path);
+  std::vector<StoredWeight> weights;
+  for (const StoredTensor& t : reader->tensors())
+    weights.push_back({.info = {.name = t.name, .dtype = *dtype_from_name(t.type), .shape = t.shape},
+                       .file_name = t.name,
+                       .type = t.type,
+                       .scheme = "",
+                       .bytes = t.bytes});
+  return std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
+}
+
+TEST(StoredWeights, ReadsRowsOfEveryNumericDtypeAsFloat32) {
   TempDir dir;
   struct Case {
     Dtype dtype;
@@ -47,7 +59,7 @@ TEST(Checkpoint, ReadsRowsOfEveryNumericDtypeAsFloat32) {
     w->write(i, 0, bytes);
   }
   w->commit();
-  const auto source = open_checkpoint(dir.path());
+  const auto source = plain_weights(dir.path());
   EXPECT_EQ(source->tensors().size(), cases.size());
   for (const Case& c : cases) {
     const TensorInfo* t = source->find(name_of(c.dtype));
@@ -65,14 +77,14 @@ TEST(Checkpoint, ReadsRowsOfEveryNumericDtypeAsFloat32) {
   }
 }
 
-TEST(Checkpoint, ListsEveryDtypeAndRefusesToReadSome) {
+TEST(StoredWeights, ListsEveryDtypeAndRefusesToReadSome) {
   TempDir dir;
   const auto json =
       R"({"f4":{"dtype":"F4","shape":[2],"data_offsets":[0,1]},"c64":{"dtype":"C64","shape":[1],"data_offsets":[1,9]},)"
       R"("i64":{"dtype":"I64","shape":[1],"data_offsets":[9,17]},"b":{"dtype":"BOOL","shape":[],"data_offsets":[17,18]},)"
       R"("none":{"dtype":"BF16","shape":[0,4],"data_offsets":[18,18]},"flat":{"dtype":"BF16","shape":[4,0],"data_offsets":[18,18]}})";
   put_file(dir / "x.safetensors", safetensors_bytes(json, std::string(18, '\1')));
-  const auto source = open_checkpoint(dir / "x.safetensors");
+  const auto source = plain_weights(dir / "x.safetensors");
   EXPECT_EQ(source->tensors().size(), 6u);
   std::vector<float> out(2);
   expect_error(unsupported, {"'f4'", "F4"}, [&] { source->read(*source->find("f4"), 0, out); });
@@ -84,14 +96,14 @@ TEST(Checkpoint, ListsEveryDtypeAndRefusesToReadSome) {
   source->read(*source->find("flat"), 3, {});
 }
 
-TEST(Checkpoint, RefusesRowsThatAreNotThere) {
+TEST(StoredWeights, RefusesRowsThatAreNotThere) {
   TempDir dir;
   put_file(
       dir / "model.safetensors",
       safetensors_bytes(
           R"({"w":{"dtype":"U8","shape":[2,3],"data_offsets":[0,6]},"n":{"dtype":"U8","shape":[2,0],"data_offsets":[6,6]}})",
           "123456"));
-  const auto s = open_checkpoint(dir.path());
+  const auto s = plain_weights(dir.path());
   const TensorInfo& t = *s->find("w");
   std::vector<float> out(9);
   const auto refuses = [&](const TensorInfo& info, int64_t row, size_t n) {
@@ -108,8 +120,8 @@ TEST(Checkpoint, RefusesRowsThatAreNotThere) {
   EXPECT_EQ(s->find("W"), nullptr);
 }
 
-TEST(Checkpoint, ReadsTheEmbeddedModel) {
-  const auto s = open_checkpoint(example_dir());
+TEST(StoredWeights, ReadsTheEmbeddedModel) {
+  const auto s = plain_weights(example_dir());
   const TensorInfo* t = s->find("model.embed_tokens.weight");
   ASSERT_NE(t, nullptr);
   EXPECT_EQ(t->shape, (std::vector<int64_t>{4096, 256}));
@@ -121,8 +133,8 @@ TEST(Checkpoint, ReadsTheEmbeddedModel) {
   EXPECT_NE(std::accumulate(row.begin(), row.end(), 0.f), 0.f);
 }
 
-TEST(Checkpoint, ReadsFromManyThreadsAtOnce) {
-  const auto s = open_checkpoint(example_dir());
+TEST(StoredWeights, ReadsFromManyThreadsAtOnce) {
+  const auto s = plain_weights(example_dir());
   const TensorInfo& t = *s->find("model.embed_tokens.weight");
   std::vector<float> whole(static_cast<size_t>(t.elements()));
   s->read(t, 0, whole);
@@ -140,7 +152,7 @@ TEST(Checkpoint, ReadsFromManyThreadsAtOnce) {
   EXPECT_EQ(wrong, std::vector<int>(4));
 }
 
-TEST(Checkpoint, LetsGoOfThePagesBehindIt) {
+TEST(StoredWeights, LetsGoOfThePagesBehindIt) {
   TempDir dir;
   constexpr int64_t kRows = 4096, kCols = 4096;  // 64 MiB of float32
   const FilePlan plan = {.tensors = {{"w", "F32", {kRows, kCols}, kRows * kCols * 4}}};
@@ -150,7 +162,7 @@ TEST(Checkpoint, LetsGoOfThePagesBehindIt) {
     for (uint64_t r = 0; r < kRows; ++r) w->write(0, r * row.size(), row);
     w->commit();
   }
-  const auto s = open_checkpoint(dir.path());
+  const auto s = plain_weights(dir.path());
   const uint64_t before = resident_file_bytes();
   if (before == 0) GTEST_SKIP() << "this system does not say how much of a file is resident";
   std::vector<float> out(64 * kCols);
