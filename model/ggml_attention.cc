@@ -1,5 +1,6 @@
 #include "model/ggml_attention.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -14,6 +15,26 @@ const GgmlOps& ggml_ops() {
   if (isa() == Isa::avx2) return ggml_ops_avx2();
 #endif
   return ggml_ops_ref16();
+}
+
+bool ggml_sums_pairs(int64_t n) {
+#if defined(__x86_64__)
+  return n % 32 == 0 && isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+void ggml_pair_order(std::span<float> values) {
+  for (size_t begin = 0; begin + 32 <= values.size(); begin += 32) {
+    float odd[16], even[16];
+    for (size_t i = 0; i < 16; ++i) {
+      even[i] = values[begin + 2 * i];
+      odd[i] = values[begin + 2 * i + 1];
+    }
+    std::copy_n(odd, 16, &values[begin]);
+    std::copy_n(even, 16, &values[begin + 16]);
+  }
 }
 
 void ggml_rope_tables(const Architecture& a, int64_t length, std::vector<float>& cosines, std::vector<float>& sines) {

@@ -2,6 +2,7 @@
 // attention over all heads.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "model/architecture.h"
@@ -13,6 +14,11 @@ namespace kerf {
 /// For isa(): ggml's AVX-512 or AVX2 order. Without either (KERF_ISA=ref, other processors) the definition in plain
 /// code with 16 lanes: what llama.cpp computes on an AVX-512 machine, not what it would compute here.
 const GgmlOps& ggml_ops();
+
+/// Whether BF16 products here go by pairs (ggml_ops.h): rows of n weights, n a multiple of 32.
+bool ggml_sums_pairs(int64_t n);
+/// Puts every 32 of the values in the order that ggml_ops.h says, both of weights and of activations.
+void ggml_pair_order(std::span<float> values);
 
 /// Appends the sines and cosines of positions 0 .. length - 1, [length, head_dim / 2] each.
 void ggml_rope_tables(const Architecture&, int64_t length, std::vector<float>& cosines, std::vector<float>& sines);

@@ -16,6 +16,11 @@
 //   softmax    p = exp(score - max), 0 for masked positions; the sum is taken in double over partial sums of L
 //              positions by halves in float32; p float(1 / sum), rounded to F16        (vec.cpp, ggml_vec_soft_max_f32)
 //   values     rounded to F16; acc[s % L] = fma(v[s], p[s], acc[s % L]) over positions s, summed by halves
+//   product    with weights in F32, F16 or BF16, both sides rounded to that type: acc[d % L] = fma(w[d], x[d], acc[d %
+//   L]),
+//              summed by halves. BF16 on processors with AVX512_BF16: lane l of 16 takes d = 2l + 1 and then 2l of each
+//              32 (vdpbf16ps), so with columns in that order (ggml_pair_order) the sum is the same
+//                                                                                      (llamafile/sgemm.cpp, tinyBLAS)
 //   gate       (x / (1 + exp(0 - x))) up                                               (vec.cpp, ggml_vec_swiglu_f32)
 //   exp(x)     z = fma(x, 0x1.715476p0, 0x1.8p23), n = z - 0x1.8p23,
 //              b = fma(-n, 0x1.7f7d1cp-20, fma(-n, 0x1.62e4p-1, x)), u = b b,
@@ -26,7 +31,7 @@
 //              both: 0 for n < -192, infinity for n > 192                              (vec.h, ggml_v_expf)
 //
 // Where a length is no multiple of L, the missing elements count as zero; ggml then takes other paths, whose order is
-// not followed (with GGUF blocks of 32 that is only an odd head_dim).
+// not followed (with GGUF blocks of 32 that is only an odd head_dim; and in a product, rows that are no multiple of 4).
 #pragma once
 
 #include <stdint.h>
@@ -47,6 +52,8 @@ struct GgmlOps {
   void (*rotate)(float* x, int64_t heads, int64_t half, const float* cosines, const float* sines);
   /// out may be gate.
   void (*silu_gate)(const float* gate, const float* up, float* out, int64_t n);
+  /// y[t * y_stride + r] = product of row r of w [rows, n] and row t of x [tokens, n].
+  void (*product)(const float* w, int64_t rows, const float* x, int64_t tokens, int64_t n, float* y, int64_t y_stride);
   /// scratch: ggml_scratch_floats().
   void (*attention)(const GgmlHead&, const float* q, const float* k, const float* v, float* out, float* scratch);
 };

@@ -74,6 +74,39 @@ inline V sum_of_rows(const float* rows, int64_t stride, const float* factors, in
   return acc[0];
 }
 
+/// kRows rows of w by kTokens rows of x, so many sums at once that no one waits for another.
+template <int kRows, int kTokens>
+inline void product_tile(const float* w, const float* x, int64_t n, float* y, int64_t y_stride) {
+  V acc[kTokens][kRows];
+  for (int t = 0; t < kTokens; ++t)
+    for (int r = 0; r < kRows; ++r) acc[t][r] = all(0.0F);
+  for_vectors(n, [&](int64_t i, int64_t m) {
+    V row[kRows];
+    for (int r = 0; r < kRows; ++r) row[r] = get(w + r * n + i, m);
+    for (int t = 0; t < kTokens; ++t) {
+      const V token = get(x + t * n + i, m);
+      for (int r = 0; r < kRows; ++r) acc[t][r] = fma(row[r], token, acc[t][r]);
+    }
+  });
+  for (int t = 0; t < kTokens; ++t)
+    for (int r = 0; r < kRows; ++r) y[t * y_stride + r] = sum_by_halves(acc[t][r]);
+}
+
+template <int kTokens>
+inline void product_of_tokens(const float* w, int64_t rows, const float* x, int64_t n, float* y, int64_t y_stride) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) product_tile<4, kTokens>(w + r * n, x, n, y + r, y_stride);
+  for (; r < rows; ++r) product_tile<1, kTokens>(w + r * n, x, n, y + r, y_stride);
+}
+
+void product(const float* w, int64_t rows, const float* x, int64_t tokens, int64_t n, float* y, int64_t y_stride) {
+  constexpr int kTokens = kLanes / 4;  // 4 by 4 sums in 32 registers, 4 by 2 in 16
+  int64_t t = 0;
+  for (; t + kTokens <= tokens; t += kTokens)
+    product_of_tokens<kTokens>(w, rows, x + t * n, n, y + t * y_stride, y_stride);
+  for (; t < tokens; ++t) product_of_tokens<1>(w, rows, x + t * n, n, y + t * y_stride, y_stride);
+}
+
 void round_all(float* x, int64_t n) {  // n a multiple of kLanes
   for (int64_t i = 0; i < n; i += kLanes) store(x + i, rounded_to_half(load(x + i)));
 }
@@ -119,7 +152,7 @@ void attention(const GgmlHead& h, const float* q, const float* k, const float* v
 }  // namespace
 
 const GgmlOps& KERF_GGML_OPS() {
-  static constexpr GgmlOps ops = {kLanes, rms_norm, rotate, silu_gate, attention};
+  static constexpr GgmlOps ops = {kLanes, rms_norm, rotate, silu_gate, product, attention};
   return ops;
 }
 

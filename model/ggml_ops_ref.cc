@@ -57,6 +57,16 @@ void silu_gate(const float* gate, const float* up, float* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0F + exp_of<L>(0.0F - gate[i])) * up[i];
 }
 
+template <int L>
+void product(const float* w, int64_t rows, const float* x, int64_t tokens, int64_t n, float* y, int64_t y_stride) {
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t r = 0; r < rows; ++r) {
+      float acc[L] = {};
+      for (int64_t d = 0; d < n; ++d) acc[d % L] = std::fma(w[r * n + d], x[t * n + d], acc[d % L]);
+      y[t * y_stride + r] = sum_by_halves(acc);
+    }
+}
+
 float half(float x) { return f16_to_f32(f32_to_f16(x)); }
 
 template <int L>
@@ -95,12 +105,12 @@ void attention(const GgmlHead& h, const float* q, const float* k, const float* v
 }  // namespace
 
 const GgmlOps& ggml_ops_ref16() {
-  static constexpr GgmlOps ops = {16, rms_norm, rotate, silu_gate<16>, attention<16>};
+  static constexpr GgmlOps ops = {16, rms_norm, rotate, silu_gate<16>, product<16>, attention<16>};
   return ops;
 }
 
 const GgmlOps& ggml_ops_ref8() {
-  static constexpr GgmlOps ops = {8, rms_norm, rotate, silu_gate<8>, attention<8>};
+  static constexpr GgmlOps ops = {8, rms_norm, rotate, silu_gate<8>, product<8>, attention<8>};
   return ops;
 }
 

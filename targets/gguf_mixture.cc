@@ -223,6 +223,12 @@ uint32_t gguf_file_type(std::string_view scheme) {
   fail(ErrorKind::unsupported, "GGUF has no file type for {}", scheme);
 }
 
+const GgufMixture* gguf_mixture_of_file_type(int64_t file_type) {
+  for (const GgufMixture& m : kMixtures)
+    if (m.file_type == file_type) return &m;
+  return nullptr;
+}
+
 std::string_view wanted_gguf_type(std::string_view scheme, const SiteShape& site) {
   if (scheme.ends_with(kPure)) return find_ggml_type(scheme.substr(0, scheme.size() - kPure.size()))->name;
   const GgufMixture* mixture = find_mixture(scheme);

@@ -30,6 +30,8 @@ std::string canonical_gguf_scheme_of_matrix(std::string_view);
 
 /// What general.file_type says of a canonical scheme.
 uint32_t gguf_file_type(std::string_view scheme);
+/// The mixture of which general.file_type says so; nullptr when there is none.
+const GgufMixture* gguf_mixture_of_file_type(int64_t file_type);
 
 /// The type that a canonical scheme wants for a matrix, whatever its width.
 std::string_view wanted_gguf_type(std::string_view scheme, const SiteShape&);

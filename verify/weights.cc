@@ -4,7 +4,7 @@
 
 #include "core/checked.h"
 #include "core/parallel.h"
-#include "kernels/dense.h"
+#include "model/ggml_attention.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -36,21 +36,35 @@ class PackedLinear final : public Linear {
   const PackedGemm& gemm_;
 };
 
-// F16 or BF16 weights as llama.cpp multiplies them: each activation is first rounded to the weight's type.
-class RoundedLinear final : public Linear {
+// F32, F16 or BF16 weights as llama.cpp multiplies them: each activation is first rounded to the weight's type.
+class GgmlLinear final : public Linear {
  public:
-  RoundedLinear(std::unique_ptr<Linear> dense, Dtype type)
-      : Linear(dense->out, dense->in), dense_(std::move(dense)), type_(type) {}
+  GgmlLinear(const StoredWeights& source, const StoredWeight& w)
+      : Linear(w.info.rows(), w.info.cols()),
+        source_(source),
+        info_(w.info),
+        pairs_(w.info.dtype == Dtype::bf16 && ggml_sums_pairs(in)) {}
   void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
              int64_t y_stride) const override {
     std::vector<float> rounded(x, x + tokens * in);
-    round_to(type_, rounded);
-    dense_->apply(rounded.data(), tokens, row_begin, row_end, y, y_stride);
+    round_to(info_.dtype, rounded);
+    if (pairs_) ggml_pair_order(rounded);
+    constexpr int64_t kPanelFloats = 1 << 15;  // stay in the second-level cache while all tokens pass
+    const int64_t panel = round_up<int64_t>(std::max<int64_t>(kPanelFloats / in, 1), 4);
+    parallel_for(ceil_div(row_end - row_begin, panel), [&](int64_t i) {
+      const int64_t begin = row_begin + i * panel, rows = std::min(panel, row_end - begin);
+      std::vector<float> weights(static_cast<size_t>(rows * in));
+      source_.read(info_, begin, weights);
+      check_finite(weights, info_.name, begin, in);
+      if (pairs_) ggml_pair_order(weights);
+      ggml_ops().product(weights.data(), rows, rounded.data(), tokens, in, y + i * panel, y_stride);
+    });
   }
 
  private:
-  std::unique_ptr<Linear> dense_;
-  Dtype type_;
+  const StoredWeights& source_;
+  const TensorInfo& info_;
+  const bool pairs_;
 };
 
 class RuntimeWeights final : public Weights {
@@ -61,10 +75,8 @@ class RuntimeWeights final : public Weights {
   std::unique_ptr<Linear> linear(const Site& site) override {
     const StoredWeight* w = artifact_.weights->weight(site.name);
     if (w && w->gemm) return std::make_unique<PackedLinear>(*w, vllm_ && w->vllm ? *w->vllm : *w->gemm);
-    auto dense = decoded_->linear(site);
-    if (w && artifact_.gguf_rounding && w->info.dtype != Dtype::f32)
-      return std::make_unique<RoundedLinear>(std::move(dense), w->info.dtype);
-    return dense;
+    if (w && artifact_.gguf_rounding) return std::make_unique<GgmlLinear>(*artifact_.weights, *w);
+    return decoded_->linear(site);
   }
   std::vector<float> vector(const std::string& name) override { return decoded_->vector(name); }
   void embed(std::span<const int32_t> ids, float* out) override { decoded_->embed(ids, out); }

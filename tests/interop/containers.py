@@ -7,15 +7,11 @@ Packs the model for llama.cpp (Q8_0, Q4_0) and vLLM (4-bit groups of 32). Every 
 by kerf (`inspect --tensor`) and from the library's bytes: with gguf's own dequantization, or, for packed
 compressed-tensors matrices, by the few lines below.
 """
-import argparse
-import pathlib
-import tempfile
-
 import gguf
 import numpy as np
 import safetensors
 
-from interop import Checks, Kerf, resolve
+from interop import Checks, Setting, workplace
 from read_containers import differences, float32_of_safetensors, read
 
 TARGETS = "llama.cpp-cpu:Q8_0,llama.cpp-cpu:Q4_0,vllm:w4a16-g32"
@@ -58,16 +54,10 @@ def safetensors_values(path):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kerf", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--text", required=True)
-    options = parser.parse_args()
-    kerf = Kerf(options.kerf)
-    model, text = resolve(options.model), resolve(options.text)
+    setting = Setting("model", "text")
+    kerf, model, text = setting.kerf, setting.model, setting.windows.text
     checks = Checks()
-    with tempfile.TemporaryDirectory(prefix="kerf-interop-") as work:
-        work = pathlib.Path(work)
+    with workplace() as work:
         kerf("compress", model, "--target", TARGETS, "--text", text, "--windows", 1, "-o", work / "packed")
         folder = work / "packed" / "vllm-w4a16-g32"
         files = [(path, gguf_values) for path in sorted((work / "packed").rglob("*.gguf"))]

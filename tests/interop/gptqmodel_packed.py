@@ -2,18 +2,15 @@
 """transformers with gptqmodel runs the GPTQ or AWQ folder that kerf packed, on the CPU, on the same tokens.
 
   gptqmodel_packed.py --kerf KERF --model MODEL --target transformers-gptq:w4-g32 --text FILE [--windows N] [--skip-tokens N]
+      [--method NAME --calib TEXT]
 
 The folder loads as it is. Every matrix of the blocks is a quantized module, and where gptqmodel can decode it again (some
 CPU kernels rearrange the words when they load), it decodes to the weights that kerf reads, bit for bit. KL to the
 reference within 2 % of kerf's prediction, perplexity within 0.2 % (in bfloat16 the order of sums alone moved it by
 0.098 % over 8 windows of tinytales).
 """
-import argparse
-import json
 import os
-import pathlib
 import sys
-import tempfile
 
 # gptqmodel does not start on two cores without the first; compiling each matrix's decoding takes minutes.
 os.environ["GPTQMODEL_CPU_WORKERS"] = "2"
@@ -21,34 +18,23 @@ os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 import numpy as np
 
-from interop import ORDER_KL, Checks, Kerf, Windows, mean_kl, perplexity, resolve
+from interop import ORDER_KL, Checks, Setting, mean_kl, perplexity, workplace
 from pytorch_reference import log_probabilities
 
 sys.path.pop(0)  # gptqmodel looks for a package llama_cpp, which is the name of a test here
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kerf", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--text", required=True)
-    parser.add_argument("--windows", type=int, default=8)
-    parser.add_argument("--skip-tokens", type=int, default=0)
-    options = parser.parse_args()
-    kerf = Kerf(options.kerf)
-    model = resolve(options.model)
-    windows = Windows(resolve(options.text), ctx=256, count=options.windows, skip=options.skip_tokens)
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    setting = Setting("model", "target", "text")
+    options, kerf, config = setting.options, setting.kerf, setting.config
 
-    with tempfile.TemporaryDirectory(prefix="kerf-interop-") as work:
-        work = pathlib.Path(work)
+    with workplace() as work:
         out = work / "packed"
-        report = kerf.json("compress", model, "--target", options.target, *windows.options(), "-o", out)
-        predicted = report["targets"][0]["metrics"]
-        reference = kerf.log_probabilities(model, work / "reference.npy", *windows.options())
-        packed = kerf.log_probabilities(out, work / "packed.npy", *windows.options())
-        ids = windows.cut(kerf.ids(model, windows.text), config["bos_token_id"])
+        report = setting.compress(options.target, out)
+        predicted = report["metrics"]
+        reference = setting.log_probabilities(setting.model, work / "reference.npy")
+        packed = setting.log_probabilities(out, work / "packed.npy")
+        ids = setting.ids()
         runtime, loaded, _ = log_probabilities(out, ids)
 
         checks = Checks()

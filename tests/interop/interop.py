@@ -3,12 +3,15 @@
 Log-probabilities are arrays [windows, length, vocabulary] of float32, as `kerf eval --logits` writes them. Position t of
 a window predicts its token t + 1, so all positions but the last are scored. Figures are computed in float64.
 """
+import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 
@@ -17,6 +20,10 @@ SKIPPED = 77  # the exit code that ctest counts as skipped
 # Twice the mean KL between two runs in bfloat16 that differ in the order of their sums alone: 1.4e-4 to 1.9e-4 on
 # tinytales, for weights of 2 to 8 bits alike. What costs less than ten times this cannot be told apart any finer.
 ORDER_KL = 4e-4
+
+# Mean KL that rounding of log-probabilities to float32 leaves of equal distributions: half an ulp of a value of about 10 is
+# 5e-7, and over a thousand positions the errors average out to less than a tenth of that (2.4e-8 at most was seen).
+FLOAT32_KL = 5e-8
 
 
 # Texts on which tokenizers differ first.
@@ -92,6 +99,47 @@ def llama_cpp(job, file, work):
     return json.loads(done.stdout.splitlines()[-1]), np.load(file, mmap_mode="r")
 
 
+class Setting:
+    """What a test is told to do, from its command line: kerf, model, windows of text, and `options`. `required` names the
+    options that this test needs besides --kerf."""
+
+    def __init__(self, *required, windows=8):
+        parser = argparse.ArgumentParser()
+        for name in ("kerf", *required):
+            parser.add_argument(f"--{name}", required=True)
+        parser.add_argument("--ctx", type=int, default=256)
+        parser.add_argument("--windows", type=int, default=windows)
+        parser.add_argument("--skip-tokens", type=int, default=0)
+        parser.add_argument("--method", default="rtn")
+        parser.add_argument("--calib", help="text that --method is calibrated on")
+        self.options = parser.parse_args()
+        self.kerf = Kerf(self.options.kerf)
+        if "model" in required:
+            self.model = resolve(self.options.model)
+            self.config = json.loads((self.model / "config.json").read_text(encoding="utf-8"))
+        o = self.options
+        self.windows = Windows(resolve(o.text), ctx=o.ctx, count=o.windows, skip=o.skip_tokens)
+
+    def ids(self):
+        return self.windows.cut(self.kerf.ids(self.model, self.windows.text), self.config["bos_token_id"])
+
+    def log_probabilities(self, model, file, *arguments):
+        return self.kerf.log_probabilities(model, file, *arguments, *self.windows.options())
+
+    def compress(self, target, out):
+        """Packs the model; what the report says of the target."""
+        how = ["--method", self.options.method]
+        if self.options.calib:
+            how += ["--calib", resolve(self.options.calib)]
+        return self.kerf.json("compress", self.model, "--target", target, *how, *self.windows.options(), "-o", out)["targets"][0]
+
+
+@contextlib.contextmanager
+def workplace():
+    with tempfile.TemporaryDirectory(prefix="kerf-interop-") as work:
+        yield pathlib.Path(work)
+
+
 @dataclasses.dataclass
 class Windows:
     """The rule of kerf eval: after `skip` ids of the text, windows of BOS and ctx - 1 ids, one after another."""
@@ -136,10 +184,10 @@ class Checks:
         print("ok     " if holds else "FAILED ", sentence, flush=True)
         self.failed += not holds
 
-    def close(self, what, mine, theirs, relative):
+    def close(self, what, mine, theirs, relative, absolute=0):
         difference = abs(mine - theirs) / abs(theirs) if theirs else abs(mine)
         self.that(
-            difference <= relative,
+            difference <= relative or abs(mine - theirs) <= absolute,
             f"{what}: kerf {mine:.6g}, runtime {theirs:.6g}, apart by {100 * difference:.4f} % (limit {100 * relative:g} %)",
         )
 

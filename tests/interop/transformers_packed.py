@@ -2,6 +2,7 @@
 """transformers with compressed-tensors runs the folder that kerf packed for vLLM, on the CPU, on the same tokens.
 
   transformers_packed.py --kerf KERF --model MODEL --target vllm:w4a16-g32 --text FILE [--windows N] [--skip-tokens N]
+      [--method NAME --calib TEXT]
 
 The folder loads as it is, with the dtype it states. A float32 model: every log-probability agrees with kerf's own within
 float32 tolerance. A bfloat16 model: kerf rounds where transformers rounds, but the order of summation differs between
@@ -13,40 +14,25 @@ the same rule differ by a good part of what the rounding costs (docs/decisions.m
 bit, is tested in tests/kernels/w8_golden_test.cc. So: KL(kerf || transformers) below the KL to the reference, perplexity
 within 0.5 %, and windows enough for the 2 % (with 8 of them the two means are some 2 % apart by chance, with 60 0.8 %).
 """
-import argparse
-import json
-import pathlib
-import tempfile
 
 import numpy as np
 from transformers import CompressedTensorsConfig
 
-from interop import ORDER_KL, Checks, Kerf, Windows, mean_kl, perplexity, resolve
+from interop import ORDER_KL, Checks, Setting, mean_kl, perplexity, workplace
 from pytorch_reference import log_probabilities
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kerf", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--text", required=True)
-    parser.add_argument("--windows", type=int, default=8)
-    parser.add_argument("--skip-tokens", type=int, default=0)
-    options = parser.parse_args()
-    kerf = Kerf(options.kerf)
-    model = resolve(options.model)
-    windows = Windows(resolve(options.text), ctx=256, count=options.windows, skip=options.skip_tokens)
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    setting = Setting("model", "target", "text")
+    options, kerf, config = setting.options, setting.kerf, setting.config
 
-    with tempfile.TemporaryDirectory(prefix="kerf-interop-") as work:
-        work = pathlib.Path(work)
+    with workplace() as work:
         out = work / "packed"
-        report = kerf.json("compress", model, "--target", options.target, *windows.options(), "-o", out)
-        predicted = report["targets"][0]["metrics"]
-        reference = kerf.log_probabilities(model, work / "reference.npy", *windows.options())
-        packed = kerf.log_probabilities(out, work / "packed.npy", *windows.options())
-        ids = windows.cut(kerf.ids(model, windows.text), config["bos_token_id"])
+        report = setting.compress(options.target, out)
+        predicted = report["metrics"]
+        reference = setting.log_probabilities(setting.model, work / "reference.npy")
+        packed = setting.log_probabilities(out, work / "packed.npy")
+        ids = setting.ids()
         # transformers sets up packed modules by compressing an empty model, and there compressed-tensors 0.20.0 forgets
         # to pack zero points, so that asymmetric matrices load only when they are dequantized on the way.
         dequantize = options.target.endswith("-asym")
@@ -65,8 +51,8 @@ def main():
         rounded = options.target.split(":")[1].startswith(("w8a8", "fp8"))
         checks.close("perplexity", predicted["ppl"], perplexity(runtime, ids), 0.005 if rounded else 0.001)
         if rounded:
-            checks.that("measured" in report["targets"][0]["arithmetic"], report["targets"][0]["arithmetic"])
-            second = report["targets"][0]["second"]
+            checks.that("measured" in report["arithmetic"], report["arithmetic"])
+            second = report["second"]
             checks.that("from source" in second["arithmetic"],
                         f"by {second['arithmetic']}: KL {second['metrics']['kl_mean']:.6g}")
         if dtype == "float32" and not rounded:

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "core/cpu.h"
@@ -92,6 +93,26 @@ TEST_P(GgmlOpsTest, GateHasTheBitsOfTheDefinition) {
   ops().vector.silu_gate(gate.data(), up.data(), a.data(), n);
   ops().definition.silu_gate(gate.data(), up.data(), b.data(), n);
   expect_same_bits(a, b);
+}
+
+TEST_P(GgmlOpsTest, ProductHasTheBitsOfTheDefinition) {
+  for (int64_t n : {1, 16, 24, 96, 257}) {
+    for (int64_t rows : {1, 4, 7}) {
+      const int64_t tokens = 9, stride = rows + 2;
+      const auto w = random_values(rows * n, 1, 12), x = random_values(tokens * n, 3, 13);
+      std::vector<float> a(static_cast<size_t>(tokens * stride), 7), b = a;
+      ops().vector.product(w.data(), rows, x.data(), tokens, n, a.data(), stride);
+      ops().definition.product(w.data(), rows, x.data(), tokens, n, b.data(), stride);
+      expect_same_bits(a, b);
+    }
+  }
+}
+
+TEST(GgmlPairs, AreTheOddElementsOfEach32AndThenTheEvenOnes) {
+  std::vector<float> v(64);
+  std::iota(v.begin(), v.end(), 0.0F);
+  ggml_pair_order(v);
+  for (size_t i = 0; i < 64; ++i) EXPECT_EQ(v[i], static_cast<float>(i / 32 * 32 + i % 16 * 2 + (i % 32 < 16 ? 1 : 0)));
 }
 
 TEST_P(GgmlOpsTest, AttentionHasTheBitsOfTheDefinition) {

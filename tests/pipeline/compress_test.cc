@@ -112,11 +112,11 @@ TEST(Compress, PredictsTheSameFiguresForAnyNumberOfThreads) {
 
 TEST(Verify, AgreesWithWhatCompressReported) {
   test::TempDir dir;
-  const CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q4_0", "vllm:w4a16-g32"});
+  const CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q2_K", "llama.cpp-cpu:Q4_0", "vllm:w4a16-g32"});
   const Report made = compress(o);
   const Report seen = verify_run({.packed = dir / "out", .against = o.model, .eval = o.eval});
-  ASSERT_EQ(seen.targets.size(), 2u);
-  for (size_t i = 0; i < 2; ++i) {
+  ASSERT_EQ(seen.targets.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(seen.targets[i].target, made.targets[i].target);
     EXPECT_EQ(seen.targets[i].scheme, made.targets[i].scheme);
     EXPECT_EQ(seen.targets[i].verification->comparison.kl_mean, made.targets[i].verification->comparison.kl_mean);

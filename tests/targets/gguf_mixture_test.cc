@@ -111,6 +111,7 @@ TEST(GgufMixtures, HaveTypesThatExistAndNamesAndFileTypesOfTheirOwn) {
   for (const GgufMixture& m : gguf_mixtures()) {
     EXPECT_EQ(canonical_gguf_scheme(m.name), m.name);
     EXPECT_EQ(gguf_file_type(m.name), m.file_type);
+    EXPECT_EQ(gguf_mixture_of_file_type(m.file_type), &m);
     EXPECT_EQ(fitting_gguf_type(m.base, 256), m.base);
     EXPECT_EQ(++names[m.name], 1) << m.name;
     EXPECT_EQ(++ids[m.file_type], 1) << m.name;
