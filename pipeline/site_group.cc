@@ -71,6 +71,25 @@ struct Trial {
     return chosen;
   }
 
+  // The same choices again, for these statistics. Errors stay those by which they were chosen.
+  void choose_again(ChosenGroup& group, Statistics& statistics) const {
+    const std::vector<double> noise = noise_under(group.scales);
+    for (const Quantizer* quantizer : all_quantizers()) {
+      const Scheme* prepared = nullptr;
+      for (size_t i = 0; i < sites.size(); ++i) {
+        ChosenSite& chosen = group.sites[i];
+        if (chosen.quantizer != quantizer) continue;
+        if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
+          quantizer->prepare(statistics, *sites[i].scheme, options);
+          prepared = sites[i].scheme;
+        }
+        const double error = chosen.error;
+        chosen = attempt_site(*quantizer, i, statistics, group.scales, noise);
+        chosen.error = error;
+      }
+    }
+  }
+
   // Of rounded activations, for as many tokens as the judge has.
   std::vector<double> noise_under(std::span<const float> scales) const {
     if (!rounded) return {};
@@ -93,6 +112,13 @@ struct Trial {
     return mean > 0 ? s.feedback->factor().damping / mean : 0;
   }
 };
+
+Hessian sum_of(const Hessian& a, const Hessian& b) {
+  Hessian sum = a;
+  std::transform(a.values.begin(), a.values.end(), b.values.begin(), sum.values.begin(), std::plus<>());
+  sum.tokens += b.tokens;
+  return sum;
+}
 
 double total_error(const ChosenGroup& g) {
   double error = 0;
@@ -147,6 +173,11 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistic
     other.alpha = scaling->alpha;
     other.smooth = scaling->smooth;
     if (!best || total_error(other) < total_error(*best)) best = std::move(other);
+  }
+  if (&judge != &statistics.hessian) {
+    Hessian all = sum_of(statistics.hessian, judge);
+    Statistics everything{best->scales.empty() ? std::move(all) : scaled(all, best->scales)};
+    trial.choose_again(*best, everything);
   }
   for (size_t i = 0; i < sites.size(); ++i) best->sites[i].error_rtn = trial.nearest[i].error;
   return std::move(*best);

@@ -42,7 +42,8 @@ struct Folding {
   Dtype norm_dtype = Dtype::f32;  // that they will be stored in
 };
 
-/// Tries what the sites' methods say and keeps the best by the error on `judge`. Scaling, which concerns all sites, is
+/// Tries what the sites' methods say and keeps the best by the error on `judge`; where that is not the statistics' own
+/// Hessian, what was best is then done again with both together. Scaling, which concerns all sites, is
 /// tried when all methods have it and there is a `folding`; leaving it away, unless no method allows that. With
 /// `rounded` activations their rounding is part of every error.
 ChosenGroup choose_group(std::span<const GroupSite>, Statistics&, const Hessian& judge, const QuantizerOptions&,
