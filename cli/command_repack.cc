@@ -17,16 +17,16 @@ struct Options : RepackOptions {
 void add(CLI::App& program, int*) {
   auto o = std::make_shared<Options>();
   CLI::App* c = program.add_subcommand("repack", "The same quantized numbers in another layout, bit for bit");
-  c->add_option("DIR", o->packed, "Quantized repository: GPTQ, AWQ or compressed-tensors")->required();
+  c->add_option("PACKED", o->packed, "Quantized repository (GPTQ, AWQ or compressed-tensors) or GGUF file")->required();
   c->add_option("--target", o->target,
                 "What will load the files; without a scheme the one that holds the numbers is taken")
       ->required()
       ->type_name("NAME[:SCHEME]");
   c->add_option("-o,--out", o->out, "Folder to write to")->required()->type_name("DIR");
   c->add_flag("--force", o->force, "Write into a folder that is not empty, replacing files of the same name");
-  c->add_option("--shard-size", o->shard_bytes, "Most bytes of one safetensors file")
+  c->add_option("--shard-size", o->shard_bytes,
+                "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)")
       ->transform(CLI::AsSizeValue(true))
-      ->capture_default_str()
       ->type_name("SIZE");
   c->add_flag("--json", o->json, "Print JSON");
   c->callback([o] {

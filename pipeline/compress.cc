@@ -25,8 +25,6 @@ namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr uint64_t kShardBytes = 5'000'000'000;
-
 // One target on its way: plan, folder, open files.
 struct Output {
   TargetPlan plan;

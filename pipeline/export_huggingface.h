@@ -7,6 +7,8 @@
 
 namespace kerf {
 
+constexpr uint64_t kShardBytes = 5'000'000'000;  // of one safetensors file, unless another size is asked for
+
 /// Writes config.json as the plan's target completes it and the target's companion files, and copies the tokenizer,
 /// generation and licence files of the source checkpoint. Returns what was written.
 std::vector<std::filesystem::path> write_huggingface_companions(const std::filesystem::path& source, const TargetPlan&,

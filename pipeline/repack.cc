@@ -13,7 +13,6 @@
 #include "pipeline/model_path.h"
 #include "pipeline/output_folder.h"
 #include "pipeline/plan.h"
-#include "verify/artifact.h"
 
 namespace kerf {
 namespace {
@@ -28,9 +27,6 @@ Artifact open_packed(const std::string& path) {
   if (a.target.empty())
     fail(ErrorKind::unsupported,
          "{} is a full-precision checkpoint, and repack moves quantized numbers; use `kerf compress`", path);
-  if (find_target(a.target).container() != "safetensors")
-    fail(ErrorKind::unsupported, "{} is a {} file; repack reads quantized repositories of the Hugging Face hub", path,
-         a.format);
   return a;
 }
 
@@ -205,13 +201,14 @@ void write_all(const Artifact& a, const TargetPlan& plan, Writer& writer) {
 Repacked repack(const RepackOptions& o) {
   check_output_folder(o.out, o.force, false);
   const Artifact a = open_packed(o.packed);
+  if (a.format == "GGUF") return repack_gguf(o, a);
   Repacked result{.from = a.format, .choice = choose(o, a)};
   TargetPlan plan = make_plan(a.architecture, result.choice, model_name(o.packed), false,
                               [&](const SiteShape& site) { return storage_of(a, result.choice, site); });
   check_scheme(a, plan);
   for (const std::string& remark : plan.remarks) warn(fmt::format("{}: {}", result.choice.text(), remark));
   plan.file.metadata = {{"format", std::string("pt")}};
-  plan.file.shard_bytes = o.shard_bytes;
+  plan.file.shard_bytes = o.shard_bytes ? o.shard_bytes : kShardBytes;
 
   fs::create_directories(o.out);
   const std::unique_ptr<Writer> writer = find_container("safetensors").create(o.out, plan.file);

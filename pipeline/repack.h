@@ -7,15 +7,16 @@
 #include <vector>
 
 #include "targets/target.h"
+#include "verify/artifact.h"
 
 namespace kerf {
 
 struct RepackOptions {
-  std::string packed;  // a quantized repository
+  std::string packed;  // a quantized repository or a GGUF file
   std::string target;  // NAME, whose scheme is then the one that holds the numbers, or NAME:SCHEME
   std::filesystem::path out;
-  bool force = false;  // write into a folder that is not empty
-  uint64_t shard_bytes = 5'000'000'000;
+  bool force = false;        // write into a folder that is not empty
+  uint64_t shard_bytes = 0;  // of one file; 0: 5 GB of safetensors, GGUF in one file
 };
 
 struct Repacked {
@@ -30,5 +31,10 @@ struct Repacked {
 /// groups that its runtime does not take, scales or plain numbers that would be rounded, zero points that it cannot
 /// store.
 Repacked repack(const RepackOptions&);
+
+/// A GGUF file becomes one again, split or joined as asked: tensors and keys in their order, every matrix packed from
+/// its codes and parameters. Error unsupported for another target, or when bytes would not come out the same. For
+/// repack().
+Repacked repack_gguf(const RepackOptions&, const Artifact&);
 
 }  // namespace kerf

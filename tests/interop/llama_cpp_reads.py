@@ -8,12 +8,15 @@ FILE may be PACKAGE/*.gguf, which is looked for among the packages of requiremen
 (a) the perplexity is llama.cpp's, within 0.1 %;
 (b) it is the arithmetic that agrees and not just the weights: the mean KL(kerf || llama.cpp) is at most a hundredth of the
     same figure with kerf's rounding of activations switched off, or what float32 can tell (5e-8);
-(c) the tokenizers give the same ids.
+(c) the tokenizers give the same ids;
+(d) `kerf repack` writes every matrix again from its codes and scales: the gguf package finds the same bytes.
 Flash attention is off; batches of one window; two threads.
 """
 import pathlib
 import subprocess
 import sys
+
+from gguf import GGUFReader as gguf_file
 
 from interop import FLOAT32_KL, TRICKY_TEXTS, Checks, Setting, llama_cpp, mean_kl, perplexity, resolve, workplace
 
@@ -57,6 +60,10 @@ def main():
             agree <= max(without / 100, FLOAT32_KL),
             f"mean KL(kerf || llama.cpp) {agree:.3e}; with kerf's rounding of activations off {without:.3e}",
         )
+        kerf("repack", gguf, "--target", "llama.cpp-cpu", "-o", work / "again")
+        (again,) = (work / "again").glob("*.gguf")
+        mine, theirs = ({t.name: (t.tensor_type, t.data.tobytes()) for t in gguf_file(f).tensors} for f in (again, gguf))
+        checks.that(mine == theirs, f"{len(mine)} tensors repacked to the same bytes")
         checks.finish()
 
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "formats/container.h"
 #include "pipeline/compress.h"
 #include "tests/support/data.h"
 #include "verify/artifact.h"
@@ -24,11 +25,12 @@ fs::path compressed(const test::TempDir& dir, const std::string& target) {
   return o.out;
 }
 
-Repacked repacked(const fs::path& from, const std::string& target, const fs::path& to) {
+Repacked repacked(const fs::path& from, const std::string& target, const fs::path& to, uint64_t shard_bytes = 0) {
   RepackOptions o;
   o.packed = from;
   o.target = target;
   o.out = to;
+  o.shard_bytes = shard_bytes;
   return repack(o);
 }
 
@@ -80,6 +82,39 @@ TEST(Repack, MovesTheNumbersUnchanged) {
   b.weights->read(*b.weights->find(name), 0, y);
   EXPECT_EQ(x, y);
   EXPECT_EQ(b.format, "awq");
+}
+
+TEST(Repack, PacksAGgufFromItsNumbersToTheSameFile) {
+  for (const std::string scheme : {"Q4_1", "Q3_K_M", "IQ2_M", "TQ1_0", "NVFP4"}) {
+    const test::TempDir dir;
+    const fs::path source = compressed(dir, "llama.cpp-cpu:" + scheme) / ("tinytales-" + scheme + ".gguf");
+    const Repacked once = repacked(source, "llama.cpp-cpu", dir / "several", 1'000'000);
+    EXPECT_EQ(once.matrices, 29) << scheme;
+    EXPECT_EQ(once.choice.scheme, scheme);
+    EXPECT_GE(once.files.size(), 2u);
+    EXPECT_FALSE(fs::exists(dir / "several" / "Modelfile")) << "Ollama reads one file";
+    repacked(once.files.front(), "llama.cpp-cpu:" + scheme, dir / "one");
+    EXPECT_EQ(read_text(source), read_text(dir / "one" / source.filename())) << scheme;
+    EXPECT_TRUE(fs::exists(dir / "one" / "Modelfile"));
+    for (const char* other : {"llama.cpp-cpu:Q8_0", "vllm"})
+      EXPECT_TRUE(mentions(refusal([&] { repacked(source, other, dir / other); }), other));
+  }
+}
+
+TEST(Repack, RefusesBytesThatItWouldNotWrite) {
+  const test::TempDir dir;
+  const fs::path source = compressed(dir, "llama.cpp-cpu:TQ1_0") / "tinytales-TQ1_0.gguf";
+  std::string bytes = read_text(source);
+  {
+    const auto reader = open_container(source);
+    const std::span<const std::byte> matrix = reader->find("blk.1.ffn_up.weight")->bytes;
+    // Five ternary digits take 243 of the values of a byte; 1 is not among them.
+    bytes[bytes.find(std::string(reinterpret_cast<const char*>(matrix.data()), matrix.size()))] = 1;
+  }
+  write_text(source, bytes);
+  const std::string text = refusal([&] { repacked(source, "llama.cpp-cpu", dir / "out"); });
+  EXPECT_TRUE(mentions(text, "blk.1.ffn_up.weight")) << text;
+  EXPECT_FALSE(fs::exists(dir / "out" / "tinytales-TQ1_0.gguf"));
 }
 
 TEST(Repack, RefusesWhatWouldNotBeTheSame) {
