@@ -1,4 +1,4 @@
-// What the layouts of GGUF's IQ2 and IQ3 types share: entries of a codebook, and signs apart.
+// What the layouts of GGUF's IQ types with codebooks share: entries of a codebook, and signs apart.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace kerf {
 /// Bit j is set where code j of eight is negative.
 inline unsigned signs_of(const Codebook& book, const uint8_t* codes) {
   unsigned signs = 0;
-  for (unsigned j = 0; j < 8; ++j) signs |= (codes[j] & book.negative ? 1u : 0u) << j;
+  for (unsigned j = 0; j < 8; ++j) signs |= (codes[j] & book.flag ? 1u : 0u) << j;
   return signs;
 }
 /// The codes of an entry, all positive; and the signs of eight.
@@ -20,7 +20,7 @@ inline void put_entry(const Codebook& book, unsigned entry, uint8_t* codes) {
   std::memcpy(codes, book.rank.data() + entry * static_cast<unsigned>(book.weights), static_cast<size_t>(book.weights));
 }
 inline void put_signs(const Codebook& book, unsigned signs, uint8_t* codes) {
-  for (unsigned j = 0; j < 8; ++j) codes[j] = static_cast<uint8_t>(codes[j] | (signs >> j & 1 ? book.negative : 0));
+  for (unsigned j = 0; j < 8; ++j) codes[j] = static_cast<uint8_t>(codes[j] | (signs >> j & 1 ? book.flag : 0));
 }
 
 /// Scales of 4 bits, the first one in the low nibble.

@@ -26,43 +26,57 @@ int entries_of(IqCodebook which) {
 
 }  // namespace
 
-Codebook::Codebook(IqCodebook which, bool even_signs) : even(even_signs), entries(entries_of(which)) {
+Codebook::Codebook(IqCodebook which, Beside what) : beside(what), entries(entries_of(which)) {
   const bool fours = which == IqCodebook::iq3_xxs || which == IqCodebook::iq3_s;
   weights = fours ? 4 : 8;
-  std::vector<uint8_t> bytes;
+  std::vector<int8_t> bytes;
   for (int e = 0; e < entries; ++e)
     for (int j = 0; j < weights; ++j)
-      bytes.push_back(static_cast<uint8_t>((fours ? iq_fours(which)[e] : iq_eights(which)[e]) >> 8 * j & 255));
-  std::vector<uint8_t> distinct = bytes;
+      bytes.push_back(static_cast<int8_t>((fours ? iq_fours(which)[e] : iq_eights(which)[e]) >> 8 * j & 255));
+  std::vector<int8_t> distinct = bytes;
   std::sort(distinct.begin(), distinct.end());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-  magnitude.assign(distinct.begin(), distinct.end());
-  alone = Alphabet(magnitude);
-  values.assign(bytes.begin(), bytes.end());
-  negative = fours ? 8 : 4;
-  half_count = fours ? 64 : 81;
-  index.assign(static_cast<size_t>(half_count * half_count), -1);
-  for (const uint8_t b : bytes)
+  number.assign(distinct.begin(), distinct.end());
+  flag = fours ? 8 : 4;
+  for (const int8_t b : bytes)
     rank.push_back(static_cast<uint8_t>(std::lower_bound(distinct.begin(), distinct.end(), b) - distinct.begin()));
+
+  half_count = fours ? 64 : 81;
+  for (int half = 0; half < half_count; ++half) {
+    int32_t numbers = 0, ranks = 0;
+    for (int j = 0, rest = half; j < weights / 2; ++j, rest /= static_cast<int>(number.size())) {
+      const int digit = rest % static_cast<int>(number.size());
+      numbers |= (static_cast<int>(number[static_cast<size_t>(digit)]) & 255) << 8 * j;
+      ranks |= digit << 8 * j;
+    }
+    half_numbers.push_back(numbers);
+    half_ranks.push_back(ranks);
+  }
+  index.assign(static_cast<size_t>(half_count * half_count), -1);
   for (int e = 0; e < entries; ++e) {
     const uint8_t* r = rank.data() + e * weights;
     const int first = half_of(r), second = half_of(r + weights / 2);
-    halves.push_back(static_cast<uint8_t>(first));
-    halves.push_back(static_cast<uint8_t>(second));
     index[static_cast<size_t>(first * half_count + second)] = static_cast<int16_t>(e);
+  }
+  for (int second = 0; second < half_count; ++second) {
+    const size_t before = firsts.size();
+    for (int first = 0; first < half_count; ++first)
+      if (index[static_cast<size_t>(first * half_count + second)] >= 0) firsts.push_back(static_cast<uint8_t>(first));
+    if (firsts.size() > before)
+      groups.push_back({static_cast<uint8_t>(second), static_cast<uint8_t>(firsts.size() - before)});
   }
 }
 
 int Codebook::half_of(const uint8_t* ranks) const {
-  int number = 0;
-  for (int j = weights / 2; j-- > 0;) number = number * static_cast<int>(magnitude.size()) + ranks[j];
-  return number;
+  int half = 0;
+  for (int j = weights / 2; j-- > 0;) half = half * static_cast<int>(number.size()) + ranks[j];
+  return half;
 }
 
 int Codebook::entry_of(const uint8_t* codes) const {
   uint8_t ranks[8];
-  for (int j = 0; j < weights; ++j) ranks[j] = codes[j] & static_cast<uint8_t>(negative - 1);
-  const bool known = std::all_of(ranks, ranks + weights, [&](uint8_t r) { return r < magnitude.size(); });
+  for (int j = 0; j < weights; ++j) ranks[j] = codes[j] & static_cast<uint8_t>(flag - 1);
+  const bool known = std::all_of(ranks, ranks + weights, [&](uint8_t r) { return r < number.size(); });
   const int e = known ? index[static_cast<size_t>(half_of(ranks) * half_count + half_of(ranks + weights / 2))] : -1;
   if (e < 0) fail(ErrorKind::internal, "codes that are not in the codebook were to be packed");
   return e;
@@ -70,8 +84,13 @@ int Codebook::entry_of(const uint8_t* codes) const {
 
 std::vector<float> Codebook::numbers() const {
   std::vector<float> x;
-  for (const float sign : {1.0f, -1.0f})
-    for (size_t r = 0; r < negative; ++r) x.push_back(sign * magnitude[std::min(r, magnitude.size() - 1)]);
+  for (const float sign : {1.0f, -1.0f}) {
+    if (beside == Beside::delta_of_block && sign < 0) break;
+    for (size_t r = 0; r < flag; ++r) {
+      const float n = number[std::min(r, number.size() - 1)];
+      x.push_back(has_signs() ? sign * n : n + sign);
+    }
+  }
   return x;
 }
 
@@ -80,11 +99,11 @@ const Codebook& codebook(std::string_view name) {
     std::string_view name;
     Codebook book;
   };
-  static const Named books[] = {{"iq2_xxs", {IqCodebook::iq2_xxs, true}},
-                                {"iq2_xs", {IqCodebook::iq2_xs, true}},
-                                {"iq2_s", {IqCodebook::iq2_s, false}},
-                                {"iq3_xxs", {IqCodebook::iq3_xxs, true}},
-                                {"iq3_s", {IqCodebook::iq3_s, false}}};
+  static const Named books[] = {
+      {"iq1_s", {IqCodebook::iq1, Beside::delta_of_block}},   {"iq1_m", {IqCodebook::iq1, Beside::delta_of_word}},
+      {"iq2_xxs", {IqCodebook::iq2_xxs, Beside::even_signs}}, {"iq2_xs", {IqCodebook::iq2_xs, Beside::even_signs}},
+      {"iq2_s", {IqCodebook::iq2_s, Beside::signs}},          {"iq3_xxs", {IqCodebook::iq3_xxs, Beside::even_signs}},
+      {"iq3_s", {IqCodebook::iq3_s, Beside::signs}}};
   for (const Named& n : books)
     if (n.name == name) return n.book;
   fail(ErrorKind::internal, "there is no codebook '{}'", name);

@@ -1,4 +1,4 @@
-// The grids of GGUF's IQ2 and IQ3 types (codebook_words): groups of weights whose magnitudes are chosen together.
+// The grids of GGUF's IQ1, IQ2 and IQ3 types (codebook_words): groups of weights whose numbers are chosen together.
 // Source of the formulas: ggml-quants.c of llama.cpp.
 #pragma once
 
@@ -10,15 +10,12 @@ namespace kerf {
 class CodebookGrid final : public BlockGrid {
  public:
   /// `scheme` is the only one of this grid; value = d (2 s + 1) unit number[code].
-  CodebookGrid(std::string_view name, Scheme scheme, float unit)
-      : BlockGrid(name, Alphabet(codebook(name).numbers())),
-        scheme_(std::move(scheme)),
-        book_(codebook(name)),
-        unit_(unit) {}
+  CodebookGrid(std::string_view name, Scheme scheme, float unit);
   void check(const Scheme&) const override;
   void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override;
   void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const override;
   Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
+  /// The delta of a block, which is the sign of its scale, stays as it is.
   Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const override;
   void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const override;
   void round_words(const Scheme&, const float* scale, const float* x, const float* importance, int64_t n,
@@ -28,9 +25,13 @@ class CodebookGrid final : public BlockGrid {
   Blocks blocks(const QuantizedMatrix&) const override;
 
  private:
+  float scale_of(float d, int stored) const;
+  int step_of(float scale, float d) const;
+
   Scheme scheme_;
   const Codebook& book_;
   float unit_;
+  int steps_;  // the largest s
 };
 
 }  // namespace kerf

@@ -13,7 +13,7 @@ typedef int16_t Pairs __attribute__((vector_size(32)));
 inline Pairs times(Pairs a, int16_t k) { return (Pairs)_mm256_mulhrs_epi16((__m256i)a, _mm256_set1_epi16(k)); }
 inline Ints dot(Ints s, Pairs a, Pairs b) { return s + (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 inline Vec looked_up(const float* table, Ints i) { return (Vec)_mm256_i32gather_ps(table, (__m256i)(i & 31), 4); }
-inline Vec gathered(const float* table, Ints i) { return (Vec)_mm256_i32gather_ps(table, (__m256i)i, 4); }
+inline Ints gathered(const int32_t* table, Ints i) { return (Ints)_mm256_i32gather_epi32(table, (__m256i)i, 4); }
 inline Vec root(Vec x) { return (Vec)_mm256_sqrt_ps((__m256)x); }
 inline void store_bytes(Ints a, uint8_t* to) {
   const __m256i low = _mm256_and_si256((__m256i)a, _mm256_set1_epi32(255));

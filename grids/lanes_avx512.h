@@ -20,7 +20,7 @@ inline Ints dot(Ints s, Pairs a, Pairs b) { return (Ints)_mm512_dpwssd_epi32((__
 inline Vec looked_up(const float* table, Ints i) {
   return (Vec)_mm512_permutex2var_ps(_mm512_load_ps(table), (__m512i)i, _mm512_load_ps(table + 16));
 }
-inline Vec gathered(const float* table, Ints i) { return (Vec)_mm512_i32gather_ps((__m512i)i, table, 4); }
+inline Ints gathered(const int32_t* table, Ints i) { return (Ints)_mm512_i32gather_epi32((__m512i)i, table, 4); }
 inline Vec root(Vec x) { return (Vec)_mm512_sqrt_ps((__m512)x); }
 inline void store_bytes(Ints a, uint8_t* to) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)a));

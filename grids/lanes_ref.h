@@ -23,8 +23,8 @@ inline Vec looked_up(const float* table, Ints i) {
   for (int l = 0; l < kLanes; ++l) r[l] = table[i[l] & 31];
   return r;
 }
-inline Vec gathered(const float* table, Ints i) {
-  Vec r{};
+inline Ints gathered(const int32_t* table, Ints i) {
+  Ints r{};
   for (int l = 0; l < kLanes; ++l) r[l] = table[i[l]];
   return r;
 }

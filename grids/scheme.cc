@@ -43,12 +43,12 @@ Scheme two_level_affine(int bits, int64_t sub, int sub_bits) {
                      {.block = {1, sub}, .stored = Dtype::u8, .offset = true, .bits = sub_bits}}};
 }
 
-Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub) {
+Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub, int sub_bits) {
   return {.grid = std::string(grid),
           .bits = bits,
           .word_bits = word_bits,
           .codeword = codeword,
-          .levels = {{.block = {1, 256}}, {.block = {1, sub}, .stored = Dtype::u8, .bits = 4}}};
+          .levels = {{.block = {1, 256}}, {.block = {1, sub}, .stored = Dtype::u8, .bits = sub_bits}}};
 }
 
 Scheme affine(int bits, int64_t group, Dtype stored) {

@@ -55,9 +55,10 @@ Scheme affine(int bits, int64_t group, Dtype stored);
 /// value = scale * number[code], the numbers being those of `grid`.
 Scheme listed(std::string_view grid, int bits, int64_t group, Dtype scale);
 
-/// Magnitudes and signs of which only some combinations exist (codebook.h): value = d (2 s + 1) unit number[code], with
-/// a 4-bit s for `sub` weights and a d in F16 for 256; the grid knows the unit.
-Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub);
+/// Numbers of which only some combinations exist (codebook.h): value = d (2 s + 1) unit number[code], with an s of
+/// `sub_bits` for `sub` weights and a d in F16 for 256; the grid knows the unit, and whether the top bit of s is a
+/// sign.
+Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub, int sub_bits = 4);
 
 /// 8-bit floats: value = scale * e4m3(code), one scale per block, such as {0, 0}, {1, 0} or {128, 128}.
 Scheme fp8(Block block, Dtype scale);

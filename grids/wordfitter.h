@@ -1,5 +1,5 @@
-// The search of a codebook, compiled once per instruction set from one text (wordfitter_body.h): every machine finds
-// the same entries.
+// The search of scales and words of a codebook, compiled once per instruction set from one text (wordfitter_body.h):
+// every machine finds the same.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +10,30 @@
 
 namespace kerf {
 
-/// `words` groups of book.weights weights, a multiple of 16, side by side: weight j of group i is w[j * words + i], its
-/// importance v[j * words + i]. Magnitudes are wanted: a negative weight asks for the smallest. All arrays are aligned
-/// to 64 bytes.
-struct WordProblem {
+/// `supers` super-blocks of 256 weights, one after the other in w; value = d (2 s + 1) unit number, with s of 0 ...
+/// steps for `sub` weights, 16 or 32.
+struct WordFitProblem {
   const Codebook& book;
-  int words;
-  const float *w, *v, *scale;  // scale of each group
+  const float* w;
+  int64_t supers;
+  const float* importance;  // of super-block b: importance + (b % importance_supers) * 256; nullptr for ones
+  int64_t importance_supers;
+  int sub, steps;
+  float unit;
 };
 
 struct WordFitter {
   Isa isa;
-  /// entry[i] = the first entry g with the smallest sum v (w - scale g)^2.
-  void (*choose)(const WordProblem&, int32_t* entry);
-  /// What the magnitudes g[j * words + i] of those entries come to: wg[i] = sum v w g and gg[i] = sum v g^2.
-  void (*rate)(const WordProblem&, const int32_t* entry, float* g, float* wg, float* gg);
-  /// The same where every weight takes the magnitude nearest to w / scale by itself.
-  void (*rate_alone)(const WordProblem&, float* wg, float* gg);
+  /// d of every super-block, as it will read back from F16; s of every sub-block, and steps + 1 on top where the delta
+  /// of a block is negative. A d that is not finite does not fit.
+  void (*search)(const WordFitProblem&, float* d, uint8_t* s);
+  /// The best words for the scale of each sub-block. The cost of half a word is rounded to 17 bits, and where signs are
+  /// even the one that has to be wrong is chosen before and once more after the entry.
+  void (*encode)(const WordFitProblem&, const float* scale, uint8_t* codes);
+  /// The same for words of `weights` weights, each under its own scale: x, codes and values are [weights, n], n a
+  /// multiple of 16. The errors of a row count by its importance.
+  void (*round)(const Codebook&, int weights, const float* scale, const float* x, const float* importance, int64_t n,
+                uint8_t* codes, float* values);
 };
 
 std::span<const WordFitter* const> all_wordfitters();

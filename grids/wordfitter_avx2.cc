@@ -5,7 +5,7 @@
 
 namespace kerf {
 const WordFitter& wordfitter_avx2() {
-  static constexpr WordFitter fitter{Isa::avx2, choose, rate, rate_alone};
+  static constexpr WordFitter fitter{Isa::avx2, search, encode, round_words};
   return fitter;
 }
 }  // namespace kerf

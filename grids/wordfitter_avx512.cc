@@ -5,7 +5,7 @@
 
 namespace kerf {
 const WordFitter& wordfitter_avx512() {
-  static constexpr WordFitter fitter{Isa::avx512, choose, rate, rate_alone};
+  static constexpr WordFitter fitter{Isa::avx512, search, encode, round_words};
   return fitter;
 }
 }  // namespace kerf

@@ -5,7 +5,7 @@
 
 namespace kerf {
 const WordFitter& wordfitter_ref() {
-  static constexpr WordFitter fitter{Isa::ref, choose, rate, rate_alone};
+  static constexpr WordFitter fitter{Isa::ref, search, encode, round_words};
   return fitter;
 }
 }  // namespace kerf

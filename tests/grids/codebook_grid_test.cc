@@ -1,4 +1,4 @@
-// The grids of IQ2 and IQ3: only what is in the codebook, and the best of it.
+// The grids of IQ1, IQ2 and IQ3: only what is in the codebook, and the best of it.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -19,10 +19,9 @@ struct Type {
   double bits;
 };
 std::vector<Type> types() {
-  return {{codebook_words("iq2_xxs", 3, 8, 15, 32), 2.0625},
-          {codebook_words("iq2_xs", 3, 8, 16, 16), 2.3125},
-          {codebook_words("iq2_s", 3, 8, 18, 16), 2.5625},
-          {codebook_words("iq3_xxs", 4, 8, 23, 32), 3.0625},
+  return {{codebook_words("iq1_s", 2, 8, 11, 32, 4), 1.5625}, {codebook_words("iq1_m", 3, 8, 12, 16, 3), 1.75},
+          {codebook_words("iq2_xxs", 3, 8, 15, 32), 2.0625},  {codebook_words("iq2_xs", 3, 8, 16, 16), 2.3125},
+          {codebook_words("iq2_s", 3, 8, 18, 16), 2.5625},    {codebook_words("iq3_xxs", 4, 8, 23, 32), 3.0625},
           {codebook_words("iq3_s", 4, 4, 13, 32), 3.4375}};
 }
 
@@ -53,6 +52,14 @@ TEST(CodebookGrids, SchemesTakeTheBitsThatGgufSays) {
   }
 }
 
+// The ranks of a word, as the file has them.
+std::vector<uint8_t> entry_codes(const Codebook& book, const uint8_t* codes, float scale) {
+  std::vector<uint8_t> word(codes, codes + book.weights);
+  if (book.beside == Beside::delta_of_block && std::signbit(scale))
+    for (uint8_t& code : word) code = static_cast<uint8_t>(2 - code);
+  return word;
+}
+
 TEST(CodebookGrids, WriteOnlyWhatTheCodebookAndItsSignsHold) {
   const auto w = normal(kRows * kCols, 1), v = importances(kCols);
   for (const Type& t : types()) {
@@ -60,15 +67,19 @@ TEST(CodebookGrids, WriteOnlyWhatTheCodebookAndItsSignsHold) {
     const QuantizedMatrix q = quantized(t.scheme, w, v);
     std::vector<float> back(w.size());
     find_grid(t.scheme.grid).decode(q, back);
-    int odd = 0;
+    int odd = 0, mixed = 0;
     for (size_t i = 0; i < w.size(); i += 8) {
+      const auto at = static_cast<int64_t>(i);
+      const float scale = find_grid(t.scheme.grid).effective(q, at / kCols, at % kCols).scale;
       for (size_t k = i; k < i + 8; k += static_cast<size_t>(book.weights))
-        EXPECT_NO_THROW(book.entry_of(q.codes.data() + k)) << t.scheme.grid;
-      int negative = 0;
-      for (size_t k = i; k < i + 8; ++k) negative += (q.codes[k] & book.negative) != 0;
-      odd += negative % 2;
+        EXPECT_NO_THROW(book.entry_of(entry_codes(book, q.codes.data() + k, scale).data())) << t.scheme.grid;
+      int flags = 0;
+      for (size_t k = i; k < i + 8; ++k) flags += (q.codes[k] & book.flag) != 0;
+      odd += flags % 2;
+      mixed += flags % 8 != 0;
     }
-    EXPECT_EQ(odd > 0, !book.even) << t.scheme.grid;
+    EXPECT_EQ(odd > 0, book.beside == Beside::signs) << t.scheme.grid;
+    EXPECT_EQ(mixed > 0, book.has_signs()) << t.scheme.grid;
     for (int64_t i = 0; i < kRows * kCols; ++i) {
       const Effective e = find_grid(t.scheme.grid).effective(q, i / kCols, i % kCols);
       const auto at = static_cast<size_t>(i);
@@ -77,8 +88,22 @@ TEST(CodebookGrids, WriteOnlyWhatTheCodebookAndItsSignsHold) {
   }
 }
 
-// Against every entry with every allowed choice of signs. Where an even number must be negative the search takes one of
-// the eight weights before it knows the entry, and misses the best one now and then.
+// What may stand beside the entries of a word: signs (a bit each), a delta.
+struct Choice {
+  unsigned signs;
+  double delta;
+};
+std::vector<Choice> choices(const Codebook& book, float scale) {
+  if (book.beside == Beside::delta_of_block) return {{0, std::signbit(scale) ? -1.0 : 1.0}};
+  if (book.beside == Beside::delta_of_word) return {{0, 1}, {0, -1}};
+  std::vector<Choice> all;
+  for (unsigned signs = 0; signs < 256; ++signs)
+    if (book.beside == Beside::signs || std::popcount(signs) % 2 == 0) all.push_back({signs, 0});
+  return all;
+}
+
+// Against every entry with everything that may stand beside it. Where an even number must be negative the search takes
+// one of the eight weights before it knows the entry, and misses the best one now and then.
 TEST(CodebookGrids, EncodingFindsTheBestEntryOfAll) {
   const auto w = normal(kRows * kCols, 2), v = importances(kCols);
   for (const Type& t : types()) {
@@ -87,8 +112,8 @@ TEST(CodebookGrids, EncodingFindsTheBestEntryOfAll) {
     const QuantizedMatrix q = quantized(t.scheme, w, v);
     double found = 0, best = 0;
     for (int64_t i = 0; i < kCols; i += 8) {
-      const double scale = static_cast<double>(grid.effective(q, 0, i).scale);
-      std::vector<float> back(w.size());
+      const float stored = grid.effective(q, 0, i).scale;
+      const double scale = std::abs(static_cast<double>(stored));
       double least = 1e30;
       const auto cost = [&](int64_t k, double value) {
         const double d = static_cast<double>(w[static_cast<size_t>(k)]) - value;
@@ -97,18 +122,16 @@ TEST(CodebookGrids, EncodingFindsTheBestEntryOfAll) {
       for (int64_t k = i; k < i + 8; ++k)
         found += cost(
             k, static_cast<double>(grid.value(t.scheme, grid.effective(q, 0, k), q.codes[static_cast<size_t>(k)])));
-      // For each choice of signs the entries of both parts are independent.
-      for (unsigned signs = 0; signs < 256; ++signs) {
-        if (book.even && std::popcount(signs) % 2) continue;
+      // For each choice the entries of both parts are independent.
+      for (const Choice& c : choices(book, stored)) {
         double sum = 0;
         for (int64_t part = i; part < i + 8; part += book.weights) {
           double lowest = 1e30;
           for (int e = 0; e < book.entries; ++e) {
             double one = 0;
             for (int j = 0; j < book.weights; ++j) {
-              const double g =
-                  static_cast<double>(book.magnitude[book.rank[static_cast<size_t>(e * book.weights + j)]]);
-              one += cost(part + j, (signs >> (part - i + j) & 1 ? -scale : scale) * g);
+              const double g = static_cast<double>(book.number[book.rank[static_cast<size_t>(e * book.weights + j)]]);
+              one += cost(part + j, (c.signs >> (part - i + j) & 1 ? -scale : scale) * (g + c.delta));
             }
             lowest = std::min(lowest, one);
           }
@@ -118,7 +141,41 @@ TEST(CodebookGrids, EncodingFindsTheBestEntryOfAll) {
       }
       best += least;
     }
-    EXPECT_LE(found, best * (book.even ? 1.03 : 1.0001)) << t.scheme.grid;
+    EXPECT_LE(found, best * (book.beside == Beside::even_signs ? 1.03 : 1.0001)) << t.scheme.grid;
+    EXPECT_GE(found, best * 0.9999) << t.scheme.grid;
+  }
+}
+
+// Under a negative scale, too: the numbers and the words are opposite then.
+TEST(CodebookGrids, RoundingWordsAloneChoosesWhatEncodingChooses) {
+  const auto w = normal(kRows * kCols, 6), v = importances(kCols);
+  for (const Type& t : types()) {
+    const Grid& grid = find_grid(t.scheme.grid);
+    const QuantizedMatrix q = quantized(t.scheme, w, v);
+    const int64_t n = 16, word = t.scheme.codeword;
+    for (int64_t first = 0; first + n * word <= kCols; first += n * word) {
+      std::vector<float> scale(n), values(static_cast<size_t>(n * word)), x(values.size());
+      std::vector<uint8_t> codes(values.size());
+      // One importance for all words of round_words(): that of each in turn.
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t at = first + i * word;
+        for (int64_t k = 0; k < n; ++k) {
+          scale[static_cast<size_t>(k)] = grid.effective(q, 0, at).scale;
+          for (int64_t j = 0; j < word; ++j) x[static_cast<size_t>(j * n + k)] = w[static_cast<size_t>(at + j)];
+        }
+        // As encode() has it, so that sums are rounded alike.
+        float most = 0;
+        for (const float y : v) most = std::max(most, y);
+        std::vector<float> even(v.begin() + at, v.begin() + at + word);
+        for (float& y : even) y = std::ldexp(y, -std::ilogb(most));
+        grid.round_words(t.scheme, scale.data(), x.data(), even.data(), n, codes.data(), values.data());
+        for (int64_t j = 0; j < word; ++j) {
+          const auto to = static_cast<size_t>(j * n + i);
+          EXPECT_EQ(codes[to], q.codes[static_cast<size_t>(at + j)]) << t.scheme.grid;
+          EXPECT_EQ(values[to], grid.value(t.scheme, {scale[0], 0}, codes[to])) << t.scheme.grid;
+        }
+      }
+    }
   }
 }
 
@@ -133,6 +190,7 @@ TEST(CodebookGrids, ProjectedParametersCanBeSetAndReadBack) {
       const Effective p = grid.project(q, 1, c, {stored.scale * 0.7f, 0});
       grid.set(q, 1, c, p);
       EXPECT_EQ(grid.effective(q, 1, c).scale, p.scale) << t.scheme.grid;
+      EXPECT_EQ(std::signbit(p.scale), std::signbit(stored.scale)) << t.scheme.grid;
     }
   }
 }
@@ -161,23 +219,37 @@ TEST(WordFitters, AgreeOnEveryInstructionSet) {
   for (const WordFitter* f : all_wordfitters())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
+  struct Found {
+    std::vector<float> d, values;
+    std::vector<uint8_t> s, codes, words;
+    bool operator==(const Found&) const = default;
+  };
+  const int64_t supers = 5, n = 32;
+  const auto w = normal(supers * 256, 5), v = importances(supers * 256);
   for (const Type& t : types()) {
-    const Codebook& book = codebook(t.scheme.grid);
-    const int words = 64;
-    alignas(64) float w[512], v[512], scale[64];
-    const auto x = normal(512, 5), y = importances(512);
-    std::copy(x.begin(), x.end(), w);
-    std::copy(y.begin(), y.end(), v);
-    for (int i = 0; i < words; ++i) scale[i] = 0.03f / book.magnitude.back() * (1 + static_cast<float>(i) / 32);
+    const int sub = static_cast<int>(t.scheme.levels[1].block.cols), weights = t.scheme.codeword;
     const auto run = [&](const WordFitter& f) {
-      alignas(64) int32_t entry[64];
-      f.choose({book, words, w, v, scale}, entry);
-      return std::vector<int32_t>(entry, entry + words);
+      Found found{.d = std::vector<float>(supers),
+                  .values = std::vector<float>(static_cast<size_t>(n * weights)),
+                  .s = std::vector<uint8_t>(static_cast<size_t>(supers * 256 / sub)),
+                  .codes = std::vector<uint8_t>(supers * 256),
+                  .words = std::vector<uint8_t>(static_cast<size_t>(n * weights))};
+      const WordFitProblem p{codebook(t.scheme.grid), w.data(), supers, v.data(), 2, sub, 7, 1.0f / 8};
+      f.search(p, found.d.data(), found.s.data());
+      std::vector<float> scale;
+      for (size_t i = 0; i < found.s.size(); ++i) {
+        const size_t super = i / static_cast<size_t>(256 / sub);
+        scale.push_back(found.d[super] / 8 * static_cast<float>(2 * (found.s[i] & 7) + 1) * (found.s[i] > 7 ? -1 : 1));
+      }
+      f.encode(p, scale.data(), found.codes.data());
+      const std::vector<float> some(n, scale[0]);
+      f.round(p.book, weights, some.data(), w.data(), v.data(), n, found.words.data(), found.values.data());
+      return found;
     };
-    const auto expected = run(*reference);
+    const Found expected = run(*reference);
     for (const WordFitter* f : all_wordfitters())
       if (f->isa <= cpu_isa()) {
-        EXPECT_EQ(run(*f), expected) << name_of(f->isa) << " " << t.scheme.grid;
+        EXPECT_TRUE(run(*f) == expected) << name_of(f->isa) << " " << t.scheme.grid;
       }
   }
 }
