@@ -1,0 +1,60 @@
+#include "pipeline/site_group.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace kerf::test {
+namespace {
+
+std::vector<float> normal(size_t n, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> d;
+  std::vector<float> x(n);
+  for (float& v : x) v = d(random);
+  return x;
+}
+
+// Neighbouring channels go together, as those of real activations do: error feedback has something to gain.
+std::vector<float> inputs(int64_t tokens, int64_t n, uint32_t seed) {
+  std::vector<float> x = normal(static_cast<size_t>(tokens * n), seed);
+  for (size_t i = 1; i < x.size(); ++i)
+    if (i % static_cast<size_t>(n) != 0) x[i] = 0.9f * x[i - 1] + 0.4f * x[i];
+  return x;
+}
+
+Hessian moments(std::span<const float> x, int64_t n) {
+  Hessian h(n);
+  h.add(x.data(), std::ssize(x) / n, n);
+  h.finish();
+  return h;
+}
+
+TEST(SiteGroup, WhatTheHeldOutWindowsChoseIsDoneAgainWithAllWindows) {
+  constexpr int64_t kOut = 64, kIn = 64;
+  const std::vector<float> w = normal(kOut * kIn, 1), seen = inputs(300, kIn, 2), held_out = inputs(50, kIn, 3);
+  const Scheme scheme = symmetric_int(3, 32, Dtype::f32);
+  Method method = parse_method("gptq", true);
+  const Site site{.name = "w", .out = kOut, .in = kIn};
+  const std::vector<GroupSite> sites = {{&site, &scheme, &method, w}};
+  const QuantizerOptions options;
+  Statistics part{moments(seen, kIn)};
+  const Hessian judge = moments(held_out, kIn);
+  const ChosenGroup chosen = choose_group(sites, part, judge, options, std::nullopt);
+
+  Hessian both = moments(seen, kIn);
+  for (size_t i = 0; i < both.values.size(); ++i) both.values[i] += judge.values[i];
+  Statistics all{both};
+  const Quantizer& gptq = find_quantizer("gptq");
+  gptq.prepare(all, scheme, options);
+  const QuantizedMatrix expected = gptq.quantize(w, kOut, kIn, scheme, &all, options);
+  EXPECT_EQ(chosen.sites[0].quantizer, &gptq);
+  EXPECT_EQ(chosen.sites[0].matrix.codes, expected.codes);
+
+  Statistics again{moments(seen, kIn)};
+  gptq.prepare(again, scheme, options);
+  EXPECT_NE(expected.codes, gptq.quantize(w, kOut, kIn, scheme, &again, options).codes) << "the windows must matter";
+}
+
+}  // namespace
+}  // namespace kerf::test
