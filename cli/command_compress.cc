@@ -18,6 +18,7 @@ constexpr std::pair<const char*, const char*> kRecipeKeys[] = {{"--target", "tar
                                                                {"--method", "method"},
                                                                {"--damping", "gptq.damping"},
                                                                {"--refine", "gptq.refine"},
+                                                               {"--asymmetric", "asymmetric"},
                                                                {"--calib", "calib.text"},
                                                                {"--calib-windows", "calib.windows"},
                                                                {"--calib-ctx", "calib.ctx"},
@@ -44,6 +45,12 @@ void add(CLI::App& program, int* exit_code) {
                 "How codes are chosen: rtn, gptq, awq, gptq+awq or auto (default: auto with --calib, rtn without)")
       ->type_name("NAME");
   add_calibration_options(*c, o->calib);
+  c->add_option("--asymmetric", o->asymmetric,
+                "on: run the model in full precision beside the compressed one, and let the weights make up for what "
+                "the latter's activations lack; about twice the time")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"on", true}, {"off", false}}))
+      ->type_name("on|off")
+      ->default_str("off");
   c->add_option("--imatrix", o->imatrix,
                 "Importance matrix of llama.cpp (GGUF or .dat): rtn weighs errors by it; instead of --calib")
       ->type_name("FILE");

@@ -21,11 +21,13 @@ void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const float* x, int
 void matmul_bf16_on_this_thread(int64_t m, int64_t n, int64_t k, const uint16_t* a, const uint16_t* b,
                                 bool b_transposed, float* c);
 
-/// c[i, j] += sum over t of a[t, i] * b[t, j]:  a and b are [tokens, n], c is [n, n]. With `upper` only panels that
-/// touch the upper triangle (j >= i) are computed; the others keep what they hold.
-void add_product_tn(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c, bool upper);
+/// c[i, j] += sum over t of a[t, i] * b[t, j]:  a is [tokens, rows], b is [tokens, cols], c is [rows, cols], with the
+/// given distances between rows of a and b. With `upper` only panels that touch the upper triangle (j >= i) are
+/// computed; the others keep what they hold.
+void add_product_tn(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
+                    int64_t b_stride, float* c, bool upper);
 /// The same with a and b rounded to bf16, and float32 sums.
-void add_product_tn_bf16(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c,
-                         bool upper);
+void add_product_tn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
+                         int64_t b_stride, float* c, bool upper);
 
 }  // namespace kerf

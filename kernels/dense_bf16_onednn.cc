@@ -137,23 +137,23 @@ void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const float* x, int
   });
 }
 
-void add_product_tn_bf16(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c,
-                         bool upper) {
-  if (tokens <= 0 || n <= 0) return;
-  if (!fast_bf16()) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", n, n, tokens);
-  const int64_t panel = even_panel(n, kSquarePanel);
+void add_product_tn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
+                         int64_t b_stride, float* c, bool upper) {
+  if (tokens <= 0 || rows <= 0 || cols <= 0) return;
+  if (!fast_bf16()) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", rows, cols, tokens);
+  const bool same = a == b && rows == cols && a_stride == b_stride;
   thread_local std::vector<uint16_t> a_panels, b_panels;
-  round_columns(a, tokens, n, stride, panel, a_panels);
-  if (b != a) round_columns(b, tokens, n, stride, panel, b_panels);
-  const uint16_t *left = a_panels.data(), *right = b == a ? left : b_panels.data();
-  for_square_panels(n, panel, upper, [&](int64_t i, int64_t rows, int64_t j, int64_t cols) {
-    const std::span<float> sum = own_panel<float, Purpose::result>(rows * cols);
-    multiply({.m = rows, .n = cols, .k = tokens, .a_transposed = true, .b_transposed = false}, left + i * tokens,
+  round_columns(a, tokens, rows, a_stride, even_panel(rows, kSquarePanel), a_panels);
+  if (!same) round_columns(b, tokens, cols, b_stride, even_panel(cols, kSquarePanel), b_panels);
+  const uint16_t *left = a_panels.data(), *right = same ? left : b_panels.data();
+  for_panels(rows, cols, kSquarePanel, upper, [&](int64_t i, int64_t height, int64_t j, int64_t width) {
+    const std::span<float> sum = own_panel<float, Purpose::result>(height * width);
+    multiply({.m = height, .n = width, .k = tokens, .a_transposed = true, .b_transposed = false}, left + i * tokens,
              right + j * tokens, sum.data());
-    for (int64_t r = 0; r < rows; ++r) {
-      float* to = c + (i + r) * n + j;
-      const float* from = sum.data() + r * cols;
-      for (int64_t k = 0; k < cols; ++k) to[k] += from[k];
+    for (int64_t r = 0; r < height; ++r) {
+      float* to = c + (i + r) * cols + j;
+      const float* from = sum.data() + r * width;
+      for (int64_t k = 0; k < width; ++k) to[k] += from[k];
     }
   });
 }

@@ -108,15 +108,16 @@ void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t 
   });
 }
 
-void add_product_tn(int64_t tokens, int64_t n, const float* a, const float* b, int64_t stride, float* c, bool upper) {
-  if (tokens <= 0 || n <= 0) return;
-  for_square_panels(n, even_panel(n, kSquarePanel), upper, [&](int64_t i, int64_t rows, int64_t j, int64_t cols) {
+void add_product_tn(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
+                    int64_t b_stride, float* c, bool upper) {
+  if (tokens <= 0 || rows <= 0 || cols <= 0) return;
+  for_panels(rows, cols, kSquarePanel, upper, [&](int64_t i, int64_t height, int64_t j, int64_t width) {
     cap_onednn_isa();
     const OneOpenMpThread one;
-    const dnnl_status_t status =
-        dnnl_sgemm('T', 'N', rows, cols, tokens, 1.0f, a + i, stride, b + j, stride, 1.0f, c + i * n + j, n);
+    const dnnl_status_t status = dnnl_sgemm('T', 'N', height, width, tokens, 1.0f, a + i, a_stride, b + j, b_stride,
+                                            1.0f, c + i * cols + j, cols);
     if (status != dnnl_success)
-      fail(ErrorKind::internal, "oneDNN refused a product of {} x {} x {} (status {})", rows, cols, tokens,
+      fail(ErrorKind::internal, "oneDNN refused a product of {} x {} x {} (status {})", height, width, tokens,
            static_cast<int>(status));
   });
 }

@@ -36,15 +36,16 @@ class OneOpenMpThread {
 /// At least n floats, aligned to 64 bytes, that belong to the calling thread until it asks again. Contents undefined.
 float* thread_scratch(int64_t n);
 
-/// body(i, rows, j, cols) for the panels of an [n, n] matrix on kerf's threads; with `upper` those below the diagonal
-/// are left out.
+/// body(i, height, j, width) for the panels of a [rows, cols] matrix on kerf's threads, each about `wanted` by
+/// `wanted`; with `upper` those below the diagonal are left out.
 template <class Body>
-void for_square_panels(int64_t n, int64_t panel, bool upper, Body&& body) {
-  const int64_t panels = (n + panel - 1) / panel;
-  parallel_for(panels * panels, [&](int64_t k) {
-    const int64_t i = k / panels * panel, j = k % panels * panel;
-    if (upper && j < i) return;
-    body(i, i + panel < n ? panel : n - i, j, j + panel < n ? panel : n - j);
+void for_panels(int64_t rows, int64_t cols, int64_t wanted, bool upper, Body&& body) {
+  const int64_t height = even_panel(rows, wanted), width = even_panel(cols, wanted);
+  const int64_t across = (cols + width - 1) / width;
+  parallel_for((rows + height - 1) / height * across, [&](int64_t k) {
+    const int64_t i = k / across * height, j = k % across * width;
+    if (upper && j + width <= i) return;
+    body(i, i + height < rows ? height : rows - i, j, j + width < cols ? width : cols - j);
   });
 }
 

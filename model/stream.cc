@@ -249,7 +249,9 @@ struct Stream::State {
                  int64_t lane = 0);
   void run_batches(const Block&, size_t begin, size_t end, const Observer&);
   void run_lanes(const Block&, size_t begin, size_t end);
-  void run_segment(Block&, const Segment&, const Visit&);
+  size_t first_linear(const Segment&) const;
+  Group group_of(const Segment&);
+  void run_segment(const Block&, const Segment&);
   void begin_layer(int64_t layer);
   void end_layer(int64_t layer);
   void norm(const float* x, const std::vector<float>& weight, float* out, int64_t tokens);
@@ -273,6 +275,14 @@ struct Stream::State {
   std::vector<ScratchArray> spare;
   int64_t next_layer = 0;
   bool finished = false;
+
+  // A block that runs group by group.
+  struct ByGroups {
+    Block block;
+    std::vector<Segment> segments;
+    size_t at = 0;
+  };
+  std::optional<ByGroups> by_groups;
 };
 
 void Stream::State::norm(const float* x, const std::vector<float>& weight, float* out, int64_t tokens) {
@@ -448,24 +458,30 @@ void Stream::State::end_layer(int64_t layer) {
   ++next_layer;
 }
 
-void Stream::State::run_segment(Block& block, const Segment& segment, const Visit& visit) {
-  if (segment.linears > 0) {
-    size_t first = 0;
-    for (size_t i = 0; i < segment.begin; ++i) first += plan.steps[i].op.kind == OpKind::linear;
-    const int input = plan.steps[segment.begin].inputs[0];
-    Group group{.x = buffer(input, 0),
-                .tokens = count * length,
-                .memory = input == kHidden ? &hidden : &buffers[static_cast<size_t>(input)]};
-    for (size_t i = first; i < first + segment.linears; ++i) {
-      group.sites.push_back(block.sites[i]);
-      group.biases.push_back(block.biases[i]);
-    }
-    std::vector<Replacement> replacements = visit(group);
-    for (size_t i = 0; i < segment.linears; ++i) {
-      block.linears[first + i] = std::move(replacements[i].linear);
-      block.biases[first + i] = std::move(replacements[i].bias);
-    }
+size_t Stream::State::first_linear(const Segment& segment) const {
+  size_t first = 0;
+  for (size_t i = 0; i < segment.begin; ++i) first += plan.steps[i].op.kind == OpKind::linear;
+  return first;
+}
+
+Stream::Group Stream::State::group_of(const Segment& segment) {
+  const size_t first = first_linear(segment);
+  const int input = plan.steps[segment.begin].inputs[0];
+  Group group{.x = buffer(input, 0),
+              .tokens = count * length,
+              .memory = input == kHidden ? &hidden : &buffers[static_cast<size_t>(input)]};
+  if (const Step& next = plan.steps[segment.begin + 1]; segment.linears == 1 && next.op.kind == OpKind::add) {
+    const auto reads = [&](int slot) { return std::count(next.inputs.begin(), next.inputs.end(), slot) == 1; };
+    if (next.output == kHidden && reads(kHidden) && reads(plan.steps[segment.begin].output)) group.states = &hidden;
   }
+  for (size_t i = first; i < first + segment.linears; ++i) {
+    group.sites.push_back(by_groups->block.sites[i]);
+    group.biases.push_back(by_groups->block.biases[i]);
+  }
+  return group;
+}
+
+void Stream::State::run_segment(const Block& block, const Segment& segment) {
   for (size_t i = 0; i < plan.slots.size(); ++i) {
     const Slot& slot = plan.slots[i];
     if (slot.first < segment.begin || slot.first >= segment.end) continue;
@@ -491,17 +507,41 @@ void Stream::run_block(int64_t layer, const Observer& observer) {
   s.end_layer(layer);
 }
 
-void Stream::run_block_in_groups(int64_t layer, const Visit& visit) {
+void Stream::begin_groups(int64_t layer) {
   State& s = *state_;
   s.begin_layer(layer);
-  Block block = load_block(s.arch, s.weights, layer, false);
   s.plan = schedule(s.arch, false);
   s.buffers.clear();
   s.buffers.resize(s.plan.slots.size());
   s.whole.assign(s.buffers.size(), false);
-  for (const Segment& segment : segments_of(s.plan)) s.run_segment(block, segment, visit);
+  s.by_groups = State::ByGroups{load_block(s.arch, s.weights, layer, false), segments_of(s.plan)};
+  s.run_segment(s.by_groups->block, s.by_groups->segments[0]);
+}
+
+std::optional<Stream::Group> Stream::next_group() {
+  State& s = *state_;
+  if (++s.by_groups->at < s.by_groups->segments.size()) return s.group_of(s.by_groups->segments[s.by_groups->at]);
+  s.by_groups.reset();
   s.buffers.clear();
-  s.end_layer(layer);
+  s.end_layer(s.next_layer);
+  return std::nullopt;
+}
+
+void Stream::replace(std::vector<Replacement> replacements) {
+  State& s = *state_;
+  const Segment& segment = s.by_groups->segments[s.by_groups->at];
+  Block& block = s.by_groups->block;
+  const size_t first = s.first_linear(segment);
+  for (size_t i = 0; i < segment.linears; ++i) {
+    block.linears[first + i] = std::move(replacements[i].linear);
+    block.biases[first + i] = std::move(replacements[i].bias);
+  }
+  s.run_segment(block, segment);
+}
+
+void Stream::run_block_in_groups(int64_t layer, const Visit& visit) {
+  begin_groups(layer);
+  while (const std::optional<Group> group = next_group()) replace(visit(*group));
 }
 
 void Stream::restore(int64_t layer, std::span<const float> hidden) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -41,8 +42,13 @@ class Stream {
     const float* x = nullptr;                    // [tokens, sites[0].in]
     int64_t tokens = 0;
     const ScratchArray* memory = nullptr;  // of x
+    /// The hidden state, [tokens, sites[0].out], when it is what the only site's outputs are added to next.
+    const ScratchArray* states = nullptr;
 
-    void leave(int64_t first, int64_t count) const { memory->leave(first * sites[0].in, count * sites[0].in); }
+    void leave(int64_t first, int64_t count) const {
+      memory->leave(first * sites[0].in, count * sites[0].in);
+      if (states) states->leave(first * sites[0].out, count * sites[0].out);
+    }
   };
   /// What a run goes on with in place of a site.
   struct Replacement {
@@ -64,6 +70,11 @@ class Stream {
   /// activations that wait are held for all windows ([tokens, hidden] and [tokens, ffn] at most at a time). The
   /// stream's own linears are not loaded.
   void run_block_in_groups(int64_t layer, const Visit&);
+  /// The same in steps, for streams that run side by side: begin_groups(), then for each group next_group() and
+  /// replace(), until there is none; the block is then complete.
+  void begin_groups(int64_t layer);
+  std::optional<Group> next_group();
+  void replace(std::vector<Replacement>);
   /// Takes up a run that was left after `layer`, with the hidden() of then. Error bad_input for another size.
   void restore(int64_t layer, std::span<const float> hidden);
   /// The final norm, after the last block.

@@ -11,6 +11,7 @@
 #include "pipeline/site_group.h"
 #include "quant/awq.h"
 #include "solver/error_feedback.h"
+#include "solver/shortfall.h"
 
 namespace kerf {
 namespace {
@@ -19,7 +20,7 @@ namespace {
 // on.
 constexpr double kOutOfLine = 10;
 constexpr size_t kBlocksToCompare = 3;
-// Of the windows, when a method is judged on windows that the statistics have not seen.
+// Of the windows, when something is judged on windows that the statistics have not seen.
 constexpr int64_t kHeldOutPart = 8;
 // Tokens read at a time where inputs may lie in a file: whole batches of Hessian::add().
 constexpr int64_t kTokensAtATime = 4096;
@@ -69,18 +70,44 @@ bool divisible(const ReadyMatrix& p) {
 
 std::string percent(double x) { return fmt::format("{:.3g} %", 100 * x); }
 
+// The model in full precision, beside the targets.
+class FullPrecision {
+ public:
+  FullPrecision(const Architecture& a, const TensorSource& source, const Windows& windows, Scratch& scratch)
+      : source_(source),
+        weights_(dense_weights(a, source)),
+        stream_(a, *weights_, fast_arithmetic(), windows, &scratch) {}
+
+  void restore(int64_t layer, std::span<const float> hidden) { stream_.restore(layer, hidden); }
+  void begin(int64_t layer) { stream_.begin_groups(layer); }
+  std::optional<Stream::Group> next_group() { return stream_.next_group(); }
+  void go_on(const Stream::Group& g) {
+    std::vector<Stream::Replacement> own;
+    for (size_t i = 0; i < g.sites.size(); ++i)
+      own.push_back({fast_linear(read_matrix(source_, g.sites[i]), g.sites[i].out, g.sites[i].in),
+                     {g.biases[i].begin(), g.biases[i].end()}});
+    stream_.replace(std::move(own));
+  }
+  std::span<const float> hidden() const { return stream_.hidden(); }
+
+ private:
+  const TensorSource& source_;
+  const std::unique_ptr<Weights> weights_;
+  Stream stream_;
+};
+
 // One target on its way through the blocks.
 class Run {
  public:
   Run(const Architecture& a, const TensorSource& source, const Method& method, const QuantizerOptions& options,
-      const Windows& windows, const PackJob& job, ResumeState* state, Scratch& scratch)
+      bool held_out, const Windows& windows, const PackJob& job, ResumeState* state, Scratch& scratch)
       : arch_(a),
         source_(source),
         method_(method),
         options_(options),
         job_(job),
         state_(state),
-        held_out_tokens_(method.held_out ? windows.count / kHeldOutPart * windows.length : 0),
+        held_out_tokens_(held_out ? windows.count / kHeldOutPart * windows.length : 0),
         weights_(dense_weights(a, source)),
         stream_(a, *weights_, fast_arithmetic(), windows, &scratch) {
     for (const PlannedMatrix& m : job.plan->matrices) {
@@ -92,21 +119,27 @@ class Run {
   // Writes what an earlier run has finished; returns the first layer that is left.
   int64_t take_up() {
     if (!state_ || !state_->last()) return 0;
-    for (int64_t layer = 0; layer <= *state_->last(); ++layer) write(state_->load_block(layer, planned_));
-    stream_.restore(*state_->last(), state_->load_hidden());
-    note(fmt::format("{}: going on after block {}", job_.plan->choice.text(), *state_->last()));
-    return *state_->last() + 1;
+    const int64_t layer = *state_->last();
+    for (int64_t done = 0; done <= layer; ++done) write(state_->load_block(done, planned_));
+    stream_.restore(layer, state_->load_hidden());
+    note(fmt::format("{}: going on after block {}", job_.plan->choice.text(), layer));
+    return layer + 1;
   }
 
-  void block(int64_t layer) {
+  void begin(int64_t layer) { stream_.begin_groups(layer); }
+  // Quantizes the next group of sites; `full` is the same group in full precision, or nullptr.
+  void step(const Stream::Group* full) { stream_.replace(group(*next_, full)); }
+  bool has_next_group() {
+    next_ = stream_.next_group();
+    return next_.has_value();
+  }
+  void end(int64_t layer, const FullPrecision* full) {
+    std::vector<SiteOutcome> outcomes = std::exchange(of_block_, {});
     const size_t before = outcomes_.size();
-    stream_.run_block_in_groups(layer, [&](const Stream::Group& g) { return group(g); });
-    const std::span<const SiteOutcome> outcomes = std::span(outcomes_).subspan(before);
-    FinishedBlock finished{std::move(pending_), replaced_, {outcomes.begin(), outcomes.end()}};
-    pending_.clear();
-    outcomes_.resize(before);
+    FinishedBlock finished{std::exchange(pending_, {}), replaced_, std::move(outcomes)};
     write(finished);
-    if (state_) state_->save(layer, finished, stream_.hidden(), arch_.hidden);
+    if (state_)
+      state_->save(layer, finished, stream_.hidden(), full ? full->hidden() : std::span<const float>(), arch_.hidden);
     say(layer, finished.outcomes);
     for (const SiteOutcome& o : finished.outcomes) compare_with_earlier(o, before);
   }
@@ -125,7 +158,7 @@ class Run {
     outcomes_.insert(outcomes_.end(), b.outcomes.begin(), b.outcomes.end());
   }
 
-  std::vector<Stream::Replacement> group(const Stream::Group& g) {
+  std::vector<Stream::Replacement> group(const Stream::Group& g, const Stream::Group* full) {
     const int64_t fitted = g.tokens - held_out_tokens_;
     Statistics statistics{second_moments(g, 0, fitted)};
     std::optional<Hessian> held_out;
@@ -142,6 +175,11 @@ class Run {
              job_.plan->choice.text());
       sites.push_back(
           {&site, storage.layout ? &storage.scheme : nullptr, &method_of(site), read_matrix(source_, site)});
+    }
+    if (full) correct_group(sites, g, *full, statistics.hessian, *held_out);
+    if (held_out && !method_.held_out) {
+      statistics.hessian = sum_of(statistics.hessian, *held_out);
+      held_out.reset();
     }
     const std::optional<Folding> folding = folding_of(g.sites[0]);
     ChosenGroup chosen = choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, options_, folding,
@@ -161,6 +199,27 @@ class Run {
     in_pieces(g, first, tokens, [&](const float* x, int64_t n) { h.add(x, n, in); });
     h.finish(g.sites[0].name);
     return h;
+  }
+
+  static Shortfall shortfall(const Stream::Group& g, const Stream::Group& full, int64_t first, int64_t tokens) {
+    const int64_t in = g.sites[0].in, out = g.states ? g.sites[0].out : 0;
+    Shortfall s(in, out);
+    const auto states = [&](const Stream::Group& of, int64_t t) { return out ? of.states->data() + t * out : nullptr; };
+    for (int64_t t = first; t < first + tokens; t += kTokensAtATime) {
+      const int64_t n = std::min(kTokensAtATime, first + tokens - t);
+      s.add(g.x + t * in, full.x + t * in, states(g, t), states(full, t), n);
+      g.leave(t, n);
+      full.leave(t, n);
+    }
+    return s;
+  }
+
+  void correct_group(std::vector<GroupSite>& sites, const Stream::Group& g, const Stream::Group& full,
+                     const Hessian& fitted, const Hessian& held_out) const {
+    const Factor factor = factorize(fitted, kCorrectionDamping);
+    const Shortfall s = shortfall(g, full, 0, fitted.tokens), held = shortfall(g, full, fitted.tokens, held_out.tokens);
+    for (GroupSite& site : sites)
+      if (site.scheme) site.moved = correct(site.w, s, factor, held, held_out);
   }
 
   // Some of the first tokens, evenly spread.
@@ -203,7 +262,7 @@ class Run {
       replaced_[s.bias] = bias;
     }
     const bool fed_back = c.quantizer->needs_hessian();
-    outcomes_.push_back({.name = s.name,
+    of_block_.push_back({.name = s.name,
                          .method = fmt::format("{}{}", c.quantizer->name(),
                                                chosen.alpha == 0 ? ""
                                                : chosen.smooth   ? "+smooth"
@@ -212,6 +271,7 @@ class Run {
                          .error = c.error,
                          .alpha = chosen.alpha,
                          .damping = fed_back ? chosen.damping : 0,
+                         .moved = site.moved,
                          .dead = statistics.hessian.dead_channels()});
     pending.packed = std::move(c.matrix);
     pending_.emplace(s.name, std::move(pending));
@@ -308,8 +368,24 @@ class Run {
   // Matrices wait for their block to be complete, because scales of a later site may be folded into their rows.
   std::map<std::string, ReadyMatrix> pending_;
   Replaced replaced_;
-  std::vector<SiteOutcome> outcomes_;
+  std::vector<SiteOutcome> outcomes_, of_block_;  // of all finished blocks, and of the present one
+  std::optional<Stream::Group> next_;
 };
+
+// One block of all these runs, group by group side by side.
+void run_block(int64_t layer, std::span<Run* const> runs, FullPrecision* full) {
+  if (full) full->begin(layer);
+  for (Run* run : runs) run->begin(layer);
+  for (;;) {
+    const std::optional<Stream::Group> group = full ? full->next_group() : std::nullopt;
+    bool more = false;
+    for (Run* run : runs) more = run->has_next_group();
+    if (!more) break;
+    for (Run* run : runs) run->step(full ? &*group : nullptr);
+    if (full) full->go_on(*group);
+  }
+  for (Run* run : runs) run->end(layer, full);
+}
 
 void warn_of_few_tokens(const Architecture& a, int64_t tokens) {
   std::set<int64_t> widths;
@@ -325,19 +401,36 @@ void warn_of_few_tokens(const Architecture& a, int64_t tokens) {
 
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, const TensorSource& source,
                                                       const Method& method, const QuantizerOptions& options,
-                                                      const Windows& windows, std::span<const PackJob> jobs,
+                                                      bool asymmetric, const Windows& windows,
+                                                      std::span<const PackJob> jobs,
                                                       std::span<ResumeState* const> states, Scratch& scratch) {
+  if (asymmetric && windows.count < kHeldOutPart)
+    fail(ErrorKind::usage,
+         "asymmetric calibration measures its strength on one of {} windows, and there are {}; give more windows",
+         kHeldOutPart, windows.count);
   warn_of_few_tokens(a, windows.tokens());
   pack_matrices(a, source, find_quantizer("rtn"), jobs, 0);
   std::vector<std::unique_ptr<Run>> runs;
   for (size_t i = 0; i < jobs.size(); ++i)
-    runs.push_back(std::make_unique<Run>(a, source, method, options, windows, jobs[i], states[i], scratch));
+    runs.push_back(std::make_unique<Run>(a, source, method, options, method.held_out || asymmetric, windows, jobs[i],
+                                         states[i], scratch));
   std::vector<int64_t> first;
   for (const auto& run : runs) first.push_back(run->take_up());
+  std::optional<FullPrecision> full;
+  if (asymmetric) {
+    full.emplace(a, source, windows, scratch);
+    const auto least = static_cast<size_t>(std::min_element(first.begin(), first.end()) - first.begin());
+    if (first[least] > 0) full->restore(first[least] - 1, states[least]->load_full());
+  }
   Progress progress("calibrating block", a.layers);
   for (int64_t layer = 0; layer < a.layers; ++layer) {
+    std::vector<Run*> active;
     for (size_t i = 0; i < runs.size(); ++i)
-      if (layer >= first[i]) runs[i]->block(layer);
+      if (layer >= first[i]) active.push_back(runs[i].get());
+    if (full && !active.empty())
+      run_block(layer, active, &*full);
+    else
+      for (Run* run : active) run_block(layer, {&run, 1}, nullptr);
     progress.advance();
   }
   std::vector<std::vector<SiteOutcome>> outcomes;

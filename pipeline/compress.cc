@@ -123,6 +123,7 @@ nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& so
   run["method"] = method.name;
   run["damping"] = o.quantizer.damping;
   run["refine"] = o.quantizer.refine;
+  run["asymmetric"] = o.asymmetric;
   run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
   return run;
 }
@@ -158,7 +159,8 @@ struct Prepared {
 RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
   std::vector<const TargetPlan*> plans;
   for (const Output& out : p.outputs) plans.push_back(&out.plan);
-  return estimate(p.source, plans, p.method, o.quantizer, p.calibration ? &*p.calibration : nullptr, o.out, o.memory);
+  return estimate(p.source, plans, p.method, o.quantizer, o.asymmetric, p.calibration ? &*p.calibration : nullptr,
+                  o.out, o.memory);
 }
 
 void pack_all(const CompressOptions& o, Prepared& p) {
@@ -181,8 +183,8 @@ void pack_all(const CompressOptions& o, Prepared& p) {
       pointers.push_back(states.back().get());
     }
     Scratch scratch(p.activations, o.out);
-    auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, *p.calibration, jobs,
-                                    pointers, scratch);
+    auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, o.asymmetric,
+                                    *p.calibration, jobs, pointers, scratch);
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
     pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.known);

@@ -1,5 +1,6 @@
 // Counted from shapes. Products of a calibrated run: per token each matrix once, per input its second moments (the
-// upper triangle of n x n), per matrix the passes of error feedback over out x in x in.
+// upper triangle of n x n), per matrix the passes of error feedback over out x in x in. Asymmetric calibration: per
+// token each matrix once more and another n x n, per matrix a product with that and the solution of two triangles.
 #include "pipeline/estimate.h"
 
 #include <algorithm>
@@ -43,7 +44,8 @@ double product_rate() {
   return 2.0 * kTokens * kSize * kSize * static_cast<double>(done) / elapsed;
 }
 
-double product_count(const Architecture& a, const Method& m, const QuantizerOptions& o, int64_t tokens) {
+double product_count(const Architecture& a, const Method& m, const QuantizerOptions& o, bool asymmetric,
+                     int64_t tokens) {
   const bool feedback =
       std::any_of(m.quantizers.begin(), m.quantizers.end(), [](const Quantizer* q) { return q->needs_hessian(); });
   const double tries = (m.plain ? 1 : 0) + (m.scaled ? 1 : 0);
@@ -51,10 +53,10 @@ double product_count(const Architecture& a, const Method& m, const QuantizerOpti
   std::string last;
   for (const Site& s : a.block_sites(0)) {
     const auto out = static_cast<double>(s.out), in = static_cast<double>(s.in), t = static_cast<double>(tokens);
-    count += 2 * t * out * in;
-    if (s.fused.empty() || s.fused != last) count += t * in * in;
+    count += (asymmetric ? 4 : 2) * t * out * in;
+    if (s.fused.empty() || s.fused != last) count += (asymmetric ? 3 : 1) * t * in * in;
     last = s.fused;
-    const double passes = kErrorPasses + (feedback ? tries * (1.0 + o.refine) : 0);
+    const double passes = kErrorPasses + (asymmetric ? 3 : 0) + (feedback ? tries * (1.0 + o.refine) : 0);
     // Error feedback runs in float32, at about half the rate of bf16 where that is faster.
     count += 2 * out * in * in * passes * (fast_bf16() ? 2 : 1);
   }
@@ -65,9 +67,12 @@ std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_c
 uint64_t bytes_of_floats(int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); }
 
 // Beside the activations: what the largest group of sites takes, the batches of windows on their way, and the block.
-uint64_t calibrated_memory(const Architecture& a, const Method& m, const Windows& windows) {
+uint64_t calibrated_memory(const Architecture& a, const Method& m, bool asymmetric, const Windows& windows) {
   const bool both = m.plain && m.scaled;
-  const int64_t squares = 2 + (m.held_out ? 1 : 0) + (m.scaled ? 2 : 0);  // second moments and their factors
+  // Second moments and their factors; while weights are moved, those, a factor and what is lacking, fitted and held
+  // out.
+  const int64_t tried = 2 + (m.scaled ? 2 : 0);
+  const int64_t squares = asymmetric ? 1 + std::max<int64_t>(tried, 4) : tried + (m.held_out ? 1 : 0);
   const int64_t copies = both ? 6 : 4;  // of a group: weights; the values of rtn, of the best and of another attempt
   std::map<std::string, std::pair<int64_t, int64_t>> groups;  // inputs, weights
   int64_t block = 0;
@@ -80,9 +85,10 @@ uint64_t calibrated_memory(const Architecture& a, const Method& m, const Windows
   uint64_t most = 0;
   for (const auto& [name, group] : groups)
     most = std::max(most, bytes_of_floats(squares * group.first * group.first + copies * group.second));
-  // Of the block: codes, and the matrices that the pass goes on with.
-  const uint64_t of_block = static_cast<uint64_t>(block) * (1 + (fast_bf16() ? 2 : 4));
-  return most + of_block + bytes_of_floats(tokens_at_once(windows) * (4 * a.hidden + 4 * a.ffn));
+  // Of the block: codes, and the matrices that the pass goes on with, for each stream.
+  const uint64_t streams = asymmetric ? 2 : 1;
+  const uint64_t of_block = static_cast<uint64_t>(block) * (1 + streams * (fast_bf16() ? 2 : 4));
+  return most + of_block + streams * bytes_of_floats(tokens_at_once(windows) * (4 * a.hidden + 4 * a.ffn));
 }
 
 BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
@@ -110,7 +116,7 @@ void check_limit(const RunEstimate& e, uint64_t memory_limit) {
 }  // namespace
 
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
-                     const QuantizerOptions& options, const Windows* windows, const fs::path& out,
+                     const QuantizerOptions& options, bool asymmetric, const Windows* windows, const fs::path& out,
                      uint64_t memory_limit) {
   RunEstimate e{.parameters = source.parameters()};
   for (const TargetPlan* plan : plans) {
@@ -128,16 +134,18 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   if (!windows) return e;
   const int64_t tokens = windows->tokens();
   const Architecture& a = source.architecture;
-  // Hidden states of each target, and what waits for all windows: a norm's output, heads or the gated part.
-  const uint64_t activations = bytes_of_floats(tokens * a.hidden) * plans.size() +
-                               bytes_of_floats(tokens * (a.hidden + std::max(a.hidden, a.ffn)));
-  e.memory += calibrated_memory(a, method, *windows);
+  // Hidden states of each target, and what waits for all windows: a norm's output, heads or the gated part; of targets
+  // one after the other, or, beside the model in full precision, of all.
+  const uint64_t streams = plans.size() + (asymmetric ? 1 : 0), side_by_side = asymmetric ? streams : 1;
+  const uint64_t activations = bytes_of_floats(tokens * a.hidden) * streams +
+                               bytes_of_floats(tokens * (a.hidden + std::max(a.hidden, a.ffn))) * side_by_side;
+  e.memory += calibrated_memory(a, method, asymmetric, *windows);
   check_limit(e, memory_limit);
   e.activations = memory_limit == 0 ? activations : std::min(activations, memory_limit - e.memory);
   e.scratch = activations - e.activations;
   e.memory += e.activations;
   e.disk += e.scratch;
-  e.products = copies * product_count(source.architecture, method, options, tokens);
+  e.products = copies * product_count(source.architecture, method, options, asymmetric, tokens);
   e.rate = product_rate();
   e.seconds += e.products / e.rate;
   return e;

@@ -35,7 +35,8 @@ struct RunEstimate {
 /// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
 /// no activation does not fit. Measuring the rate takes 20 ms.
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
-                     const Windows* windows, const std::filesystem::path& out, uint64_t memory_limit = 0);
+                     bool asymmetric, const Windows* windows, const std::filesystem::path& out,
+                     uint64_t memory_limit = 0);
 
 nlohmann::ordered_json to_json(const RunEstimate&);
 std::string to_table(const RunEstimate&);

@@ -24,8 +24,8 @@ struct Measured {
 std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured>, const std::optional<Windows>&,
                                   Numerics, const std::string& gate, const std::filesystem::path& root);
 
-/// The target that an artifact's format is made for, with its scheme: the mixture that a GGUF file says it is, else what
-/// most of its block weights are in.
+/// The target that an artifact's format is made for, with its scheme: the mixture that a GGUF file says it is, else
+/// what most of its block weights are in.
 TargetChoice target_of(const Artifact&);
 
 }  // namespace kerf

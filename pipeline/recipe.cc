@@ -107,7 +107,7 @@ class Reader {
     Recipe r;
     if (root.IsNull()) return r;
     const Keys keys(place_, root, "a recipe",
-                    {"targets", "method", "gptq", "calib", "imatrix", "eval", "gate", "overrides"});
+                    {"targets", "method", "gptq", "asymmetric", "calib", "imatrix", "eval", "gate", "overrides"});
     keys.take("targets", [&](const YAML::Node& n) {
       r.targets = texts_of(place_, n, "targets");
       for (size_t i = 0; i < r.targets.size(); ++i)
@@ -115,6 +115,11 @@ class Reader {
     });
     keys.take("method", [&](const YAML::Node& n) { r.method = method(n); });
     keys.take("gptq", [&](const YAML::Node& n) { gptq(n, r.quantizer); });
+    keys.take("asymmetric", [&](const YAML::Node& n) {
+      const std::string text = text_of(place_, n, "asymmetric");
+      if (text != "on" && text != "off") place_.wrong(n, "asymmetric is '{}'; it is on or off", text);
+      r.asymmetric = text == "on";
+    });
     keys.take("calib", [&](const YAML::Node& n) { calib(n, r.calib); });
     keys.take("imatrix", [&](const YAML::Node& n) { r.imatrix = text_of(place_, n, "imatrix"); });
     keys.take("eval", [&](const YAML::Node& n) { eval(n, r.eval); });
@@ -222,6 +227,7 @@ constexpr Field kFields[] = {
     {"method", [](Recipe& r, const Recipe& c) { r.method = c.method; }},
     {"gptq.damping", [](Recipe& r, const Recipe& c) { r.quantizer.damping = c.quantizer.damping; }},
     {"gptq.refine", [](Recipe& r, const Recipe& c) { r.quantizer.refine = c.quantizer.refine; }},
+    {"asymmetric", [](Recipe& r, const Recipe& c) { r.asymmetric = c.asymmetric; }},
     {"calib.text", [](Recipe& r, const Recipe& c) { r.calib.text = c.calib.text; }},
     {"calib.windows", [](Recipe& r, const Recipe& c) { r.calib.windows = c.calib.windows; }},
     {"calib.ctx", [](Recipe& r, const Recipe& c) { r.calib.ctx = c.calib.ctx; }},
@@ -255,6 +261,7 @@ nlohmann::ordered_json to_json(const Recipe& r) {
   if (!r.targets.empty()) j["targets"] = r.targets;
   if (!r.method.empty()) j["method"] = r.method;
   j["gptq"] = {{"damping", r.quantizer.damping}, {"refine", r.quantizer.refine}};
+  j["asymmetric"] = r.asymmetric ? "on" : "off";
   const CalibrationOptions& c = r.calib;
   j["calib"] = {{"text", c.text.string()}, {"windows", c.windows}, {"ctx", c.ctx}, {"seed", c.seed}};
   if (!r.imatrix.empty()) j["imatrix"] = r.imatrix.string();

@@ -37,6 +37,7 @@ ordered_json calibration_json(const std::vector<SiteOutcome>& outcomes) {
                     {"relative_error", o.error},
                     {"alpha", o.alpha},
                     {"damping", o.damping},
+                    {"moved", o.moved},
                     {"dead_channels", o.dead}});
   return list;
 }

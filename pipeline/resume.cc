@@ -65,7 +65,7 @@ std::vector<float> floats_of(const Reader& reader, const StoredTensor& t) {
 }
 
 ordered_json outcome_json(const SiteOutcome& o) {
-  return {o.name, o.method, o.error_rtn, o.error, o.alpha, o.damping, o.dead};
+  return {o.name, o.method, o.error_rtn, o.error, o.alpha, o.damping, o.moved, o.dead};
 }
 
 SiteOutcome outcome_from(const ordered_json& j) {
@@ -75,7 +75,8 @@ SiteOutcome outcome_from(const ordered_json& j) {
           .error = j.at(3),
           .alpha = j.at(4),
           .damping = j.at(5),
-          .dead = j.at(6)};
+          .moved = j.at(6),
+          .dead = j.at(7)};
 }
 
 std::vector<SiteOutcome> outcomes_of(const Reader& reader) {
@@ -120,7 +121,8 @@ ResumeState::ResumeState(fs::path folder, ordered_json run, bool resume, std::ch
 
 fs::path ResumeState::block_folder(int64_t layer) const { return folder_ / fmt::format("block-{}", layer); }
 
-void ResumeState::save(int64_t layer, const FinishedBlock& b, std::span<const float> hidden, int64_t width) {
+void ResumeState::save(int64_t layer, const FinishedBlock& b, std::span<const float> hidden,
+                       std::span<const float> full, int64_t width) {
   Arrays arrays;
   for (const auto& [name, m] : b.matrices) {
     if (!m.packed) {
@@ -143,6 +145,7 @@ void ResumeState::save(int64_t layer, const FinishedBlock& b, std::span<const fl
   if (now - saved_ < save_every_) return;
   Arrays state;
   state.add("hidden", "F32", {static_cast<int64_t>(hidden.size()) / width, width}, std::as_bytes(hidden));
+  if (!full.empty()) state.add("full", "F32", {static_cast<int64_t>(full.size()) / width, width}, std::as_bytes(full));
   state.write(folder_ / "hidden", {{"layer", std::to_string(layer)}});
   saved_ = std::chrono::steady_clock::now();
 }
@@ -179,10 +182,10 @@ FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string,
   return b;
 }
 
-std::vector<float> ResumeState::load_hidden() const {
+std::vector<float> ResumeState::load_states(const std::string& name) const {
   const auto reader = open_container(folder_ / "hidden" / "model.safetensors");
-  const StoredTensor* t = reader->find("hidden");
-  if (!t) damaged(reader->path(), "the hidden states are missing");
+  const StoredTensor* t = reader->find(name);
+  if (!t) damaged(reader->path(), fmt::format("the {} states are missing", name));
   return floats_of(*reader, *t);
 }
 

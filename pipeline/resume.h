@@ -4,7 +4,8 @@
 //   FOLDER/run.json                     what the run is: another model, recipe or text cannot go on with it
 //   FOLDER/block-N/model.safetensors    per matrix NAME:codes, NAME:0, NAME:1 ... (parameters) or NAME:values; changed
 //                                       vectors under their own name; "outcomes" in the metadata
-//   FOLDER/hidden/model.safetensors     "hidden" [tokens, hidden], and in the metadata the layer after which
+//   FOLDER/hidden/model.safetensors     "hidden" [tokens, hidden], "full" where the model in full precision runs
+//                                       beside, and in the metadata the layer after which
 // Every file is complete when it has its name.
 #pragma once
 
@@ -47,12 +48,16 @@ class ResumeState {
   /// Of a layer up to last(). Plans as in the run that saved it. Error bad_input when a file is damaged, with the
   /// folder to remove.
   FinishedBlock load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const;
-  std::vector<float> load_hidden() const;
+  std::vector<float> load_hidden() const { return load_states("hidden"); }
+  /// Those of the model in full precision, which asymmetric calibration saves too.
+  std::vector<float> load_full() const { return load_states("full"); }
 
-  /// Hidden states are saved when the last time is `save_every` ago.
-  void save(int64_t layer, const FinishedBlock&, std::span<const float> hidden, int64_t width);
+  /// Hidden states are saved when the last time is `save_every` ago. `full` is empty where there is none.
+  void save(int64_t layer, const FinishedBlock&, std::span<const float> hidden, std::span<const float> full,
+            int64_t width);
 
  private:
+  std::vector<float> load_states(const std::string& name) const;
   std::filesystem::path block_folder(int64_t layer) const;
 
   std::filesystem::path folder_;

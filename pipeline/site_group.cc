@@ -113,13 +113,6 @@ struct Trial {
   }
 };
 
-Hessian sum_of(const Hessian& a, const Hessian& b) {
-  Hessian sum = a;
-  std::transform(a.values.begin(), a.values.end(), b.values.begin(), sum.values.begin(), std::plus<>());
-  sum.tokens += b.tokens;
-  return sum;
-}
-
 double total_error(const ChosenGroup& g) {
   double error = 0;
   for (const ChosenSite& s : g.sites) error += s.error;

@@ -17,7 +17,8 @@ struct GroupSite {
   const Site* site;
   const Scheme* scheme;  // nullptr: stays as it is
   const Method* method;
-  std::vector<float> w;
+  std::vector<float> w;  // wanted
+  double moved = 0;      // how far w is on the way from the checkpoint's to what correct() finds (solver/shortfall.h)
 };
 
 /// What became of one site.

@@ -107,6 +107,40 @@ std::vector<float> inverse_block(const Factor& f, int64_t begin, int64_t size) {
   return to_floats(inverse_upper(r));
 }
 
+void solve_rows(const Factor& f, std::span<float> b) {
+  const int64_t n = f.n, rows = static_cast<int64_t>(b.size()) / n;
+  std::vector<float> sums, panel;
+  // b[:, block] = (b[:, block] - b[:, from .. from + count) * panelT) * inverseT
+  const auto step = [&](int64_t begin, int64_t size, int64_t from, int64_t count, const float* factor, int64_t stride,
+                        const std::vector<float>& inverse) {
+    sums.assign(static_cast<size_t>(rows * size), 0.0f);
+    matmul_nt(rows, size, count, b.data() + from, n, factor, stride, sums.data(), size);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < size; ++k) {
+        float& x = sums[static_cast<size_t>(r * size + k)];
+        x = b[static_cast<size_t>(r * n + begin + k)] - x;
+      }
+    matmul_nt(rows, size, size, sums.data(), size, inverse.data(), size, b.data() + begin, n);
+  };
+  // y L = b, from the last block to the first; then x LT = y.
+  for (int64_t end = n; end > 0;) {
+    const int64_t begin = (end - 1) / kBlock * kBlock, size = end - begin, right = n - end;
+    panel.resize(static_cast<size_t>(size * right));
+    for (int64_t k = 0; k < right; ++k)
+      for (int64_t c = 0; c < size; ++c) panel[static_cast<size_t>(c * right + k)] = f.row(end + k)[begin + c];
+    step(begin, size, end, right, panel.data(), right, inverse_block(f, begin, size));
+    end = begin;
+  }
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t size = std::min(kBlock, n - begin);
+    const std::vector<float> u = inverse_block(f, begin, size);
+    panel.resize(u.size());
+    for (int64_t i = 0; i < size; ++i)
+      for (int64_t k = 0; k < size; ++k)
+        panel[static_cast<size_t>(k * size + i)] = u[static_cast<size_t>(i * size + k)];
+    step(begin, size, 0, begin, f.row(begin), n, panel);
+  }
+}
 std::vector<float> inverse_block(const Hessian& h, double damping, int64_t begin, int64_t size) {
   Matrix block(size, size);
   for (int64_t i = 0; i < size; ++i)

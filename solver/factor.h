@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "solver/hessian.h"
@@ -35,5 +36,8 @@ std::vector<float> inverse_block(const Factor&, int64_t begin, int64_t size);
 /// The same for a block of H alone: U upper triangular with UT U = inverse(H[block, block] + damping * I).
 /// Error numerical when the block is not positive definite.
 std::vector<float> inverse_block(const Hessian&, double damping, int64_t begin, int64_t size);
+
+/// x (H + damping I) = b for each row of b [rows, f.n], which x takes the place of. Float32, by blocks.
+void solve_rows(const Factor& f, std::span<float> b);
 
 }  // namespace kerf

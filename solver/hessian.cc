@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
 
 #include "core/checked.h"
@@ -20,15 +21,26 @@ constexpr int64_t kBatchTokens = 1024;
 
 }  // namespace
 
+void add_moments(const float* a, int64_t m, int64_t a_stride, const float* b, int64_t n, int64_t b_stride,
+                 int64_t tokens, float* c, bool upper) {
+  const auto add_product = fast_bf16() ? add_product_tn_bf16 : add_product_tn;
+  for (int64_t t = 0; t < tokens; t += kBatchTokens)
+    add_product(std::min(kBatchTokens, tokens - t), m, n, a + t * a_stride, a_stride, b + t * b_stride, b_stride, c,
+                upper);
+}
+
+Hessian sum_of(const Hessian& a, const Hessian& b) {
+  Hessian sum = a;
+  std::transform(a.values.begin(), a.values.end(), b.values.begin(), sum.values.begin(), std::plus<>());
+  sum.tokens += b.tokens;
+  return sum;
+}
+
 Hessian::Hessian(int64_t size)
     : n(size), values(static_cast<size_t>(checked_mul<int64_t>(size, size, "second moments"))) {}
 
 void Hessian::add(const float* x, int64_t count, int64_t stride) {
-  const auto add_product = fast_bf16() ? add_product_tn_bf16 : add_product_tn;
-  for (int64_t begin = 0; begin < count; begin += kBatchTokens) {
-    const float* batch = x + begin * stride;
-    add_product(std::min(kBatchTokens, count - begin), n, batch, batch, stride, values.data(), true);
-  }
+  add_moments(x, n, stride, x, n, stride, count, values.data(), true);
   tokens += count;
 }
 

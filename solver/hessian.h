@@ -32,6 +32,14 @@ struct Hessian {
   const float* row(int64_t i) const { return values.data() + i * n; }
 };
 
+/// That of the tokens of both.
+Hessian sum_of(const Hessian&, const Hessian&);
+
+/// c += sum over tokens of a bT, [m, n], for rows a[tokens, m] and b[tokens, n], rounded as in Hessian::add(). With
+/// `upper` at least its upper triangle.
+void add_moments(const float* a, int64_t m, int64_t a_stride, const float* b, int64_t n, int64_t b_stride,
+                 int64_t tokens, float* c, bool upper);
+
 /// For each row e of E [rows, n]: e H eT. Shapes as above.
 std::vector<double> hessian_norms(const Hessian&, std::span<const float> e, int64_t rows);
 

@@ -62,27 +62,38 @@ std::vector<std::string> job(const fs::path& out, std::vector<std::string> more 
 
 TEST(Resume, ARunKilledAtAnyMomentGoesOnToTheSameBytes) {
   test::TempDir dir;
-  const auto begin = std::chrono::steady_clock::now();
-  ASSERT_EQ(finish(start(job(dir / "whole"))), 0);
-  const auto whole = std::chrono::steady_clock::now() - begin;
-  const std::string expected = read_text(dir / "whole" / "model.safetensors");
-  EXPECT_FALSE(fs::exists(dir / "whole" / ".kerf-resume"));
+  // Every other one has the model in full precision beside it, whose states have to be kept as well.
+  const std::vector<std::string> variants[] = {{}, {"--asymmetric", "on"}};
+  std::string expected[2];
+  std::chrono::steady_clock::duration whole[2];
+  for (size_t v : {0, 1}) {
+    const auto begin = std::chrono::steady_clock::now();
+    const fs::path out = dir / ("whole" + std::to_string(v));
+    ASSERT_EQ(finish(start(job(out, variants[v]))), 0);
+    whole[v] = std::chrono::steady_clock::now() - begin;
+    expected[v] = read_text(out / "model.safetensors");
+    EXPECT_FALSE(fs::exists(out / ".kerf-resume"));
+  }
+  EXPECT_NE(expected[0], expected[1]);
 
   std::mt19937 rng(1);
   int taken_up = 0;
   for (int kill_number = 0; kill_number < 20; ++kill_number) {
     const fs::path out = dir / std::to_string(kill_number);
-    const pid_t child = start(job(out));
-    std::this_thread::sleep_for(whole * static_cast<int>(rng() % 100) / 100);
+    const auto v = static_cast<size_t>(kill_number % 2);
+    std::vector<std::string> again = variants[v];
+    again.push_back("--resume");
+    const pid_t child = start(job(out, variants[v]));
+    std::this_thread::sleep_for(whole[v] * static_cast<int>(rng() % 100) / 100);
     kill(child, SIGKILL);
     finish(child);
     taken_up += fs::exists(out / ".kerf-resume" / "vllm-w4a16-g32" / "hidden" / "model.safetensors");
     // A run that was over before it could be killed has nothing to go on with.
     const bool over = fs::exists(out / "kerf-report.json") && !fs::exists(out / ".kerf-resume");
     if (!over) {
-      ASSERT_EQ(finish(start(job(out, {"--resume"}))), 0) << kill_number;
+      ASSERT_EQ(finish(start(job(out, again))), 0) << kill_number;
     }
-    EXPECT_EQ(read_text(out / "model.safetensors"), expected) << kill_number;
+    EXPECT_EQ(read_text(out / "model.safetensors"), expected[v]) << kill_number;
     EXPECT_FALSE(fs::exists(out / ".kerf-resume"));
     for (const auto& entry : fs::directory_iterator(out)) EXPECT_NE(entry.path().extension(), ".partial");
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "core/parallel.h"
@@ -100,6 +101,27 @@ TEST(Dense, AccumulatesWhenAsked) {
   float y = 10;
   matmul_nt_on_this_thread(1, 1, 2, x, 2, w, 2, &y, 1, true);
   EXPECT_EQ(y, 21.0f);
+}
+
+TEST(Dense, TransposedProductsAreWithinTheRoundingBound) {
+  for (const auto& [tokens, rows, cols] : {std::tuple<int64_t, int64_t, int64_t>{5, 3, 200}, {70, 300, 37}}) {
+    const int64_t a_stride = rows + 2, b_stride = cols + 1;
+    const auto a = random_floats(tokens * a_stride, 7), b = random_floats(tokens * b_stride, 8);
+    std::vector<float> c(static_cast<size_t>(rows * cols), 1.0f);
+    add_product_tn(tokens, rows, cols, a.data(), a_stride, b.data(), b_stride, c.data(), false);
+    const double nu = static_cast<double>(tokens + 1) * std::ldexp(1.0, -24), gamma = nu / (1 - nu);  // as above
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < cols; ++j) {
+        double sum = 1, magnitude = 1;
+        for (int64_t t = 0; t < tokens; ++t) {
+          const double p = static_cast<double>(a[static_cast<size_t>(t * a_stride + i)]) *
+                           static_cast<double>(b[static_cast<size_t>(t * b_stride + j)]);
+          sum += p;
+          magnitude += std::abs(p);
+        }
+        ASSERT_LE(std::abs(sum - static_cast<double>(c[static_cast<size_t>(i * cols + j)])), gamma * magnitude);
+      }
+  }
 }
 
 }  // namespace

@@ -120,6 +120,11 @@ TEST_P(Forward, RunsInGroupsAsItRunsInBatches) {
     size_t seen = 0;
     groups.run_block_in_groups(layer, [&](const Stream::Group& g) {
       EXPECT_EQ(g.tokens, windows.tokens());
+      const std::string& role = g.sites[0].role;
+      EXPECT_EQ(g.states != nullptr, role == "attn_output" || role == "ffn_down") << role;
+      if (g.states) {
+        EXPECT_EQ(g.states->data(), groups.hidden().data());
+      }
       std::vector<Stream::Replacement> same;
       for (size_t i = 0; i < g.sites.size(); ++i)
         same.push_back({weights->linear(g.sites[i]), {g.biases[i].begin(), g.biases[i].end()}});

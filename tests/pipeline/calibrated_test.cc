@@ -52,9 +52,14 @@ TEST(Calibrated, EveryMethodLosesLessThanRoundingToNearest) {
   }
 }
 
-TEST(Calibrated, BytesAreTheSameWhetherActivationsLieInMemoryOrInAFile) {
+class OneOrTwoStreams : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Calibrated, OneOrTwoStreams, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Asymmetric" : "Plain"; });
+
+TEST_P(OneOrTwoStreams, BytesAreTheSameWhetherActivationsLieInMemoryOrInAFile) {
   test::TempDir dir;
   CompressOptions o = job(dir / "memory", "vllm:w4a16-g32", "auto");
+  o.asymmetric = GetParam();
   const RunEstimate unlimited = dry_run(o);
   const std::string expected = weights_of_run(o);
   CompressOptions least = o;
@@ -73,6 +78,49 @@ TEST(Calibrated, BytesAreTheSameWhetherActivationsLieInMemoryOrInAFile) {
   EXPECT_EQ(weights_of_run(least), expected);
 }
 
+TEST(Calibrated, AsymmetricCalibrationLosesLess) {
+  for (const char* target : {"vllm:w4a16-g32", "vllm:w3a16-g128"}) {
+    test::TempDir dir;
+    CompressOptions o = job(dir / "off", target, "gptq");
+    o.calib.windows = 64;
+    o.eval.skip_tokens = 64 * 128 + 1000;
+    const double off = compress(o).targets[0].verification->comparison.kl_mean;
+    o.out = dir / "on";
+    o.asymmetric = true;
+    const Report on = compress(o);
+    EXPECT_LT(on.targets[0].verification->comparison.kl_mean, 0.95 * off) << target;
+    EXPECT_TRUE(on.recipe->asymmetric);
+    for (const SiteOutcome& s : on.targets[0].calibrated)  // nothing is lacking before the first matrices
+      EXPECT_EQ(s.moved > 0, s.name.find("layers.0.self_attn.q") == s.name.npos &&
+                                 s.name.find("layers.0.self_attn.k") == s.name.npos &&
+                                 s.name.find("layers.0.self_attn.v") == s.name.npos)
+          << s.name;
+  }
+}
+
+TEST(Calibrated, AsymmetricCalibrationNeedsWindowsToHoldOut) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "gptq");
+  o.asymmetric = true;
+  o.calib.windows = 7;
+  EXPECT_THROW(compress(o), Error);
+}
+
+TEST(Calibrated, TargetsBesideOneFullPrecisionRunGetTheBytesOfEachAlone) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "both", "vllm:w4a16-g32", "gptq");
+  o.asymmetric = true;
+  o.eval = {};
+  o.targets.push_back("vllm:w3a16-g128");
+  compress(o);
+  for (const std::string& target : std::vector<std::string>(o.targets)) {
+    o.targets = {target};
+    o.out = dir / target;
+    const std::string folder = "vllm-" + target.substr(target.find(':') + 1);
+    EXPECT_EQ(weights_of_run(o), read_text(dir / "both" / folder / "model.safetensors", 1 << 30)) << target;
+  }
+}
+
 TEST(Calibrated, NoSiteLosesMoreThanRoundingToNearestDoes) {
   test::TempDir dir;
   const Report r = compress(job(dir / "out", "vllm:w4a16-g32", "gptq"));
@@ -84,12 +132,14 @@ TEST(Calibrated, NoSiteLosesMoreThanRoundingToNearestDoes) {
   }
 }
 
-TEST(Calibrated, BytesDoNotDependOnTheNumberOfThreads) {
+TEST_P(OneOrTwoStreams, BytesDoNotDependOnTheNumberOfThreads) {
   test::TempDir dir;
   std::vector<std::string> bytes;
   for (const int n : {1, 2, 3}) {
     set_threads(n);
-    bytes.push_back(weights_of_run(job(dir / std::to_string(n), "vllm:w4a16-g32", "auto")));
+    CompressOptions o = job(dir / std::to_string(n), "vllm:w4a16-g32", "auto");
+    o.asymmetric = GetParam();
+    bytes.push_back(weights_of_run(o));
   }
   set_threads(0);
   EXPECT_EQ(bytes[0], bytes[1]);

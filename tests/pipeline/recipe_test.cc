@@ -17,6 +17,7 @@ namespace {
 const std::string kAll = R"(# everything
 targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]
 method: rtn
+asymmetric: on
 calib: {text: "c d.txt", windows: 64, ctx: 128, seed: 18446744073709551615}
 imatrix: a.imatrix
 eval:
@@ -35,6 +36,7 @@ TEST(Recipe, SaysAllThatTheCommandLineSays) {
   const Recipe r = parse_recipe(kAll, "r.yaml");
   const Recipe wanted = {.targets = {"vllm:w4a16-g128", "llama.cpp-cpu:Q4_0"},
                          .method = "rtn",
+                         .asymmetric = true,
                          .calib = {.text = "c d.txt", .windows = 64, .ctx = 128, .seed = UINT64_MAX},
                          .imatrix = "a.imatrix",
                          .eval = {.text = "held.txt", .ctx = 32, .windows = 0, .skip_tokens = 7},
@@ -88,6 +90,7 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"targets: []", "line 1", "empty list"},
       {"targets: {a: b}", "line 1", "a map, not a text"},
       {"method: magic", "line 1", "the methods are"},
+      {"asymmetric: 1", "line 1", "'1'; it is on or off"},
       {"method: [rtn]", "line 1", "a list, not a text"},
       {"calib:\n  windows: many", "line 2", "'many'; it is a whole number of at least 1"},
       {"calib:\n  windows: '8'", "line 2", "whole number"},

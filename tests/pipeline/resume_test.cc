@@ -34,7 +34,8 @@ struct Saved {
     block.matrices["b.weight"] = {&plain, std::nullopt, {1, 2, 3}};
     block.replaced["norm"] = {4, 5};
     block.outcomes = {{.name = "a.weight", .method = "gptq", .error_rtn = 2, .error = 1}};
-    ResumeState(folder, kRun, false, kAlways).save(0, block, std::vector<float>{1, 2, 3, 4}, 2);
+    ResumeState(folder, kRun, false, kAlways)
+        .save(0, block, std::vector<float>{1, 2, 3, 4}, std::vector<float>{5, 6, 7, 8}, 2);
   }
   fs::path block_file() const { return folder / "block-0" / "model.safetensors"; }
   fs::path hidden_file() const { return folder / "hidden" / "model.safetensors"; }
@@ -87,6 +88,7 @@ TEST(ResumeState, GivesBackWhatWasSaved) {
   const ResumeState state(saved.folder, kRun, true, kAlways);
   ASSERT_EQ(state.last(), 0);
   EXPECT_EQ(state.load_hidden(), (std::vector<float>{1, 2, 3, 4}));
+  EXPECT_EQ(state.load_full(), (std::vector<float>{5, 6, 7, 8}));
   const FinishedBlock b = state.load_block(0, saved.planned);
   EXPECT_EQ(*b.matrices.at("a.weight").packed, *saved.block.matrices.at("a.weight").packed);
   EXPECT_EQ(b.matrices.at("b.weight").values, (std::vector<float>{1, 2, 3}));
@@ -127,7 +129,7 @@ TEST(ResumeState, DamagedBlocksAreRefusedWithTheFolderToRemove) {
       {"the outcomes cannot be read", [](FilePlan& p, auto&) { set_metadata(p, "outcomes", "[[1]]"); }},
       {"the outcomes cannot be read", [](FilePlan& p, auto&) { set_metadata(p, "outcomes", "[[\"a\","); }},
       {"no matrix z.weight",
-       [](FilePlan& p, auto&) { set_metadata(p, "outcomes", R"([["z.weight","gptq",1.0,1.0,0.0,0.0,0]])"); }},
+       [](FilePlan& p, auto&) { set_metadata(p, "outcomes", R"([["z.weight","gptq",1.0,1.0,0.0,0.0,0.0,0]])"); }},
   };
   for (const auto& [sentence, edit] : attacks) {
     const Saved saved;

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "kernels/dense.h"
 #include "solver/error_feedback.h"
+#include "solver/shortfall.h"
 
 namespace kerf {
 namespace {
@@ -126,6 +127,109 @@ TEST(Factorize, CountsChannelsThatAreAlwaysZero) {
   for (size_t t = 0; t < 50; ++t) x[t * 4 + 2] = 0;
   EXPECT_EQ(factorize(hessian_of(x, 4), 0.01).dead, 1);
   EXPECT_EQ(factorize(Hessian(3), 0.01).dead, 3);  // nothing was ever active: the identity
+}
+
+TEST(SolveRows, UndoesTheProductWithTheDampedHessian) {
+  for (const int64_t n : {1, 31, 128, 300}) {
+    const Hessian h = hessian_of(activations(2 * n + 10, n), n);
+    const Factor f = factorize(h, 0.01);
+    const int64_t rows = 5;
+    const Matrix x = to_matrix(normal_weights(rows * n, 3).data(), rows, n);
+    const Matrix b = x * (to_matrix(h.values.data(), n, n) + f.damping * Matrix::Identity(n, n));
+    std::vector<float> got(static_cast<size_t>(rows * n));
+    for (int64_t i = 0; i < rows * n; ++i) got[static_cast<size_t>(i)] = static_cast<float>(b.data()[i]);
+    solve_rows(f, got);
+    // The condition number is at most n mean / damping = 100 n, half of its digits are lost on the way to the factor
+    // and half on the way back.
+    const double bound = 100.0 * static_cast<double>(n) * std::ldexp(1, -24) * 8;
+    EXPECT_LE((to_matrix(got.data(), rows, n) - x).norm(), bound * x.norm()) << n;
+  }
+}
+
+// Activations that a compressed model would have: something of each is lost, something is mixed into it.
+std::vector<float> disturbed(const std::vector<float>& x, int64_t n, unsigned seed) {
+  const auto noise = activations(static_cast<int64_t>(x.size()) / n, n, seed);
+  std::vector<float> y(x.size());
+  for (size_t i = 0; i < x.size(); ++i)
+    y[i] = 0.9f * x[i] + 0.1f * x[i / static_cast<size_t>(n) * static_cast<size_t>(n)] + 0.1f * noise[i];
+  return y;
+}
+
+struct Disturbed {
+  int64_t n, m, tokens;
+  std::vector<float> full_x, x, full_h, h;
+  Disturbed(int64_t width, int64_t hidden, int64_t count, unsigned seed)
+      : n(width),
+        m(hidden),
+        tokens(count),
+        full_x(activations(count, n, seed)),
+        x(disturbed(full_x, n, seed + 1)),
+        full_h(activations(count, m, seed + 2)),
+        h(disturbed(full_h, m, seed + 3)) {}
+  Shortfall shortfall(int64_t first, int64_t count) const {
+    Shortfall s(n, m);
+    s.add(x.data() + first * n, full_x.data() + first * n, h.data() + first * m, full_h.data() + first * m, count);
+    return s;
+  }
+  Hessian hessian(int64_t first, int64_t count) const {
+    Hessian result(n);
+    result.add(x.data() + first * n, count, n);
+    result.finish();
+    return result;
+  }
+  // What is missing of the outputs of w, [tokens, m].
+  Matrix missing(const Matrix& w) const {
+    return to_matrix(full_h.data(), tokens, m) - to_matrix(h.data(), tokens, m) +
+           (to_matrix(full_x.data(), tokens, n) - to_matrix(x.data(), tokens, n)) * w.transpose();
+  }
+};
+
+TEST(Shortfall, CorrectedWeightsAreTheDampedLeastSquaresOfWhatIsMissing) {
+  const int64_t n = 70, m = 40, tokens = 2500;
+  const Disturbed d(n, m, tokens, 4);
+  const Hessian h = d.hessian(0, tokens);
+  const Factor f = factorize(h, 0.01);
+  const auto w = normal_weights(m * n, 8);
+  std::vector<float> moved = w;
+  // Judged by what it was fitted to (and so little damped that more would not do better): all of it is taken.
+  const double strength = correct(moved, d.shortfall(0, tokens), f, d.shortfall(0, tokens), h);
+  EXPECT_GT(strength, 0.99);
+  const Matrix wm = to_matrix(w.data(), m, n), xm = to_matrix(d.x.data(), tokens, n), missing = d.missing(wm);
+  const Matrix damped = xm.transpose() * xm + f.damping * Matrix::Identity(n, n);
+  const Matrix exact = damped.llt().solve(xm.transpose() * missing).transpose();
+  const Matrix got = to_matrix(moved.data(), m, n) - wm;
+  // Moments of numbers rounded to bf16 (2^-9 of each), in the Hessian and in what is missing.
+  EXPECT_LE((got - exact).norm(), 0.02 * exact.norm());
+}
+
+TEST(Shortfall, TheStrengthIsTheBestForTokensThatWereNotFitted) {
+  // 100 tokens for 70 channels: most of what they explain is chance.
+  const int64_t n = 70, m = 40, fitted = 100, held = 2000;
+  const Disturbed d(n, m, fitted + held, 4);
+  const auto w = normal_weights(m * n, 8);
+  const Factor f = factorize(d.hessian(0, fitted), 0.001);
+  std::vector<float> moved = w;
+  const double strength = correct(moved, d.shortfall(0, fitted), f, d.shortfall(fitted, held), d.hessian(fitted, held));
+  EXPECT_LT(strength, 0.9);
+  ASSERT_GT(strength, 0.01);
+  const Matrix wm = to_matrix(w.data(), m, n), step = (to_matrix(moved.data(), m, n) - wm) / strength;
+  const Matrix x = to_matrix(d.x.data(), fitted + held, n).bottomRows(held), missing = d.missing(wm).bottomRows(held);
+  const auto loss = [&](double s) { return (missing - x * (s * step).transpose()).squaredNorm(); };
+  EXPECT_LT(loss(strength), loss(0));
+  EXPECT_LT(loss(strength), loss(0.8 * strength));
+  EXPECT_LT(loss(strength), loss(1.2 * strength));
+}
+
+TEST(Shortfall, OfEqualActivationsMovesNoWeight) {
+  const int64_t n = 33, tokens = 500;
+  const auto x = activations(tokens, n);
+  Shortfall s(n, 0);
+  s.add(x.data(), x.data(), nullptr, nullptr, tokens);
+  const auto w = normal_weights(7 * n, 2);
+  const Hessian h = hessian_of(x, n);
+  std::vector<float> moved = w;
+  EXPECT_EQ(correct(moved, s, factorize(h, 0.01), s, h), 0);
+  EXPECT_EQ(moved, w);
 }
 
 // A grid of whole multiples of a step.
