@@ -40,11 +40,16 @@ void CodebookGrid::check(const Scheme& s) const {
 }
 
 void CodebookGrid::fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const {
+  fit_and_encode(w, importance, q);
+}
+
+void CodebookGrid::fit_and_encode(std::span<const float> w, std::span<const float> importance,
+                                  QuantizedMatrix& q) const {
   const std::vector<float> even = evened(importance);
   const WordFitProblem p = problem(book_, w, even, q, steps_, unit_);
   std::vector<float> d(static_cast<size_t>(p.supers));
   std::vector<uint8_t> s(q.params[1].bytes.size());
-  fastest(all_wordfitters()).search(p, d.data(), s.data());
+  fastest(all_wordfitters()).search(p, d.data(), s.data(), q.codes.data());
   for (size_t i = 0; i < d.size(); ++i)
     if (!std::isfinite(d[i]))
       fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for F16",

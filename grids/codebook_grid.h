@@ -13,6 +13,7 @@ class CodebookGrid final : public BlockGrid {
   CodebookGrid(std::string_view name, Scheme scheme, float unit);
   void check(const Scheme&) const override;
   void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override;
+  void fit_and_encode(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override;
   void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const override;
   Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
   /// The delta of a block, which is the sign of its scale, stays as it is.

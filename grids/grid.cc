@@ -10,6 +10,11 @@ void Grid::round_words(const Scheme& s, const float*, const float*, const float*
   fail(ErrorKind::internal, "codes of {} are not chosen together", describe(s));
 }
 
+void Grid::fit_and_encode(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const {
+  fit(w, importance, q);
+  encode(w, q, importance);
+}
+
 void Grid::round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
                  float* values) const {
   for (int64_t i = 0; i < n; ++i) {

@@ -32,6 +32,8 @@ class Grid {
   /// q.codes: the nearest code for every weight under q.params (ties to even multiples of the scale). `importance`
   /// counts where the codes of neighbouring weights are chosen together (Scheme::codeword).
   virtual void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const = 0;
+  /// fit() and then encode(), in one pass where the search of parameters ends with the codes.
+  virtual void fit_and_encode(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const;
   /// w [q.rows, q.cols] = the values.
   virtual void decode(const QuantizedMatrix& q, std::span<float> w) const = 0;
 

@@ -25,8 +25,8 @@ struct WordFitProblem {
 struct WordFitter {
   Isa isa;
   /// d of every super-block, as it will read back from F16; s of every sub-block, and steps + 1 on top where the delta
-  /// of a block is negative. A d that is not finite does not fit.
-  void (*search)(const WordFitProblem&, float* d, uint8_t* s);
+  /// of a block is negative; and the codes that encode() finds for them. A d that is not finite does not fit.
+  void (*search)(const WordFitProblem&, float* d, uint8_t* s, uint8_t* codes);
   /// The best words for the scale of each sub-block. The cost of half a word is rounded to 17 bits, and where signs are
   /// even the one that has to be wrong is chosen before and once more after the entry.
   void (*encode)(const WordFitProblem&, const float* scale, uint8_t* codes);

@@ -45,6 +45,12 @@ struct Words {
   Ints half[kRow / 2] = {};
   Ints turned[2];    // which of eight weights gets the wrong sign; -1 for none
   Ints negative[2];  // all ones where delta is
+
+  void take(Ints where, const Words& other) {
+    for (int i = 0; i < kRow / 2; ++i) half[i] = either(where, other.half[i], half[i]);
+    for (int i = 0; i < 2; ++i) turned[i] = either(where, other.turned[i], turned[i]);
+    for (int i = 0; i < 2; ++i) negative[i] = either(where, other.negative[i], negative[i]);
+  }
 };
 
 template <class Shape>
@@ -78,7 +84,7 @@ class Lanes {
     if (book_->beside != Beside::delta_of_word) return alone(scale, 0, weights_, Vec{});
     Form sum{};
     for (int at = 0; at < weights_; at += 8) {
-      const Form up = alone(scale, at, 8, splat(1)), down = alone(scale, at, 8, splat(-1));
+      const Form up = alone(scale, at, at + 8, splat(1)), down = alone(scale, at, at + 8, splat(-1));
       sum = sum + chosen(down.error(scale) < up.error(scale), down, up);
     }
     return sum;
@@ -275,23 +281,25 @@ class Block {
     }
   }
 
-  void search(float* d, uint8_t* s) {
+  void search(float* d, uint8_t* s, uint8_t* codes) {
     start();
-    Words words;
     Row steps;
     const Row unit = level();
     *d = unit.part[0][0] * (1.0f / p_.unit);
     for (int p = 0; p < kParts; ++p) {
       const auto scale_of = [&](Vec step) { return unit.part[p] * (2.0f * step + 1.0f); };
-      const Vec middle = step_of(abs_of(scale_.part[p]), unit.part[p]);
-      const auto form_of = [&](Vec step) {
+      const auto form_of = [&](Vec step, Words& words) {
         return of_sub(lanes_[p].choose(signed_as(scale_.part[p], scale_of(step)), words));
       };
-      const Form form = form_of(middle);
+      Words words, others;
+      const Vec middle = step_of(abs_of(scale_.part[p]), unit.part[p]);
+      const Form form = form_of(middle, words);
       const Vec up = select(form.best_scale() > scale_of(middle), splat(1), splat(-1));
       const Vec next = min_of(max_of(middle + up, Vec{}), splat(static_cast<float>(p_.steps)));
-      const Ints better = form_of(next).error(scale_of(next)) < form.error(scale_of(middle));
+      const Ints better = form_of(next, others).error(scale_of(next)) < form.error(scale_of(middle));
       steps.part[p] = select(better, next, middle);
+      words.take(better, others);
+      write(p, words, scale_.part[p], codes);
     }
     for (int i = 0; i < kSuper / p_.sub; ++i) {
       const int lane = i * p_.sub / kRow;
@@ -306,17 +314,20 @@ class Block {
       for (int l = 0; l < kLanes; ++l) s[l] = scale[(p * kLanes + l) * kRow / p_.sub];
       Words words;
       lanes_[p].choose(s, words);
-      for (int q = 0; q < kRow / 4; ++q) {
-        const Ints four = lanes_[p].codes(words, s, q);
-        for (int l = 0; l < kLanes; ++l) {
-          const int32_t bytes = four[l];
-          __builtin_memcpy(codes + (p * kLanes + l) * kRow + 4 * q, &bytes, 4);
-        }
-      }
+      write(p, words, s, codes);
     }
   }
 
  private:
+  void write(int p, const Words& words, Vec scale, uint8_t* codes) const {
+    for (int q = 0; q < kRow / 4; ++q) {
+      const Ints four = lanes_[p].codes(words, scale, q);
+      for (int l = 0; l < kLanes; ++l) {
+        const int32_t bytes = four[l];
+        __builtin_memcpy(codes + (p * kLanes + l) * kRow + 4 * q, &bytes, 4);
+      }
+    }
+  }
   // Sums over the whole sub-block in each lane.
   Form of_sub(Form f) const {
     if (p_.sub == kRow) return f;
@@ -405,11 +416,11 @@ void round_in(const Codebook& book, int weights, const float* scale, const float
 }
 
 template <class Shape>
-void search_in(const WordFitProblem& p, float* d, uint8_t* s) {
+void search_in(const WordFitProblem& p, float* d, uint8_t* s, uint8_t* codes) {
   Block<Shape> block(p);
   for (int64_t i = 0; i < p.supers; ++i) {
     block.load(i);
-    block.search(d + i, s + i * kSuper / p.sub);
+    block.search(d + i, s + i * kSuper / p.sub, codes + i * kSuper);
   }
 }
 template <class Shape>
@@ -421,8 +432,8 @@ void encode_in(const WordFitProblem& p, const float* scale, uint8_t* codes) {
   }
 }
 
-void search(const WordFitProblem& p, float* d, uint8_t* s) {
-  p.book.number.size() == 3 ? search_in<Threes>(p, d, s) : search_in<Eights>(p, d, s);
+void search(const WordFitProblem& p, float* d, uint8_t* s, uint8_t* codes) {
+  p.book.number.size() == 3 ? search_in<Threes>(p, d, s, codes) : search_in<Eights>(p, d, s, codes);
 }
 void encode(const WordFitProblem& p, const float* scale, uint8_t* codes) {
   p.book.number.size() == 3 ? encode_in<Threes>(p, scale, codes) : encode_in<Eights>(p, scale, codes);

@@ -130,8 +130,7 @@ class Search {
         return std::span(v).subspan(static_cast<size_t>(begin * h_.n), static_cast<size_t>(rows * h_.n));
       };
       QuantizedMatrix q = allocate(scheme, rows, h_.n);
-      grid.fit(part(w), importance, q);
-      grid.encode(part(w), q, importance);
+      grid.fit_and_encode(part(w), importance, q);
       grid.decode(q, part(values));
     });
     return values;

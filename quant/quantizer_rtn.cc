@@ -20,8 +20,7 @@ class Rtn final : public Quantizer {
     if (statistics && importance.empty())
       for (int64_t i = 0; i < cols; ++i) importance.push_back(statistics->hessian.diagonal(i));
     QuantizedMatrix q = allocate(scheme, rows, cols);
-    grid.fit(w, importance, q);
-    grid.encode(w, q, importance);
+    grid.fit_and_encode(w, importance, q);
     return q;
   }
 };

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "core/error.h"
@@ -195,6 +196,55 @@ TEST(CodebookGrids, ProjectedParametersCanBeSetAndReadBack) {
   }
 }
 
+TEST(CodebookGrids, TheSearchEndsWithTheCodesThatEncodingFinds) {
+  auto w = normal(kRows * kCols, 7);
+  const auto v = importances(kCols);
+  for (size_t i = 0; i < 256; ++i) w[i] = i == 77 ? 1.0f : w[i] * 1e-6f;  // most steps are the smallest
+  for (const Type& t : types()) {
+    QuantizedMatrix q = allocate(t.scheme, kRows, kCols);
+    find_grid(t.scheme.grid).fit_and_encode(w, v, q);
+    QuantizedMatrix again = q;
+    std::fill(again.codes.begin(), again.codes.end(), uint8_t{0});
+    find_grid(t.scheme.grid).encode(w, again, v);
+    EXPECT_EQ(q, again) << t.scheme.grid;
+  }
+}
+
+// Where one weight in sixteen counts a hundred times as much, whichever word it is in.
+TEST(CodebookGrids, NoOtherStepOfTheScalesIsMuchBetter) {
+  const auto w = normal(kRows * kCols, 8);
+  std::vector<float> v(kCols, 1.0f);
+  for (size_t i = 0; i < v.size(); i += 16) v[i + i / 16 * 5 % 16] = 100;
+  for (const Type& t : types()) {
+    const Grid& grid = find_grid(t.scheme.grid);
+    const QuantizedMatrix q = quantized(t.scheme, w, v);
+    const int64_t sub = t.scheme.levels[1].block.cols;
+    const int steps = 1 << (stored_bits(t.scheme.levels[1]) - (t.scheme.grid == "iq1_s"));
+    std::vector<double> found, best;
+    for (int step = -1; step < steps; ++step) {
+      QuantizedMatrix other = q;
+      for (std::byte& s : other.params[1].bytes)
+        if (step >= 0) s = static_cast<std::byte>((std::to_integer<int>(s) & ~(steps - 1)) | step);
+      grid.encode(w, other, v);
+      std::vector<float> back(w.size());
+      grid.decode(other, back);
+      for (size_t i = 0; i < w.size(); i += static_cast<size_t>(sub)) {
+        double e = 0;
+        for (size_t k = i; k < i + static_cast<size_t>(sub); ++k) {
+          const double d = static_cast<double>(w[k]) - static_cast<double>(back[k]);
+          e += static_cast<double>(v[k % kCols]) * d * d;
+        }
+        if (step < 0) found.push_back(e), best.push_back(e);
+        double& least = best[i / static_cast<size_t>(sub)];
+        least = std::min(least, e);
+      }
+    }
+    const auto sum = [](const std::vector<double>& x) { return std::accumulate(x.begin(), x.end(), 0.0); };
+    // Measured: 1.02 to 1.04, IQ1_S 1.08, IQ1_M 1.13; 1.23 when that ignored every second word.
+    EXPECT_LE(sum(found), 1.18 * sum(best)) << t.scheme.grid;
+  }
+}
+
 TEST(CodebookGrids, ImportanceMovesTheErrorToUnimportantColumns) {
   const auto w = normal(kRows * kCols, 4), v = importances(kCols);
   for (const Type& t : types())
@@ -235,7 +285,7 @@ TEST(WordFitters, AgreeOnEveryInstructionSet) {
                   .codes = std::vector<uint8_t>(supers * 256),
                   .words = std::vector<uint8_t>(static_cast<size_t>(n * weights))};
       const WordFitProblem p{codebook(t.scheme.grid), w.data(), supers, v.data(), 2, sub, 7, 1.0f / 8};
-      f.search(p, found.d.data(), found.s.data());
+      f.search(p, found.d.data(), found.s.data(), found.codes.data());
       std::vector<float> scale;
       for (size_t i = 0; i < found.s.size(); ++i) {
         const size_t super = i / static_cast<size_t>(256 / sub);
