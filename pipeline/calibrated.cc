@@ -68,6 +68,43 @@ bool divisible(const ReadyMatrix& p) {
   return true;
 }
 
+// Matrices with one scale, as one: their rows one after the other.
+struct Fused {
+  std::unique_ptr<Site> site;
+  GroupSite whole;
+};
+
+Fused fuse(std::span<const GroupSite> sites) {
+  Fused f{std::make_unique<Site>(*sites[0].site), sites[0]};
+  f.whole.site = f.site.get();
+  for (const GroupSite& s : sites.subspan(1)) {
+    if (s.method->name != sites[0].method->name || *s.scheme != *sites[0].scheme)
+      fail(ErrorKind::usage,
+           "{} and {} have one scale in this scheme, so they cannot be treated by {} and {}; give both the same method",
+           sites[0].site->name, s.site->name, sites[0].method->name, s.method->name);
+    f.site->out += s.site->out;
+    f.whole.w.insert(f.whole.w.end(), s.w.begin(), s.w.end());
+  }
+  return f;
+}
+
+// Each site's part. Errors are those of all together.
+std::vector<ChosenSite> split(const ChosenSite& whole, std::span<const GroupSite> sites) {
+  std::vector<ChosenSite> parts;
+  int64_t row = 0;
+  for (const GroupSite& s : sites) {
+    const int64_t end = row + s.site->out;
+    ChosenSite part{.quantizer = whole.quantizer,
+                    .matrix = rows_of(whole.matrix, row, end),
+                    .error = whole.error,
+                    .error_rtn = whole.error_rtn};
+    part.values.assign(whole.values.begin() + row * s.site->in, whole.values.begin() + end * s.site->in);
+    parts.push_back(std::move(part));
+    row = end;
+  }
+  return parts;
+}
+
 std::string percent(double x) { return fmt::format("{:.3g} %", 100 * x); }
 
 // The model in full precision, beside the targets.
@@ -168,11 +205,6 @@ class Run {
     for (const Site& site : g.sites) {
       const Storage& storage = planned_.at(site.name)->storage;
       if (storage.activations && !rounded) rounded = sample(g, fitted, storage.activations->group);
-      if (storage.fused_scale && !site.fused.empty())
-        fail(ErrorKind::unsupported,
-             "{} shares one scale among fused matrices, which calibrated methods cannot choose yet; take a scheme with "
-             "scales per channel or block, or leave --calib away",
-             job_.plan->choice.text());
       sites.push_back(
           {&site, storage.layout ? &storage.scheme : nullptr, &method_of(site), read_matrix(source_, site)});
     }
@@ -182,8 +214,13 @@ class Run {
       held_out.reset();
     }
     const std::optional<Folding> folding = folding_of(g.sites[0]);
-    ChosenGroup chosen = choose_group(sites, statistics, held_out ? *held_out : statistics.hessian, options_, folding,
-                                      rounded ? &*rounded : nullptr);
+    std::vector<Fused> fused;
+    if (shares_scale(g)) fused.push_back(fuse(sites));
+    const std::span<const GroupSite> chosen_sites =
+        fused.empty() ? std::span<const GroupSite>(sites) : std::span(&fused[0].whole, 1);
+    ChosenGroup chosen = choose_group(chosen_sites, statistics, held_out ? *held_out : statistics.hessian, options_,
+                                      folding, rounded ? &*rounded : nullptr);
+    if (!fused.empty()) chosen.sites = split(chosen.sites[0], sites);
     if (chosen.damping > options_.damping * 1.001)
       warn(fmt::format("{}: the damping had to be raised to {:.3g} of the Hessian's mean before it could be factorized",
                        g.sites[0].name, chosen.damping));
@@ -191,6 +228,13 @@ class Run {
     std::vector<Stream::Replacement> replacements;
     for (size_t i = 0; i < sites.size(); ++i) replacements.push_back(take(g, i, sites[i], chosen, statistics));
     return replacements;
+  }
+
+  bool shares_scale(const Stream::Group& g) const {
+    return g.sites.size() > 1 && std::all_of(g.sites.begin(), g.sites.end(), [&](const Site& site) {
+             return !site.fused.empty() && site.fused == g.sites[0].fused &&
+                    planned_.at(site.name)->storage.fused_scale;
+           });
   }
 
   static Hessian second_moments(const Stream::Group& g, int64_t first, int64_t tokens) {
