@@ -186,9 +186,10 @@ class Checks:
 
     def close(self, what, mine, theirs, relative, absolute=0):
         difference = abs(mine - theirs) / abs(theirs) if theirs else abs(mine)
+        limit = f"{100 * relative:g} %" + (f" or {absolute:g}" if absolute else "")
         self.that(
             difference <= relative or abs(mine - theirs) <= absolute,
-            f"{what}: kerf {mine:.6g}, runtime {theirs:.6g}, apart by {100 * difference:.4f} % (limit {100 * relative:g} %)",
+            f"{what}: kerf {mine:.6g}, runtime {theirs:.6g}, apart by {100 * difference:.4f} % (limit {limit})",
         )
 
     def finish(self):
