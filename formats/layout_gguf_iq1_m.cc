@@ -49,7 +49,7 @@ struct IQ1_M {
 }  // namespace
 
 const Layout& layout_gguf_iq1_m() {
-  static const GgufBlockLayout<IQ1_M> layout("gguf-iq1_m", "IQ1_M", codebook_words("iq1_m", 3, 8, 12, 16, 3));
+  static const GgufBlockLayout<IQ1_M> layout("gguf-iq1_m", "IQ1_M", codebook_words("iq1_m", 3, 8, 16, 3));
   return layout;
 }
 

@@ -50,7 +50,7 @@ struct IQ1_S {
 }  // namespace
 
 const Layout& layout_gguf_iq1_s() {
-  static const GgufBlockLayout<IQ1_S> layout("gguf-iq1_s", "IQ1_S", codebook_words("iq1_s", 2, 8, 11, 32, 4));
+  static const GgufBlockLayout<IQ1_S> layout("gguf-iq1_s", "IQ1_S", codebook_words("iq1_s", 2, 8, 32, 4));
   return layout;
 }
 

@@ -36,7 +36,7 @@ struct IQ2_S {
 }  // namespace
 
 const Layout& layout_gguf_iq2_s() {
-  static const GgufBlockLayout<IQ2_S> layout("gguf-iq2_s", "IQ2_S", codebook_words("iq2_s", 3, 8, 18, 16));
+  static const GgufBlockLayout<IQ2_S> layout("gguf-iq2_s", "IQ2_S", codebook_words("iq2_s", 3, 8, 16));
   return layout;
 }
 

@@ -34,7 +34,7 @@ struct IQ2_XS {
 }  // namespace
 
 const Layout& layout_gguf_iq2_xs() {
-  static const GgufBlockLayout<IQ2_XS> layout("gguf-iq2_xs", "IQ2_XS", codebook_words("iq2_xs", 3, 8, 16, 16));
+  static const GgufBlockLayout<IQ2_XS> layout("gguf-iq2_xs", "IQ2_XS", codebook_words("iq2_xs", 3, 8, 16));
   return layout;
 }
 

@@ -31,7 +31,7 @@ struct IQ2_XXS {
 }  // namespace
 
 const Layout& layout_gguf_iq2_xxs() {
-  static const GgufBlockLayout<IQ2_XXS> layout("gguf-iq2_xxs", "IQ2_XXS", codebook_words("iq2_xxs", 3, 8, 15, 32));
+  static const GgufBlockLayout<IQ2_XXS> layout("gguf-iq2_xxs", "IQ2_XXS", codebook_words("iq2_xxs", 3, 8, 32));
   return layout;
 }
 

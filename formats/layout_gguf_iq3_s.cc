@@ -35,7 +35,7 @@ struct IQ3_S {
 }  // namespace
 
 const Layout& layout_gguf_iq3_s() {
-  static const GgufBlockLayout<IQ3_S> layout("gguf-iq3_s", "IQ3_S", codebook_words("iq3_s", 4, 4, 13, 32));
+  static const GgufBlockLayout<IQ3_S> layout("gguf-iq3_s", "IQ3_S", codebook_words("iq3_s", 4, 4, 32));
   return layout;
 }
 

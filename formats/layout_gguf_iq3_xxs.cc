@@ -25,7 +25,7 @@ struct IQ3_XXS {
 }  // namespace
 
 const Layout& layout_gguf_iq3_xxs() {
-  static const GgufBlockLayout<IQ3_XXS> layout("gguf-iq3_xxs", "IQ3_XXS", codebook_words("iq3_xxs", 4, 8, 23, 32));
+  static const GgufBlockLayout<IQ3_XXS> layout("gguf-iq3_xxs", "IQ3_XXS", codebook_words("iq3_xxs", 4, 8, 32));
   return layout;
 }
 

@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_iq1_m() {
-  static const CodebookGrid grid("iq1_m", codebook_words("iq1_m", 3, 8, 12, 16, 3), 1.0f / 8);
+  static const CodebookGrid grid("iq1_m", codebook_words("iq1_m", 3, 8, 16, 3), 1.0f / 8);
   return grid;
 }
 

@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_iq1_s() {
-  static const CodebookGrid grid("iq1_s", codebook_words("iq1_s", 2, 8, 11, 32, 4), 1.0f / 8);
+  static const CodebookGrid grid("iq1_s", codebook_words("iq1_s", 2, 8, 32, 4), 1.0f / 8);
   return grid;
 }
 

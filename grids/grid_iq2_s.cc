@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_iq2_s() {
-  static const CodebookGrid grid("iq2_s", codebook_words("iq2_s", 3, 8, 18, 16), 1.0f / 8);
+  static const CodebookGrid grid("iq2_s", codebook_words("iq2_s", 3, 8, 16), 1.0f / 8);
   return grid;
 }
 

@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_iq2_xs() {
-  static const CodebookGrid grid("iq2_xs", codebook_words("iq2_xs", 3, 8, 16, 16), 1.0f / 8);
+  static const CodebookGrid grid("iq2_xs", codebook_words("iq2_xs", 3, 8, 16), 1.0f / 8);
   return grid;
 }
 

@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_iq2_xxs() {
-  static const CodebookGrid grid("iq2_xxs", codebook_words("iq2_xxs", 3, 8, 15, 32), 1.0f / 8);
+  static const CodebookGrid grid("iq2_xxs", codebook_words("iq2_xxs", 3, 8, 32), 1.0f / 8);
   return grid;
 }
 

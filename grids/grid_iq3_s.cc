@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_iq3_s() {
-  static const CodebookGrid grid("iq3_s", codebook_words("iq3_s", 4, 4, 13, 32), 1.0f);
+  static const CodebookGrid grid("iq3_s", codebook_words("iq3_s", 4, 4, 32), 1.0f);
   return grid;
 }
 

@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_iq3_xxs() {
-  static const CodebookGrid grid("iq3_xxs", codebook_words("iq3_xxs", 4, 8, 23, 32), 1.0f / 4);
+  static const CodebookGrid grid("iq3_xxs", codebook_words("iq3_xxs", 4, 8, 32), 1.0f / 4);
   return grid;
 }
 

@@ -10,10 +10,6 @@ namespace {
 
 int64_t extent(int64_t block, int64_t whole) { return block == 0 ? whole : block; }
 
-int64_t count(const Level& level, int64_t rows, int64_t cols) {
-  return ceil_div(rows, extent(level.block.rows, rows)) * ceil_div(cols, extent(level.block.cols, cols));
-}
-
 std::string text_of(const Block& b) {
   if (b.rows == 1) return b.cols == 0 ? "channel" : fmt::format("g{}", b.cols);
   if (b.rows == 0 && b.cols == 0) return "tensor";
@@ -43,10 +39,9 @@ Scheme two_level_affine(int bits, int64_t sub, int sub_bits) {
                      {.block = {1, sub}, .stored = Dtype::u8, .offset = true, .bits = sub_bits}}};
 }
 
-Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub, int sub_bits) {
+Scheme codebook_words(std::string_view grid, int bits, int codeword, int64_t sub, int sub_bits) {
   return {.grid = std::string(grid),
           .bits = bits,
-          .word_bits = word_bits,
           .codeword = codeword,
           .levels = {{.block = {1, 256}}, {.block = {1, sub}, .stored = Dtype::u8, .bits = sub_bits}}};
 }
@@ -102,13 +97,6 @@ std::string describe(const Scheme& s) {
     text += fmt::format(" {} {}", text_of(level.block), name_of(level.stored));
   }
   return text;
-}
-
-double bits_per_weight(const Scheme& s, int64_t rows, int64_t cols) {
-  const double each = s.word_bits ? static_cast<double>(s.word_bits) / s.codeword : s.bits;
-  double bits = each * static_cast<double>(rows * cols);
-  for (const Level& level : s.levels) bits += static_cast<double>(count(level, rows, cols) * stored_bits(level));
-  return bits / static_cast<double>(rows * cols);
 }
 
 QuantizedMatrix allocate(const Scheme& s, int64_t rows, int64_t cols) {

@@ -32,8 +32,7 @@ struct Level {
 struct Scheme {
   std::string grid = "int";
   int bits = 4;
-  int word_bits = 0;  // that the file has for the codes of a codeword; 0: bits each
-  int codeword = 1;   // neighbouring weights that are chosen together, since only some combinations can be stored
+  int codeword = 1;  // neighbouring weights that are chosen together, since only some combinations can be stored
   std::vector<Level> levels;
   bool operator==(const Scheme&) const = default;
 };
@@ -58,7 +57,7 @@ Scheme listed(std::string_view grid, int bits, int64_t group, Dtype scale);
 /// Numbers of which only some combinations exist (codebook.h): value = d (2 s + 1) unit number[code], with an s of
 /// `sub_bits` for `sub` weights and a d in F16 for 256; the grid knows the unit, and whether the top bit of s is a
 /// sign.
-Scheme codebook_words(std::string_view grid, int bits, int codeword, int word_bits, int64_t sub, int sub_bits = 4);
+Scheme codebook_words(std::string_view grid, int bits, int codeword, int64_t sub, int sub_bits = 4);
 
 /// 8-bit floats: value = scale * e4m3(code), one scale per block, such as {0, 0}, {1, 0} or {128, 128}.
 Scheme fp8(Block block, Dtype scale);
@@ -74,8 +73,5 @@ int64_t rows_together(const Scheme&);
 /// "int4 g32 F16", "int4 asymmetric channel BF16", "fp8 tensor F32", "fp8 128x128 BF16", "kquant4 asymmetric g32 6-bit
 /// scales": for people.
 std::string describe(const Scheme&);
-
-/// Bits per weight of a [rows, cols] matrix: codes and parameters.
-double bits_per_weight(const Scheme&, int64_t rows, int64_t cols);
 
 }  // namespace kerf

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "core/error.h"
+#include "formats/ggml_type.h"
 #include "grids/grid.h"
 
 namespace kerf {
@@ -119,6 +120,15 @@ INSTANTIATE_TEST_SUITE_P(All, EveryLayout, testing::ValuesIn(all_layouts().begin
                              if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
                            return name;
                          });
+
+TEST(GgufLayouts, TakeTheBytesOfTheirType) {
+  for (const Layout* layout : all_layouts()) {
+    if (!layout->name().starts_with("gguf-")) continue;
+    const LayoutTensor t = layout->plan(layout->examples().front(), 3, 512).front();
+    const int64_t shape[] = {3, 512};
+    EXPECT_EQ(t.bytes, ggml_bytes(*find_ggml_type(t.type), shape, t.type)) << layout->name();
+  }
+}
 
 TEST(GgufLayouts, RefuseARowThatDoesNotDivideIntoBlocks) {
   EXPECT_TRUE(find_layout("gguf-q4_0").refuses(symmetric_int(4, 32, Dtype::f16), 10, 172));

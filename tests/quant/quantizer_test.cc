@@ -75,10 +75,10 @@ std::vector<Scheme> schemes() {
 std::vector<std::pair<std::string, Scheme>> gguf_schemes() {
   return {{"Q4_K", two_level_affine(4, 32, 6)},
           {"Q3_K", two_level_symmetric(3, 16, 6)},
-          {"IQ1_S", codebook_words("iq1_s", 2, 8, 11, 32, 4)},
-          {"IQ1_M", codebook_words("iq1_m", 3, 8, 12, 16, 3)},
-          {"IQ2_S", codebook_words("iq2_s", 3, 8, 18, 16)},
-          {"IQ3_XXS", codebook_words("iq3_xxs", 4, 8, 23, 32)}};
+          {"IQ1_S", codebook_words("iq1_s", 2, 8, 32, 4)},
+          {"IQ1_M", codebook_words("iq1_m", 3, 8, 16, 3)},
+          {"IQ2_S", codebook_words("iq2_s", 3, 8, 16)},
+          {"IQ3_XXS", codebook_words("iq3_xxs", 4, 8, 32)}};
 }
 
 TEST(EveryQuantizer, KeepsNumbersThatAreOnTheGrid) {
