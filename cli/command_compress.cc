@@ -47,10 +47,9 @@ void add(CLI::App& program, int* exit_code) {
   add_calibration_options(*c, o->calib);
   c->add_option("--asymmetric", o->asymmetric,
                 "on: run the model in full precision beside the compressed one, and let the weights make up for what "
-                "the latter's activations lack; about twice the time")
+                "the latter's activations lack; about twice the time (default: on with the method auto)")
       ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"on", true}, {"off", false}}))
-      ->type_name("on|off")
-      ->default_str("off");
+      ->type_name("on|off");
   c->add_option("--imatrix", o->imatrix,
                 "Importance matrix of llama.cpp (GGUF or .dat): rtn weighs errors by it; instead of --calib")
       ->type_name("FILE");

@@ -20,8 +20,6 @@ namespace {
 // on.
 constexpr double kOutOfLine = 10;
 constexpr size_t kBlocksToCompare = 3;
-// Of the windows, when something is judged on windows that the statistics have not seen.
-constexpr int64_t kHeldOutPart = 8;
 // Tokens read at a time where inputs may lie in a file: whole batches of Hessian::add().
 constexpr int64_t kTokensAtATime = 4096;
 // Tokens that stand for all where the rounding of activations is weighed.

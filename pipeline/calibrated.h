@@ -14,6 +14,9 @@
 
 namespace kerf {
 
+/// Of the windows, one in so many is kept out of the statistics where something is judged on others.
+constexpr int64_t kHeldOutPart = 8;
+
 /// Packs like pack(), with codes chosen by what they do to the activations of these windows. Within a block the sites
 /// that share an input are quantized as soon as every window has reached them, and the pass goes on through the
 /// quantized weights, so that later sites see the errors of earlier ones. Biases take the mean error of their site.

@@ -111,7 +111,7 @@ void refuse_without_text(const Method& method) {
 
 // All that a calibrated run's bytes depend on.
 nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& source, const Method& method,
-                                    const Windows& calibration, const TargetPlan& plan) {
+                                    bool asymmetric, const Windows& calibration, const TargetPlan& plan) {
   Sha256 ids;
   ids.update(std::as_bytes(std::span(calibration.ids)));
   nlohmann::ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
@@ -123,7 +123,7 @@ nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& so
   run["method"] = method.name;
   run["damping"] = o.quantizer.damping;
   run["refine"] = o.quantizer.refine;
-  run["asymmetric"] = o.asymmetric;
+  run["asymmetric"] = asymmetric;
   run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
   return run;
 }
@@ -154,12 +154,13 @@ struct Prepared {
   std::optional<Windows> windows, calibration;
   SiteStatistics known = {};                 // from an importance matrix
   uint64_t activations = Scratch::kNoLimit;  // bytes of them that may lie in memory
+  bool asymmetric = false;
 };
 
 RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
   std::vector<const TargetPlan*> plans;
   for (const Output& out : p.outputs) plans.push_back(&out.plan);
-  return estimate(p.source, plans, p.method, o.quantizer, o.asymmetric, p.calibration ? &*p.calibration : nullptr,
+  return estimate(p.source, plans, p.method, o.quantizer, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
                   o.out, o.memory);
 }
 
@@ -177,13 +178,14 @@ void pack_all(const CompressOptions& o, Prepared& p) {
     std::vector<std::unique_ptr<ResumeState>> states;
     std::vector<ResumeState*> pointers;
     for (const Output& out : p.outputs) {
-      states.push_back(std::make_unique<ResumeState>(o.out / kResumeFolder / folder_name(out.plan.choice),
-                                                     describe_run(o, source, p.method, *p.calibration, out.plan),
-                                                     o.resume, std::chrono::seconds(o.save_every)));
+      states.push_back(
+          std::make_unique<ResumeState>(o.out / kResumeFolder / folder_name(out.plan.choice),
+                                        describe_run(o, source, p.method, p.asymmetric, *p.calibration, out.plan),
+                                        o.resume, std::chrono::seconds(o.save_every)));
       pointers.push_back(states.back().get());
     }
     Scratch scratch(p.activations, o.out);
-    auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, o.asymmetric,
+    auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, p.asymmetric,
                                     *p.calibration, jobs, pointers, scratch);
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
@@ -219,6 +221,7 @@ Prepared prepare(const CompressOptions& o) {
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
   std::vector<Output> outputs = plan_outputs(o, source, calibration);
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
+  if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty()) p.known = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
   return p;
@@ -241,6 +244,7 @@ Report compress(const CompressOptions& o) {
                 .gate = o.gate,
                 .recipe = o};
   report.recipe->method = p.method.name;
+  if (p.calibration) report.recipe->asymmetric = p.asymmetric;
   std::vector<Measured> measured;
   for (const Output& out : outputs) {
     measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.files.front()), out.plan.choice,

@@ -261,7 +261,7 @@ nlohmann::ordered_json to_json(const Recipe& r) {
   if (!r.targets.empty()) j["targets"] = r.targets;
   if (!r.method.empty()) j["method"] = r.method;
   j["gptq"] = {{"damping", r.quantizer.damping}, {"refine", r.quantizer.refine}};
-  j["asymmetric"] = r.asymmetric ? "on" : "off";
+  if (r.asymmetric) j["asymmetric"] = *r.asymmetric ? "on" : "off";
   const CalibrationOptions& c = r.calib;
   j["calib"] = {{"text", c.text.string()}, {"windows", c.windows}, {"ctx", c.ctx}, {"seed", c.seed}};
   if (!r.imatrix.empty()) j["imatrix"] = r.imatrix.string();

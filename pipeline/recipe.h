@@ -4,7 +4,7 @@
 //   targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]   # or one name
 //   method: rtn                                      # pipeline/method.h
 //   gptq: {damping: 0.01, refine: 2}
-//   asymmetric: off                                  # on: the model in full precision runs beside, calibrated.h
+//   asymmetric: on                                   # calibrated.h; left out: on with the method auto
 //   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
 //   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
 //   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <set>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,7 +45,7 @@ struct Recipe {
   std::vector<std::string> targets;
   std::string method;  // pipeline/method.h; "": auto with a calibration text, rtn without
   QuantizerOptions quantizer;
-  bool asymmetric = false;  // calibrated.h
+  std::optional<bool> asymmetric;  // calibrated.h; empty: with the method auto, if there are windows enough
   CalibrationOptions calib;
   std::filesystem::path imatrix;  // of llama.cpp; empty: none
   EvalOptions eval;

@@ -89,7 +89,7 @@ TEST(Calibrated, AsymmetricCalibrationLosesLess) {
     o.asymmetric = true;
     const Report on = compress(o);
     EXPECT_LT(on.targets[0].verification->comparison.kl_mean, 0.95 * off) << target;
-    EXPECT_TRUE(on.recipe->asymmetric);
+    EXPECT_EQ(on.recipe->asymmetric, true);
     for (const SiteOutcome& s : on.targets[0].calibrated)  // nothing is lacking before the first matrices
       EXPECT_EQ(s.moved > 0, s.name.find("layers.0.self_attn.q") == s.name.npos &&
                                  s.name.find("layers.0.self_attn.k") == s.name.npos &&
@@ -104,6 +104,20 @@ TEST(Calibrated, AsymmetricCalibrationNeedsWindowsToHoldOut) {
   o.asymmetric = true;
   o.calib.windows = 7;
   EXPECT_THROW(compress(o), Error);
+}
+
+TEST(Calibrated, IsAsymmetricByItselfWithAutoAndWindowsToHoldOut) {
+  test::TempDir dir;
+  const auto default_of = [&](const char* method, int64_t windows) {
+    CompressOptions o = job(dir / "out", "vllm:w4a16-g32", method);
+    o.calib.windows = windows;
+    o.eval = {};
+    o.force = true;
+    return compress(o).recipe->asymmetric;
+  };
+  EXPECT_EQ(default_of("auto", 8), true);
+  EXPECT_EQ(default_of("auto", 7), false);
+  EXPECT_EQ(default_of("gptq", 8), false);
 }
 
 TEST(Calibrated, TargetsBesideOneFullPrecisionRunGetTheBytesOfEachAlone) {
