@@ -107,8 +107,8 @@ int64_t windows_of(int64_t tokens, const Windows& all) {
   return std::clamp<int64_t>(tokens / std::max<int64_t>(1, all.length), 1, std::max<int64_t>(1, all.count));
 }
 
-// The same windows for any number of threads, so that products are cut the same way.
-Batches batches_of(const Windows& all) {
+// Of run_block_in_groups(). The same windows for any number of threads, so that products are cut the same way.
+Batches batches_by_groups(const Windows& all) {
   const int64_t windows = windows_of(kLaneTokens, all);
   return {.lanes = std::clamp<int64_t>(ceil_div(all.count, windows), 1, threads()), .windows = windows};
 }
@@ -185,8 +185,8 @@ struct Stream::State {
         ggml(ar.order == SumOrder::ggml ? &ggml_ops() : nullptr),
         count(windows.count),
         length(windows.length),
-        batch_windows(windows_of(kBatchTokens, windows)),
-        batches(batches_of(windows)),
+        batches{.lanes = 1, .windows = windows_of(kBatchTokens, windows)},
+        group_batches(batches_by_groups(windows)),
         scratch(given ? *given : own_scratch),
         hidden(scratch.floats(checked_mul(windows.tokens(), arch.hidden, "hidden states"))) {
     if (length < 1 || static_cast<int64_t>(windows.ids.size()) != windows.tokens())
@@ -194,8 +194,8 @@ struct Stream::State {
     if (ggml && (ar.stream != Dtype::f32 || ar.attention != Dtype::f16 || ar.fused_attention))
       fail(ErrorKind::internal, "llama.cpp's order of sums goes with a float32 stream and attention in F16 only");
     check_ids(windows.ids, arch.vocab);
-    for (int64_t w = 0; w < count; w += batch_windows) {
-      const int64_t first = w * length, tokens = std::min(batch_windows, count - w) * length;
+    for (int64_t w = 0; w < count; w += batches.windows) {
+      const int64_t first = w * length, tokens = std::min(batches.windows, count - w) * length;
       float* x = hidden.data() + first * arch.hidden;
       weights.embed(std::span(windows.ids).subspan(static_cast<size_t>(first), static_cast<size_t>(tokens)), x);
       for_rows(tokens, [&](int64_t begin, int64_t end) {
@@ -221,7 +221,7 @@ struct Stream::State {
   float* buffer(int index, int64_t first_window, int64_t lane = 0) {
     if (index == kHidden) return hidden.data() + first_window * length * arch.hidden;
     const auto i = static_cast<size_t>(index);
-    return buffers[i].data() + (whole[i] ? first_window : lane * batches.windows) * length * plan.slots[i].width;
+    return buffers[i].data() + (whole[i] ? first_window : lane * group_batches.windows) * length * plan.slots[i].width;
   }
   // Takes a buffer that an earlier slot has left, if one is about as large: fresh memory costs a page fault every 4
   // KiB. Buffers of one batch are always in memory.
@@ -246,9 +246,8 @@ struct Stream::State {
       if (whole[i] && buffers[i].data()) buffers[i].leave(first * plan.slots[i].width, tokens * plan.slots[i].width);
   }
   void run_steps(const Block&, size_t begin, size_t end, int64_t first_window, int64_t windows, const Observer&,
-                 int64_t lane = 0);
-  void run_batches(const Block&, size_t begin, size_t end, const Observer&);
-  void run_lanes(const Block&, size_t begin, size_t end);
+                 int64_t lane);
+  void run_batches(const Batches&, const Block&, size_t begin, size_t end, const Observer& = {});
   size_t first_linear(const Segment&) const;
   Group group_of(const Segment&);
   void run_segment(const Block&, const Segment&);
@@ -265,8 +264,8 @@ struct Stream::State {
   const Elementwise& ops;
   const GgmlOps* ggml;  // what takes the place of some of them; nullptr when sums may take any order
   Schedule plan;
-  const int64_t count, length, batch_windows;
-  const Batches batches;  // of run_block_in_groups
+  const int64_t count, length;
+  const Batches batches, group_batches;
   Scratch own_scratch, &scratch;
   ScratchArray hidden;                // [count, length, arch.hidden]
   std::vector<float> cosines, sines;  // [length, head_dim / 2]
@@ -416,7 +415,7 @@ void Stream::State::check(int64_t layer, int64_t first_window, int64_t windows) 
 }
 
 int64_t tokens_at_once(const Windows& windows) {
-  const Batches b = batches_of(windows);
+  const Batches b = batches_by_groups(windows);
   return b.lanes * b.windows * windows.length;
 }
 
@@ -425,20 +424,13 @@ Stream::Stream(const Architecture& a, Weights& weights, Arithmetic arithmetic, c
 Stream::~Stream() = default;
 Stream::Stream(Stream&&) noexcept = default;
 
-void Stream::State::run_batches(const Block& block, size_t begin, size_t end, const Observer& observer) {
-  for (int64_t w = 0; w < count; w += batch_windows) {
-    const int64_t windows = std::min(batch_windows, count - w);
-    run_steps(block, begin, end, w, windows, observer);
-    leave(w, windows);
-  }
-}
-
-void Stream::State::run_lanes(const Block& block, size_t begin, size_t end) {
+void Stream::State::run_batches(const Batches& b, const Block& block, size_t begin, size_t end,
+                                const Observer& observer) {
   std::atomic<int64_t> next = 0;
-  parallel_for(batches.lanes, [&](int64_t lane) {
-    for (int64_t w; (w = next.fetch_add(batches.windows)) < count;) {
-      const int64_t windows = std::min(batches.windows, count - w);
-      run_steps(block, begin, end, w, windows, {}, lane);
+  parallel_for(b.lanes, [&](int64_t lane) {
+    for (int64_t w; (w = next.fetch_add(b.windows)) < count;) {
+      const int64_t windows = std::min(b.windows, count - w);
+      run_steps(block, begin, end, w, windows, observer, lane);
       leave(w, windows);
     }
   });
@@ -450,8 +442,8 @@ void Stream::State::begin_layer(int64_t layer) {
 }
 
 void Stream::State::end_layer(int64_t layer) {
-  for (int64_t w = 0; w < count; w += batch_windows) {
-    const int64_t windows = std::min(batch_windows, count - w);
+  for (int64_t w = 0; w < count; w += batches.windows) {
+    const int64_t windows = std::min(batches.windows, count - w);
     check(layer, w, windows);
     leave(w, windows);
   }
@@ -486,9 +478,9 @@ void Stream::State::run_segment(const Block& block, const Segment& segment) {
     const Slot& slot = plan.slots[i];
     if (slot.first < segment.begin || slot.first >= segment.end) continue;
     whole[i] = slot.last >= segment.end;
-    allocate(i, (whole[i] ? count : batches.lanes * batches.windows) * length);
+    allocate(i, (whole[i] ? count : group_batches.lanes * group_batches.windows) * length);
   }
-  run_lanes(block, segment.begin, segment.end);
+  run_batches(group_batches, block, segment.begin, segment.end);
   for (size_t i = 0; i < plan.slots.size(); ++i)
     if (plan.slots[i].last < segment.end) give_back(i);
 }
@@ -501,9 +493,9 @@ void Stream::run_block(int64_t layer, const Observer& observer) {
     s.plan = schedule(s.arch, true);
     s.buffers.resize(s.plan.slots.size());
     s.whole.assign(s.buffers.size(), false);
-    for (size_t i = 0; i < s.buffers.size(); ++i) s.allocate(i, std::min(s.count, s.batch_windows) * s.length);
+    for (size_t i = 0; i < s.buffers.size(); ++i) s.allocate(i, s.batches.windows * s.length);
   }
-  s.run_batches(block, 0, s.plan.steps.size(), observer);
+  s.run_batches(s.batches, block, 0, s.plan.steps.size(), observer);
   s.end_layer(layer);
 }
 
