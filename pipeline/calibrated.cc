@@ -8,6 +8,7 @@
 #include "grids/grid.h"
 #include "model/fast_linear.h"
 #include "model/stream.h"
+#include "pipeline/full_precision.h"
 #include "pipeline/site_group.h"
 #include "quant/awq.h"
 #include "solver/error_feedback.h"
@@ -24,13 +25,6 @@ constexpr size_t kBlocksToCompare = 3;
 constexpr int64_t kTokensAtATime = 4096;
 // Tokens that stand for all where the rounding of activations is weighed.
 constexpr int64_t kSampledTokens = 1024;
-
-std::vector<float> read_matrix(const TensorSource& source, const Site& site) {
-  std::vector<float> w(static_cast<size_t>(site.out * site.in));
-  source.read(*source.find(site.name), 0, w);
-  check_finite(w, site.name, 0, site.in);
-  return w;
-}
 
 // The parameters of a row that divide with it: scales, and offsets that are not multiples of a scale. Finer levels are
 // multiples of these.
@@ -116,13 +110,7 @@ class FullPrecision {
   void restore(int64_t layer, std::span<const float> hidden) { stream_.restore(layer, hidden); }
   void begin(int64_t layer) { stream_.begin_groups(layer); }
   std::optional<Stream::Group> next_group() { return stream_.next_group(); }
-  void go_on(const Stream::Group& g) {
-    std::vector<Stream::Replacement> own;
-    for (size_t i = 0; i < g.sites.size(); ++i)
-      own.push_back({fast_linear(read_matrix(source_, g.sites[i]), g.sites[i].out, g.sites[i].in),
-                     {g.biases[i].begin(), g.biases[i].end()}});
-    stream_.replace(std::move(own));
-  }
+  void go_on(const Stream::Group& g) { stream_.replace(as_it_is(g, source_)); }
   std::span<const float> hidden() const { return stream_.hidden(); }
 
  private:
@@ -238,7 +226,7 @@ class Run {
   static Hessian second_moments(const Stream::Group& g, int64_t first, int64_t tokens) {
     const int64_t in = g.sites[0].in;
     Hessian h(in);
-    in_pieces(g, first, tokens, [&](const float* x, int64_t n) { h.add(x, n, in); });
+    in_pieces(g, first, tokens, [&](int64_t t, int64_t n) { h.add(g.x + t * in, n, in); });
     h.finish(g.sites[0].name);
     return h;
   }
@@ -247,12 +235,10 @@ class Run {
     const int64_t in = g.sites[0].in, out = g.states ? g.sites[0].out : 0;
     Shortfall s(in, out);
     const auto states = [&](const Stream::Group& of, int64_t t) { return out ? of.states->data() + t * out : nullptr; };
-    for (int64_t t = first; t < first + tokens; t += kTokensAtATime) {
-      const int64_t n = std::min(kTokensAtATime, first + tokens - t);
+    in_pieces(g, first, tokens, [&](int64_t t, int64_t n) {
       s.add(g.x + t * in, full.x + t * in, states(g, t), states(full, t), n);
-      g.leave(t, n);
       full.leave(t, n);
-    }
+    });
     return s;
   }
 
@@ -277,12 +263,12 @@ class Run {
     return s;
   }
 
-  // f(x, tokens) over a part of the inputs.
+  // f(begin, tokens) over a part of the inputs.
   template <class F>
   static void in_pieces(const Stream::Group& g, int64_t first, int64_t tokens, F&& f) {
     for (int64_t t = first; t < first + tokens; t += kTokensAtATime) {
       const int64_t n = std::min(kTokensAtATime, first + tokens - t);
-      f(g.x + t * g.sites[0].in, n);
+      f(t, n);
       g.leave(t, n);
     }
   }
@@ -325,9 +311,9 @@ class Run {
                            const Stream::Group& g) {
     const auto in = static_cast<size_t>(g.sites[0].in);
     std::vector<double> mean(in);
-    in_pieces(g, 0, g.tokens, [&](const float* x, int64_t tokens) {
-      for (int64_t t = 0; t < tokens; ++t)
-        for (size_t c = 0; c < in; ++c) mean[c] += static_cast<double>(x[static_cast<size_t>(t) * in + c]);
+    in_pieces(g, 0, g.tokens, [&](int64_t begin, int64_t tokens) {
+      for (int64_t t = begin; t < begin + tokens; ++t)
+        for (size_t c = 0; c < in; ++c) mean[c] += static_cast<double>(g.x[static_cast<size_t>(t) * in + c]);
     });
     for (size_t r = 0; r < bias.size(); ++r) {
       double sum = 0;
@@ -446,10 +432,6 @@ std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, con
                                                       bool asymmetric, const Windows& windows,
                                                       std::span<const PackJob> jobs,
                                                       std::span<ResumeState* const> states, Scratch& scratch) {
-  if (asymmetric && windows.count < kHeldOutPart)
-    fail(ErrorKind::usage,
-         "asymmetric calibration measures its strength on one of {} windows, and there are {}; give more windows",
-         kHeldOutPart, windows.count);
   warn_of_few_tokens(a, windows.tokens());
   pack_matrices(a, source, find_quantizer("rtn"), jobs, 0);
   std::vector<std::unique_ptr<Run>> runs;

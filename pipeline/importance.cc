@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "model/fast_linear.h"
 #include "model/stream.h"
+#include "pipeline/full_precision.h"
 #include "pipeline/model_path.h"
 #include "pipeline/text_windows.h"
 
@@ -31,14 +32,6 @@ std::vector<float> sums_of_squares(const float* x, int64_t tokens, int64_t cols)
     for (int64_t c = 0; c < n; ++c) sums[static_cast<size_t>(begin + c)] = static_cast<float>(sum[c]);
   });
   return sums;
-}
-
-Stream::Replacement as_it_is(const Stream::Group& g, size_t i, const TensorSource& source) {
-  const Site& s = g.sites[i];
-  std::vector<float> w(static_cast<size_t>(s.out * s.in));
-  source.read(*source.find(s.name), 0, w);
-  check_finite(w, s.name, 0, s.in);
-  return {fast_linear(std::move(w), s.out, s.in), {g.biases[i].begin(), g.biases[i].end()}};
 }
 
 }  // namespace
@@ -80,12 +73,8 @@ Imatrix measure_imatrix(const Artifact& a, const Windows& windows) {
   for (int64_t layer = 0; layer < a.architecture.layers; ++layer) {
     stream.run_block_in_groups(layer, [&](const Stream::Group& g) {
       const ImatrixEntry entry{sums_of_squares(g.x, g.tokens, g.sites[0].in), g.tokens};
-      std::vector<Stream::Replacement> same;
-      for (size_t i = 0; i < g.sites.size(); ++i) {
-        m.entries.emplace(a.architecture.gguf_tensor_name(g.sites[i].role, layer), entry);
-        same.push_back(as_it_is(g, i, *a.weights));
-      }
-      return same;
+      for (const Site& site : g.sites) m.entries.emplace(a.architecture.gguf_tensor_name(site.role, layer), entry);
+      return as_it_is(g, *a.weights);
     });
     progress.advance();
   }
