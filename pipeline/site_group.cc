@@ -37,27 +37,56 @@ struct Trial {
     ChosenGroup group{.scales = std::move(scales)};
     group.sites.resize(sites.size());
     const std::vector<double> noise = noise_under(group.scales);
-    for (const Quantizer* quantizer : all_quantizers()) {
-      const Scheme* prepared = nullptr;
-      for (size_t i = 0; i < sites.size(); ++i) {
-        if (!sites[i].scheme || !uses(*sites[i].method, quantizer)) continue;
-        if (quantizer == nearest[i].quantizer && group.scales.empty()) {
-          keep_better(group.sites[i], nearest[i]);
-          continue;
-        }
-        if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
-          quantizer->prepare(statistics, *sites[i].scheme, options);
-          prepared = sites[i].scheme;
-          group.damping = relative_damping(statistics);
-        }
-        keep_better(group.sites[i], attempt_site(*quantizer, i, statistics, group.scales, noise));
-      }
-    }
+    const auto wanted = [&](size_t i, const Quantizer* q) { return sites[i].scheme && uses(*sites[i].method, q); };
+    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, size_t i) {
+      const bool known = &quantizer == nearest[i].quantizer && group.scales.empty();
+      keep_better(group.sites[i], known ? nearest[i] : judged(quantizer, i, statistics, group.scales, noise));
+    });
+    if (statistics.feedback) group.damping = relative_damping(statistics);
     return group;
   }
 
-  ChosenSite attempt_site(const Quantizer& quantizer, size_t i, const Statistics& statistics,
-                          const std::vector<float>& scales, std::span<const double> noise) const {
+  // The same choices again, for these statistics. Errors stay those by which they were chosen.
+  void choose_again(ChosenGroup& group, Statistics& statistics) const {
+    const auto wanted = [&](size_t i, const Quantizer* q) { return group.sites[i].quantizer == q; };
+    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, size_t i) {
+      ChosenSite& chosen = group.sites[i];
+      const double error = chosen.error;
+      chosen = quantized(quantizer, i, statistics, group.scales);
+      chosen.error = error;
+      if (!group.scales.empty()) unscale_columns(chosen.values, group.scales);
+    });
+  }
+
+  // f(quantizer, i) for the sites that want it; prepared once for all of one scheme that follow each other.
+  template <class Wanted, class F>
+  void for_quantizers(Statistics& statistics, Wanted&& wanted, F&& f) const {
+    for (const Quantizer* quantizer : all_quantizers()) {
+      const Scheme* prepared = nullptr;
+      for (size_t i = 0; i < sites.size(); ++i) {
+        if (!wanted(i, quantizer)) continue;
+        if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
+          quantizer->prepare(statistics, *sites[i].scheme, options);
+          prepared = sites[i].scheme;
+        }
+        f(*quantizer, i);
+      }
+    }
+  }
+
+  ChosenSite judged(const Quantizer& quantizer, size_t i, const Statistics& statistics,
+                    const std::vector<float>& scales, std::span<const double> noise) const {
+    const GroupSite& s = sites[i];
+    ChosenSite chosen = quantized(quantizer, i, statistics, scales);
+    const double of_activations = noise_error(noise, chosen.values) / signals[i];
+    if (!scales.empty()) unscale_columns(chosen.values, scales);
+    chosen.error = error_of(judge, s.w, chosen.values, s.site->out, signals[i]) + of_activations;
+    return chosen;
+  }
+
+  // Not judged; values are of the scaled weights.
+  ChosenSite quantized(const Quantizer& quantizer, size_t i, const Statistics& statistics,
+                       const std::vector<float>& scales) const {
     const GroupSite& s = sites[i];
     ChosenSite chosen{.quantizer = &quantizer};
     const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(s.w, scales);
@@ -65,29 +94,7 @@ struct Trial {
         quantizer.quantize(scales.empty() ? s.w : scaled_w, s.site->out, s.site->in, *s.scheme, &statistics, options);
     chosen.values.resize(s.w.size());
     find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
-    const double of_activations = noise_error(noise, chosen.values) / signals[i];
-    if (!scales.empty()) unscale_columns(chosen.values, scales);
-    chosen.error = error_of(judge, s.w, chosen.values, s.site->out, signals[i]) + of_activations;
     return chosen;
-  }
-
-  // The same choices again, for these statistics. Errors stay those by which they were chosen.
-  void choose_again(ChosenGroup& group, Statistics& statistics) const {
-    const std::vector<double> noise = noise_under(group.scales);
-    for (const Quantizer* quantizer : all_quantizers()) {
-      const Scheme* prepared = nullptr;
-      for (size_t i = 0; i < sites.size(); ++i) {
-        ChosenSite& chosen = group.sites[i];
-        if (chosen.quantizer != quantizer) continue;
-        if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
-          quantizer->prepare(statistics, *sites[i].scheme, options);
-          prepared = sites[i].scheme;
-        }
-        const double error = chosen.error;
-        chosen = attempt_site(*quantizer, i, statistics, group.scales, noise);
-        chosen.error = error;
-      }
-    }
   }
 
   // Of rounded activations, for as many tokens as the judge has.
@@ -146,8 +153,7 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistic
   for (size_t i = 0; i < sites.size(); ++i) {
     const GroupSite& s = sites[i];
     trial.signals.push_back(std::max(sum(hessian_norms(judge, s.w, s.site->out)), 1e-30));
-    trial.nearest.push_back(s.scheme ? trial.attempt_site(find_quantizer("rtn"), i, statistics, {}, noise)
-                                     : ChosenSite());
+    trial.nearest.push_back(s.scheme ? trial.judged(find_quantizer("rtn"), i, statistics, {}, noise) : ChosenSite());
     may_scale = may_scale && s.method->scaled;
     may_leave = may_leave || s.method->plain;
     if (s.scheme) to_scale.push_back({s.w, s.site->out, *s.scheme});

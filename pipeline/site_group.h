@@ -44,9 +44,9 @@ struct Folding {
 };
 
 /// Tries what the sites' methods say and keeps the best by the error on `judge`; where that is not the statistics' own
-/// Hessian, what was best is then done again with both together. Scaling, which concerns all sites, is
-/// tried when all methods have it and there is a `folding`; leaving it away, unless no method allows that. With
-/// `rounded` activations their rounding is part of every error.
+/// Hessian, what was best is then done again with both together. Scaling, which concerns all sites, is tried when all
+/// methods have it and there is a `folding`; leaving it away, unless no method allows that. With `rounded` activations
+/// their rounding is part of every error.
 ChosenGroup choose_group(std::span<const GroupSite>, Statistics&, const Hessian& judge, const QuantizerOptions&,
                          const std::optional<Folding>& folding, const ActivationSample* rounded = nullptr);
 
