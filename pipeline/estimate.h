@@ -33,7 +33,7 @@ struct RunEstimate {
 };
 
 /// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
-/// no activation does not fit. Measuring the rate takes 20 ms.
+/// no activation does not fit. Measuring the rate takes 0.1 s.
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
                      bool asymmetric, const Windows* windows, const std::filesystem::path& out,
                      uint64_t memory_limit = 0);
