@@ -25,8 +25,9 @@ constexpr int64_t kHeldOutPart = 8;
 /// (solver/shortfall.h); errors are then those of the moved weights. Returns one list per job, in the order in which
 /// sites ran. `states` has one entry per job: what is saved after each block, and where a run goes on; nullptr saves
 /// nothing. Memory: hidden states of all windows per job and one group's inputs, both from `scratch`; one block's
-/// weights, one Hessian and its factor. With `asymmetric` the full-precision run counts as a job, every job has a
-/// group's inputs at the same time, and there is one more matrix as large as a Hessian.
+/// weights, one Hessian and its factor. With `asymmetric`, which takes at least kHeldOutPart windows, the full-precision
+/// run counts as a job, every job has a group's inputs at the same time, and there is one more matrix as large as a
+/// Hessian.
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture&, const TensorSource&, const Method&,
                                                       const QuantizerOptions&, bool asymmetric, const Windows&,
                                                       std::span<const PackJob> jobs,

@@ -104,9 +104,11 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
   return outputs;
 }
 
-void refuse_without_text(const Method& method) {
+void refuse_without_text(const CompressOptions& o, const Method& method) {
   if (method.needs_calibration())
     fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
+  if (o.asymmetric.value_or(false))
+    fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
 }
 
 // All that a calibrated run's bytes depend on.
@@ -208,9 +210,9 @@ Prepared prepare(const CompressOptions& o) {
   parse_gate(o.gate);
   Method method = parse_method(o.method, !o.calib.text.empty());
   if (o.calib.text.empty()) {
-    refuse_without_text(method);
+    refuse_without_text(o, method);
     for (const SiteOverride& each : o.overrides)
-      if (!each.method.empty()) refuse_without_text(parse_method(each.method, false));
+      if (!each.method.empty()) refuse_without_text(o, parse_method(each.method, false));
   }
   if (!o.imatrix.empty() && !o.calib.text.empty())
     fail(ErrorKind::usage,
@@ -222,6 +224,10 @@ Prepared prepare(const CompressOptions& o) {
   std::vector<Output> outputs = plan_outputs(o, source, calibration);
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
+  if (p.asymmetric && p.calibration->count < kHeldOutPart)
+    fail(ErrorKind::usage,
+         "asymmetric calibration measures its strength on one of {} windows, and there are {}; give more windows",
+         kHeldOutPart, p.calibration->count);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty()) p.known = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
   return p;

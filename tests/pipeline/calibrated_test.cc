@@ -102,8 +102,21 @@ TEST(Calibrated, AsymmetricCalibrationNeedsWindowsToHoldOut) {
   test::TempDir dir;
   CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "gptq");
   o.asymmetric = true;
+  const auto refused = [&] {
+    try {
+      compress(o);
+      return std::string("not refused");
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::usage);
+      return std::string(e.what());
+    }
+  };
   o.calib.windows = 7;
-  EXPECT_THROW(compress(o), Error);
+  EXPECT_NE(refused().find("one of 8 windows, and there are 7"), std::string::npos);
+  o.calib.text.clear();
+  o.method = "rtn";
+  EXPECT_NE(refused().find("give --calib FILE"), std::string::npos);
+  EXPECT_FALSE(fs::exists(o.out));
 }
 
 TEST(Calibrated, IsAsymmetricByItselfWithAutoAndWindowsToHoldOut) {
