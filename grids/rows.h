@@ -24,7 +24,6 @@ inline Row choose(const Row& m, const Row& a, const Row& b) {
   return each([&](int p) { return select((Ints)m.part[p], a.part[p], b.part[p]); });
 }
 
-// Over the `subs` sub-blocks of a super-block, in a fixed order, with the same result in each of its lanes.
 // Lane i of the result = lane i ^ kDistance of x.
 template <int kDistance, int... kLane>
 inline Vec exchanged(Vec x, std::integer_sequence<int, kLane...>) {
@@ -37,6 +36,7 @@ inline Row exchanged(const Row& x) {
   else
     return each([&](int p) { return exchanged<kDistance>(x.part[p], std::make_integer_sequence<int, kLanes>()); });
 }
+// Over the `subs` sub-blocks of a super-block, in a fixed order, with the same result in each of its lanes.
 template <class Op>
 inline Row over_supers(Row x, int subs, Op op) {
   const auto halve = [&](const Row& other) { x = each([&](int p) { return op(x.part[p], other.part[p]); }); };

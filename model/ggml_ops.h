@@ -16,9 +16,8 @@
 //   softmax    p = exp(score - max), 0 for masked positions; the sum is taken in double over partial sums of L
 //              positions by halves in float32; p float(1 / sum), rounded to F16        (vec.cpp, ggml_vec_soft_max_f32)
 //   values     rounded to F16; acc[s % L] = fma(v[s], p[s], acc[s % L]) over positions s, summed by halves
-//   product    with weights in F32, F16 or BF16, both sides rounded to that type: acc[d % L] = fma(w[d], x[d], acc[d %
-//   L]),
-//              summed by halves. BF16 on processors with AVX512_BF16: lane l of 16 takes d = 2l + 1 and then 2l of each
+//   product    with weights in F32, F16 or BF16, both sides rounded to that type: acc[d % L] = fma(w[d], x[d],
+//              acc[d % L]), summed by halves. BF16 on processors with AVX512_BF16: lane l of 16 takes d = 2l + 1 and then 2l of each
 //              32 (vdpbf16ps), so with columns in that order (ggml_pair_order) the sum is the same
 //                                                                                      (llamafile/sgemm.cpp, tinyBLAS)
 //   gate       (x / (1 + exp(0 - x))) up                                               (vec.cpp, ggml_vec_swiglu_f32)

@@ -141,6 +141,7 @@ void solve_rows(const Factor& f, std::span<float> b) {
     step(begin, size, 0, begin, f.row(begin), n, panel);
   }
 }
+
 std::vector<float> inverse_block(const Hessian& h, double damping, int64_t begin, int64_t size) {
   Matrix block(size, size);
   for (int64_t i = 0; i < size; ++i)

@@ -31,9 +31,8 @@ constexpr double kCorrectionDamping = 0.1;
 
 /// Moves W to the weights that a compressed model should have. For all tokens,
 ///   W' = W + D,  D = (W C + R) (H + damping I)^-1,  C = sum of (x~ - x) xT,  R = sum of (h~ - h) xT
-/// makes sum of |h~ + W x~ - (h + W' x)|^2 + damping |W' - W|^2 least, and as sum of |h~ + W x~ - (h + Q x)|^2 is that
-/// of
-/// |(W' - Q) x|^2 but for a constant (and the damping), whatever quantizes W under H quantizes W' the same way.
+/// makes sum of |h~ + W x~ - (h + W' x)|^2 + damping |W' - W|^2 least, and as sum of |h~ + W x~ - (h + Q x)|^2 is
+/// that of |(W' - Q) x|^2 but for a constant (and the damping), whatever quantizes W under H quantizes W' the same way.
 ///
 /// What D explains is in part chance. So it is taken times the factor, 0 to 1, that is best for the tokens of `held`
 /// and `held_hessian`, which are not among those of the others. Returns that factor. w [rows, n]; the factor is that of
