@@ -28,6 +28,8 @@ Alphabet::Alphabet(std::vector<float> by_code) : number(std::move(by_code)), asc
     lower[c] = ascending[i];
     limit[c] = i < between.size() ? between[i] : ascending.back();
     step[c] = i < between.size() ? ascending[i + 1] - ascending[i] : 0.0f;
+    lower_code[c] = code[i];
+    upper_code[c] = code[std::min(i + 1, between.size())];
     if (i == between.size() || cell(between[i]) > c) continue;
     if (++i < between.size() && cell(between[i]) == c)
       fail(ErrorKind::internal, "numbers of an alphabet are too close");

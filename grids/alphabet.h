@@ -24,6 +24,7 @@ struct Alphabet {
   static constexpr int kCells = 32;
   float cells_per_unit, first_cell;
   alignas(64) float lower[kCells], limit[kCells], step[kCells];
+  alignas(64) float lower_code[kCells], upper_code[kCells];  // of `lower` and `lower` + `step`
 
   uint32_t nearest(float x) const {
     size_t i = 0;

@@ -47,8 +47,6 @@ void BlockGrid::encode(std::span<const float> w, QuantizedMatrix& q, std::span<c
                          .zero = adds ? 0.0f : fixed_offset(q.scheme),
                          .alphabet = alphabet()};
   fastest(all_flatfitters()).encode(p, b.scales.data(), b.offsets.data(), q.codes.data());
-  if (alphabet_)
-    for (uint8_t& c : q.codes) c = alphabet_->code[c];
 }
 
 void BlockGrid::decode(const QuantizedMatrix& q, std::span<float> w) const {

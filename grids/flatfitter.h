@@ -35,7 +35,7 @@ struct FlatFitter {
   Isa isa;
   void (*search)(const FlatFitProblem&, float* scratch, float* scales, float* offsets);
   /// codes[i] = clamp(round((w[i] - offset) / scale) + zero, 0, 2^bits - 1), block by block, ties to even; with an
-  /// alphabet the position of the number nearest to w[i] / scale among the ascending ones. Offsets are not read then.
+  /// alphabet the code of the number nearest to w[i] / scale. Offsets are not read then.
   void (*encode)(const FlatFitProblem&, const float* scales, const float* offsets, uint8_t* codes);
 };
 

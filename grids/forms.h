@@ -20,10 +20,18 @@ struct Even {
 struct Listed {
   const Alphabet& alphabet;
   Vec operator()(Vec x) const {
-    const Vec cell =
-        min_of(max_of(x * alphabet.cells_per_unit + alphabet.first_cell, Vec{}), splat(Alphabet::kCells - 1));
-    const Ints i = (Ints)(cell + kRound);  // its lowest bits
+    const Ints i = cell(x);
     return looked_up(alphabet.lower, i) + select(x > looked_up(alphabet.limit, i), looked_up(alphabet.step, i), Vec{});
+  }
+  Vec code(Vec x) const {
+    const Ints i = cell(x);
+    return select(x > looked_up(alphabet.limit, i), looked_up(alphabet.upper_code, i),
+                  looked_up(alphabet.lower_code, i));
+  }
+  Ints cell(Vec x) const {  // in the lowest bits
+    const Vec at =
+        min_of(max_of(x * alphabet.cells_per_unit + alphabet.first_cell, Vec{}), splat(Alphabet::kCells - 1));
+    return (Ints)(at + kRound);
   }
 };
 

@@ -7,6 +7,7 @@
 //   dot(s, a, b)            s + the two products of each lane
 //   looked_up(table, i)     table[i & 31], from 32 floats at an address divisible by 64
 //   root(x)                 the square root
+//   min_of(a, b)            a < b ? a : b;  max_of(a, b): a > b ? a : b
 //   gathered(table, i)      table[i]
 //   store_bytes(code, to)   the lowest byte of each lane
 // Everything here is local to that file, and nothing uses fused multiply-add, which a plain x86-64 would have to
@@ -20,8 +21,6 @@ namespace {
 
 inline Vec splat(float x) { return Vec{} + x; }
 inline Vec select(Ints m, Vec a, Vec b) { return (Vec)((m & (Ints)a) | (~m & (Ints)b)); }
-inline Vec min_of(Vec a, Vec b) { return a < b ? a : b; }
-inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec abs_of(Vec a) { return (Vec)((Ints)a & 0x7fffffff); }
 inline Vec float_of(Ints a) { return __builtin_convertvector(a, Vec); }
 

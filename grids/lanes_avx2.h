@@ -15,6 +15,8 @@ inline Ints dot(Ints s, Pairs a, Pairs b) { return s + (Ints)_mm256_madd_epi16((
 inline Vec looked_up(const float* table, Ints i) { return (Vec)_mm256_i32gather_ps(table, (__m256i)(i & 31), 4); }
 inline Ints gathered(const int32_t* table, Ints i) { return (Ints)_mm256_i32gather_epi32(table, (__m256i)i, 4); }
 inline Vec root(Vec x) { return (Vec)_mm256_sqrt_ps((__m256)x); }
+inline Vec min_of(Vec a, Vec b) { return (Vec)_mm256_min_ps((__m256)a, (__m256)b); }
+inline Vec max_of(Vec a, Vec b) { return (Vec)_mm256_max_ps((__m256)a, (__m256)b); }
 inline void store_bytes(Ints a, uint8_t* to) {
   const __m256i low = _mm256_and_si256((__m256i)a, _mm256_set1_epi32(255));
   const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));

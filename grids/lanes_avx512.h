@@ -22,6 +22,8 @@ inline Vec looked_up(const float* table, Ints i) {
 }
 inline Ints gathered(const int32_t* table, Ints i) { return (Ints)_mm512_i32gather_epi32((__m512i)i, table, 4); }
 inline Vec root(Vec x) { return (Vec)_mm512_sqrt_ps((__m512)x); }
+inline Vec min_of(Vec a, Vec b) { return (Vec)_mm512_min_ps((__m512)a, (__m512)b); }
+inline Vec max_of(Vec a, Vec b) { return (Vec)_mm512_max_ps((__m512)a, (__m512)b); }
 inline void store_bytes(Ints a, uint8_t* to) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)a));
 }

@@ -28,6 +28,8 @@ inline Ints gathered(const int32_t* table, Ints i) {
   for (int l = 0; l < kLanes; ++l) r[l] = table[i[l]];
   return r;
 }
+inline Vec min_of(Vec a, Vec b) { return a < b ? a : b; }
+inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec root(Vec x) {
   for (int l = 0; l < kLanes; ++l) x[l] = __builtin_sqrtf(x[l]);
   return x;
