@@ -1,6 +1,6 @@
 // GPTQ on any grid: columns are chosen in order and the rest makes up for their error (Frantar et al., 2022).
-// Parameters of a block are fitted when the pass reaches it, on the weights as errors so far have moved them. Further
-// passes choose every block again, parameters and codes, while all others stay as they are.
+// Parameters of a block are fitted when the pass reaches it, on the weights as errors so far have moved them; what weighs
+// most comes first. Further passes choose every block again, parameters and codes, while all others stay as they are.
 #include <algorithm>
 #include <cmath>
 
@@ -34,6 +34,14 @@ int64_t outer_of(const Scheme& s, int64_t cols) {
   return own_block(s, cols) == unit_of(s, cols) ? outer_block(s, cols) : unit_of(s, cols);
 }
 
+// What the order of the first pass keeps together: columns whose parameters are fitted when the pass reaches them; else
+// those that have the same ones; and words.
+std::vector<int64_t> parts_of(const Scheme& s, int64_t cols) {
+  const int64_t unit = unit_of(s, cols), fixed = s.levels.back().block.cols;
+  if (own_block(s, cols) == unit) return {outer_of(s, cols), unit, s.codeword};
+  return {fixed > 0 ? fixed : cols, s.codeword};
+}
+
 // Parameters of one block in each row of a panel.
 struct Params {
   float scale[kLanes], offset[kLanes];
@@ -62,7 +70,7 @@ class PanelChooser {
   void first_pass(const Unit& u) {
     std::fill_n(best_, kLanes, std::numeric_limits<float>::infinity());
     if (free_ && u.begin % outer_ == 0) fit(u);
-    attempt(u, present(u.begin));
+    attempt(u, present(u.columns[0]));
     keep(u);
   }
 
@@ -70,11 +78,11 @@ class PanelChooser {
     // Only what is better by more than rounding noise counts.
     for (int64_t r = 0; r < kLanes; ++r) best_[r] = u.best[r] * 0.99999f;
     std::fill_n(changed_, kLanes, false);
-    const Params base = present(u.begin);
+    const Params base = present(u.columns[0]);
     best_params_ = base;
     for (int64_t r = 0; r < rows_; ++r)
       for (int64_t k = 0; k < u.size; ++k)
-        best_codes_[static_cast<size_t>(k * kLanes + r)] = q_.code_row(first_ + r)[static_cast<size_t>(u.begin + k)];
+        best_codes_[static_cast<size_t>(k * kLanes + r)] = q_.code_row(first_ + r)[static_cast<size_t>(u.columns[k])];
     attempt(u, base);
     polish(u);
     for (int i = 0; free_ && i < kRefits; ++i) {
@@ -99,15 +107,17 @@ class PanelChooser {
   void fit(const Unit& u) {
     QuantizedMatrix part = allocate(q_.scheme, rows_, outer_);
     std::vector<float> w(static_cast<size_t>(rows_ * outer_)), weight(static_cast<size_t>(outer_));
+    const int64_t first = u.columns[0] / outer_ * outer_;
     for (int64_t k = 0; k < outer_; ++k) {
       const float d = u.u[k * u.stride + k];
-      weight[static_cast<size_t>(k)] = 1.0f / (d * d);
-      for (int64_t r = 0; r < rows_; ++r) w[static_cast<size_t>(r * outer_ + k)] = u.target[k * kLanes + r];
+      const int64_t c = u.columns[k] - first;
+      weight[static_cast<size_t>(c)] = 1.0f / (d * d);
+      for (int64_t r = 0; r < rows_; ++r) w[static_cast<size_t>(r * outer_ + c)] = u.target[k * kLanes + r];
     }
     const float most = *std::max_element(weight.begin(), weight.end());
     for (float& x : weight) x /= most;
     grid_.fit(w, weight, part);
-    set_parameters(q_, first_, u.begin, part);
+    set_parameters(q_, first_, first, part);
   }
 
   // Those under which the present codes lose least. With q = s v + o, v the codes' values and d = q - target, the loss
@@ -152,7 +162,7 @@ class PanelChooser {
       const float scale = base.scale[r] + a;
       const float wanted = adds_ ? offset[r] + b : has_offset_ ? -(offset[r] + b) / scale : base.offset[r];
       if (!(scale != 0.0f) || !std::isfinite(wanted)) continue;
-      const Effective e = grid_.project(q_, first_ + r, u.begin, {scale, wanted});
+      const Effective e = grid_.project(q_, first_ + r, u.columns[0], {scale, wanted});
       p.scale[r] = e.scale;
       p.offset[r] = e.offset;
     }
@@ -173,7 +183,7 @@ class PanelChooser {
     for (int64_t begin = 0; begin < u.size; begin += kTogether) {
       const int64_t end = std::min(u.size, begin + kTogether);
       for (int64_t k = begin; k < end; ++k) {
-        const Params own = per_column_ && k > 0 ? present(u.begin + k) : p;
+        const Params own = per_column_ && k > 0 ? present(u.columns[k]) : p;
         const auto at = static_cast<size_t>(k * kLanes);
         float *x = t + k * kLanes, *f = f_.data() + at;
         const float d = 1.0f / u.u[k * u.stride + k];
@@ -233,7 +243,7 @@ class PanelChooser {
     for (int64_t i = 0; i < u.size * kLanes; ++i) slope[i] = -u.damping * d[i];
     kernel.subtract(slope, u.size, d, u.size, u.h, u.h_stride);
     for (int64_t k = 0; k < u.size; ++k) {
-      const Params own = per_column_ ? present(u.begin + k) : best_params_;
+      const Params own = per_column_ ? present(u.columns[k]) : best_params_;
       const float inverse = 1.0f / (u.h[k * u.h_stride + k] + u.damping);
       const auto at = static_cast<size_t>(k * kLanes);
       float wanted[kLanes];
@@ -255,9 +265,9 @@ class PanelChooser {
   void keep(const Unit& u) {
     for (int64_t r = 0; r < rows_; ++r) {
       if (!changed_[r]) continue;
-      if (free_) grid_.set(q_, first_ + r, u.begin, {best_params_.scale[r], best_params_.offset[r]});
-      uint8_t* codes = q_.code_row(first_ + r).data() + u.begin;
-      for (int64_t k = 0; k < u.size; ++k) codes[k] = best_codes_[static_cast<size_t>(k * kLanes + r)];
+      if (free_) grid_.set(q_, first_ + r, u.columns[0], {best_params_.scale[r], best_params_.offset[r]});
+      uint8_t* codes = q_.code_row(first_ + r).data();
+      for (int64_t k = 0; k < u.size; ++k) codes[u.columns[k]] = best_codes_[static_cast<size_t>(k * kLanes + r)];
     }
   }
 
@@ -286,9 +296,9 @@ class Gptq final : public Quantizer {
   bool needs_hessian() const override { return true; }
 
   void prepare(Statistics& s, const Scheme& scheme, const QuantizerOptions& o) const override {
-    const int64_t n = s.hessian.n;
-    s.feedback =
-        std::make_shared<ErrorFeedback>(s.hessian, o.damping, unit_of(scheme, n), outer_of(scheme, n), o.refine > 0);
+    const int64_t n = s.hessian.n, unit = unit_of(scheme, n), outer = outer_of(scheme, n);
+    s.feedback = std::make_shared<ErrorFeedback>(s.hessian, o.damping, unit, outer, o.refine > 0,
+                                                 falling_order(s.hessian, parts_of(scheme, n)));
   }
 
   QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme& scheme,

@@ -6,6 +6,8 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <numeric>
+#include <utility>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -63,10 +65,41 @@ std::vector<float> negative(std::vector<float> v) {
   return v;
 }
 
+std::vector<int64_t> as_stored(int64_t n) {
+  std::vector<int64_t> columns(static_cast<size_t>(n));
+  std::iota(columns.begin(), columns.end(), 0);
+  return columns;
+}
+
+void append_parts(const Hessian& h, int64_t begin, int64_t end, std::span<const int64_t> sizes,
+                  std::vector<int64_t>& order) {
+  const int64_t size = sizes.empty() ? end - begin + 1 : sizes[0];
+  std::vector<std::pair<double, int64_t>> parts;  // least first: -sum, first column
+  for (; begin + size <= end; begin += size) {
+    parts.emplace_back(0.0, begin);
+    for (int64_t k = begin; k < begin + size; ++k) parts.back().first -= static_cast<double>(h.diagonal(k));
+  }
+  std::sort(parts.begin(), parts.end());
+  for (const auto& [sum, first] : parts) append_parts(h, first, first + size, sizes.subspan(1), order);
+  for (; begin < end; ++begin) order.push_back(begin);
+}
+
 }  // namespace
 
-ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, int64_t outer, bool refine)
-    : h_(h), unit_(unit), block_(std::max<int64_t>(kBlock / outer, 1) * outer), factor_(factorize(h, relative)) {
+std::vector<int64_t> falling_order(const Hessian& h, std::span<const int64_t> sizes) {
+  std::vector<int64_t> order;
+  append_parts(h, 0, h.n, sizes, order);
+  return order;
+}
+
+ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, int64_t outer, bool refine,
+                             std::vector<int64_t> order)
+    : h_(h),
+      unit_(unit),
+      block_(std::max<int64_t>(kBlock / outer, 1) * outer),
+      stored_(as_stored(h.n)),
+      order_(order.empty() ? stored_ : std::move(order)),
+      factor_(factorize(h, relative, order_)) {
   block_u_.resize(static_cast<size_t>(ceil_div(h.n, block_)));
   parallel_for(static_cast<int64_t>(block_u_.size()), [&](int64_t b) {
     block_u_[static_cast<size_t>(b)] = inverse_block(factor_, b * block_, block_size(b * block_));
@@ -85,8 +118,13 @@ ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, in
 
 int64_t ErrorFeedback::block_size(int64_t begin) const { return std::min(block_, h_.n - begin); }
 
-void ErrorFeedback::choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit& choose) const {
+void ErrorFeedback::choose(std::span<const float> stored_w, int64_t rows, std::span<float> stored_e,
+                           const ChooseUnit& choose) const {
   const int64_t n = h_.n;
+  std::vector<float> w(stored_w.size()), e(w.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = 0; k < n; ++k)
+      w[static_cast<size_t>(r * n + k)] = stored_w[static_cast<size_t>(r * n + order_[static_cast<size_t>(k)])];
   const Feedback& kernel = feedback();
   Lanes target(block_), q(block_), f(block_), sums(block_);
   std::vector<float> product(static_cast<size_t>(rows * block_));
@@ -110,6 +148,7 @@ void ErrorFeedback::choose(std::span<const float> w, int64_t rows, std::span<flo
       choose({.begin = begin + at,
               .size = count,
               .ahead = size - at,
+              .columns = order_.data() + begin + at,
               .target = target.column(at),
               .u = u.data() + at * size + at,
               .stride = size,
@@ -125,6 +164,9 @@ void ErrorFeedback::choose(std::span<const float> w, int64_t rows, std::span<flo
         x = w[static_cast<size_t>(r * n + k)] - x;
       }
   }
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = 0; k < n; ++k)
+      stored_e[static_cast<size_t>(r * n + order_[static_cast<size_t>(k)])] = e[static_cast<size_t>(r * n + k)];
 }
 
 void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit& choose) const {
@@ -163,6 +205,7 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
       choose({.begin = first,
               .size = count,
               .ahead = count,
+              .columns = stored_.data() + first,
               .target = target.column(0),
               .u = unit_u_[number].data(),
               .stride = count,

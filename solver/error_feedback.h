@@ -13,19 +13,27 @@
 
 namespace kerf {
 
-/// Neighbouring columns of one panel whose stand-ins are chosen together. Columns of kLanes floats, aligned to 64
+/// The columns of a matrix in whole parts of sizes[0] by falling sum of the Hessian's diagonal, inside of each those of
+/// sizes[1] likewise, and so on; inside of the last as they are stored, like what is left over where a part does not
+/// divide, which comes last. Each size is a multiple of the next. What weighs most is chosen first, while there are the
+/// most columns to make up for its errors.
+std::vector<int64_t> falling_order(const Hessian&, std::span<const int64_t> sizes);
+
+/// Columns of one panel whose stand-ins are chosen together. Columns of kLanes floats, aligned to 64
 /// bytes.
 struct Unit {
-  int64_t begin = 0, size = 0;
+  int64_t begin = 0, size = 0;  // in the order of the pass
   /// Columns from `begin` on for which target and u can be read: at least `size`, and in the first pass up to the next
   /// multiple of ErrorFeedback's `outer`.
   int64_t ahead = 0;
+  /// Which column of the matrix each of these is.
+  const int64_t* columns = nullptr;
   /// Where the squared error of the outputs would be smallest, with all columns outside of the unit best or fixed.
   /// That of the unit may be overwritten.
   float* target = nullptr;
-  /// U [ahead, ahead] upper triangular, `stride` floats between rows: the squared output error of q is, per row and up to
-  /// a constant, |f|^2 with f_k = (t_k - q_k) / U[k, k], where t starts as the target and each f_k is fed back:
-  /// t_j -= f_k U[k, j] for j > k.
+  /// U [ahead, ahead] upper triangular, `stride` floats between rows: the squared output error of q is, per row and up
+  /// to a constant, |f|^2 with f_k = (t_k - q_k) / U[k, k], where t starts as the target and each f_k is fed back: t_j
+  /// -= f_k U[k, j] for j > k.
   const float* u = nullptr;
   int64_t stride = 0;
   /// H[unit, unit] + damping I, `h_stride` floats between rows and without the damping on its diagonal, which is apart.
@@ -41,16 +49,18 @@ struct Unit {
   float* f = nullptr;
 };
 
-/// Called for the units of a panel in the order of the columns.
+/// Called for the units of a panel, one after the other.
 using ChooseUnit = std::function<void(const Unit&)>;
 
 class ErrorFeedback {
  public:
   /// Cuts n columns into units of `unit` columns (the last may be shorter), which stand together in `outer` columns, a
-  /// multiple. `relative` as in factorize(). With `refine` also what refining passes need. Errors as factorize().
-  ErrorFeedback(const Hessian&, double relative, int64_t unit, int64_t outer, bool refine);
+  /// multiple. The first pass takes columns in `order`, which keeps the columns of both together, or as they are
+  /// stored. `relative` as in factorize(). With `refine` also what refining passes need. Errors as factorize().
+  ErrorFeedback(const Hessian&, double relative, int64_t unit, int64_t outer, bool refine,
+                std::vector<int64_t> order = {});
 
-  const Factor& factor() const { return factor_; }
+  const Factor& factor() const { return factor_; }  // in the order of the first pass
   int64_t unit() const { return unit_; }
 
   /// First pass over w [rows, n], rows <= kLanes: afterwards e [rows, n] = w - q.
@@ -63,7 +73,8 @@ class ErrorFeedback {
   int64_t block_size(int64_t begin) const;
 
   const Hessian& h_;
-  int64_t unit_, block_;  // block_: columns between two products, whole units
+  int64_t unit_, block_;                 // block_: columns between two products, whole units
+  std::vector<int64_t> stored_, order_;  // of refining passes and the first: column k of a pass is column order_[k]
   Factor factor_;
   std::vector<std::vector<float>> block_u_;       // of each block, for the first pass
   std::vector<std::vector<float>> unit_u_;        // of each unit, for refining

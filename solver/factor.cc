@@ -80,13 +80,21 @@ void transpose_in_place(std::vector<float>& r, int64_t n) {
     }
 }
 
+std::vector<float> permuted(const Hessian& h, std::span<const int64_t> order) {
+  std::vector<float> values;
+  values.reserve(h.values.size());
+  for (const int64_t i : order)
+    for (const int64_t k : order) values.push_back(h.row(i)[k]);
+  return values;
+}
+
 }  // namespace
 
-Factor factorize(const Hessian& h, double relative) {
+Factor factorize(const Hessian& h, double relative, std::span<const int64_t> order) {
   Factor f{.n = h.n, .dead = h.dead_channels()};
   const double mean = f.dead == h.n ? 1.0 : h.mean();
   for (double damping = std::max(relative, 1e-6) * mean; damping <= mean; damping *= 10, ++f.attempts) {
-    f.l = h.values;
+    f.l = order.empty() ? h.values : permuted(h, order);
     for (int64_t i = 0; i < h.n; ++i) f.l[static_cast<size_t>(i * h.n + i)] += static_cast<float>(damping);
     f.damping = damping;
     if (!factorize_in_place(f.l, h.n)) continue;

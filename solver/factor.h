@@ -26,8 +26,9 @@ struct Factor {
 };
 
 /// Damping begins with `relative` times the mean of the diagonal and is raised tenfold until the factorization
-/// succeeds; Error numerical when even the mean itself does not suffice. All zeros count as the identity.
-Factor factorize(const Hessian&, double relative);
+/// succeeds; Error numerical when even the mean itself does not suffice. All zeros count as the identity. With `order`,
+/// a permutation, row and column k of the factor are the Hessian's order[k].
+Factor factorize(const Hessian&, double relative, std::span<const int64_t> order = {});
 
 /// The inverse of the diagonal block [begin, begin + size) of L, transposed: U [size, size] upper triangular,
 /// row-major, the GPTQ update of columns inside of the block. In double, rounded once.

@@ -264,16 +264,36 @@ Matrix textbook(const Matrix& h, double damping, Matrix w) {
   return q;
 }
 
+TEST(FallingOrder, TakesWholePartsThatHoldTheMostFirst) {
+  Hessian h(11);
+  const std::vector<float> diagonal = {1, 2, 3, 1, 9, 0, 0, 8, 5, 1, 100};
+  for (int64_t i = 0; i < h.n; ++i) h.values[static_cast<size_t>(i * h.n + i)] = diagonal[static_cast<size_t>(i)];
+  const int64_t pairs[] = {4, 2};
+  // Four columns hold 7 and 17; their pairs 3 and 4, 9 and 8; what no part holds comes last.
+  EXPECT_EQ(falling_order(h, pairs), (std::vector<int64_t>{4, 5, 6, 7, 2, 3, 0, 1, 8, 9, 10}));
+  const int64_t columns[] = {4, 1};
+  EXPECT_EQ(falling_order(h, columns), (std::vector<int64_t>{4, 7, 5, 6, 2, 1, 0, 3, 8, 9, 10}));
+}
+
 TEST(ErrorFeedback, ChoosesWhatTheTextbookFormChooses) {
   const int64_t n = 200, rows = 40;
   const Hessian h = hessian_of(activations(600, n), n);
   const auto w = normal_weights(rows * n, 3);
   for (const int64_t unit : {16, 32, 128}) {
-    const ErrorFeedback feedback(h, 0.01, unit, unit, false);
+    const int64_t parts[] = {unit, 1};
+    const std::vector<int64_t> order = falling_order(h, parts);
+    const ErrorFeedback feedback(h, 0.01, unit, unit, false, order);
     std::vector<float> e(w.size());
     feedback.choose(w, rows, e, choose_nearest);
-    const Matrix q =
-        textbook(to_matrix(h.values.data(), n, n), feedback.factor().damping, to_matrix(w.data(), rows, n));
+    Matrix in_order_h(n, n), in_order_w(rows, n), q(rows, n);
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t column = order[static_cast<size_t>(k)];
+      for (int64_t i = 0; i < n; ++i)
+        in_order_h(i, k) = static_cast<double>(h.row(order[static_cast<size_t>(i)])[column]);
+      for (int64_t r = 0; r < rows; ++r) in_order_w(r, k) = static_cast<double>(w[static_cast<size_t>(r * n + column)]);
+    }
+    const Matrix chosen = textbook(in_order_h, feedback.factor().damping, in_order_w);
+    for (int64_t k = 0; k < n; ++k) q.col(order[static_cast<size_t>(k)]) = chosen.col(k);
     // A target within float32 rounding of the middle between two grid points may fall to either side, and what follows
     // in its row with it: a few rows of 40 may differ after such a tie.
     int different = 0;
