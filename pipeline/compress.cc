@@ -154,7 +154,7 @@ struct Prepared {
   Artifact source;
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
-  SiteStatistics known = {};                 // from an importance matrix
+  SiteStatistics known = {};                 // from an importance matrix, or the norms
   uint64_t activations = Scratch::kNoLimit;  // bytes of them that may lie in memory
   bool asymmetric = false;
 };
@@ -229,7 +229,10 @@ Prepared prepare(const CompressOptions& o) {
          "asymmetric calibration measures its strength on one of {} windows, and there are {}; give more windows",
          kHeldOutPart, p.calibration->count);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
-  if (!o.imatrix.empty()) p.known = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
+  if (!o.imatrix.empty())
+    p.known = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
+  else if (!p.calibration)
+    p.known = statistics_of_norms(p.source.architecture, *p.source.weights);
   return p;
 }
 

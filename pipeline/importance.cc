@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/parallel.h"
 #include "model/fast_linear.h"
+#include "model/folds.h"
 #include "model/stream.h"
 #include "pipeline/full_precision.h"
 #include "pipeline/model_path.h"
@@ -33,6 +34,20 @@ std::vector<float> sums_of_squares(const float* x, int64_t tokens, int64_t cols)
   });
   return sums;
 }
+
+// The variance in units of the squared mean.
+double spread(std::span<const float> x) {
+  double sum = 0, squares = 0;
+  for (const float v : x) {
+    sum += static_cast<double>(v);
+    squares += static_cast<double>(v) * static_cast<double>(v);
+  }
+  return sum > 0 ? static_cast<double>(x.size()) * squares / (sum * sum) - 1 : 0;
+}
+
+// Channels that differ by less than a quarter are weighed alike: that search is faster, and there is nothing to gain.
+// tinytales has 0.04 to 0.14, and 1.6 before its first attention; stories15M less than 0.03, and 0.35 there.
+constexpr double kWorthWeighing = 1.0 / 16;
 
 }  // namespace
 
@@ -62,6 +77,22 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
            "{} has the entry {}, and the model no such matrix: it is the importance matrix of another "
            "model",
            file, name);
+  return all;
+}
+
+SiteStatistics statistics_of_norms(const Architecture& a, const TensorSource& source) {
+  SiteStatistics all;
+  for (int64_t layer = 0; layer < a.layers; ++layer)
+    for (const Site& site : a.block_sites(layer)) {
+      const std::optional<Fold> fold = fold_before(a, site);
+      if (!fold || fold->norm.empty()) continue;
+      Statistics s{Hessian(0)};
+      s.importance.resize(static_cast<size_t>(site.in));
+      source.read(*source.find(fold->norm), 0, s.importance);
+      check_finite(s.importance, fold->norm, 0, 1);
+      for (float& v : s.importance) v *= v;
+      if (spread(s.importance) > kWorthWeighing) all.emplace(site.name, std::move(s));
+    }
   return all;
 }
 

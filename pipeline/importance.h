@@ -21,6 +21,10 @@ using SiteStatistics = std::unordered_map<std::string, Statistics>;
 /// model has no such block: the importance matrix of another model.
 SiteStatistics statistics_of(const Architecture&, const Imatrix&, const std::string& file);
 
+/// What the model itself says of inputs that a norm produces: normalised channels times its weight, so importance is the
+/// square of that weight. Of other inputs, and where channels hardly differ, nothing.
+SiteStatistics statistics_of_norms(const Architecture&, const TensorSource&);
+
 /// Runs the model over the windows and sums up the squares of what enters each matrix of the blocks, as llama-imatrix
 /// does. Products are those of calibration (model/fast_linear.h); of a quantized model the decoded weights.
 Imatrix measure_imatrix(const Artifact&, const Windows&);
