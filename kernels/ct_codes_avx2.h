@@ -1,6 +1,5 @@
-// Reading compressed-tensors codes with AVX2, and the product of many tokens; the AVX-512 kernels use these too. For
-// files compiled per instruction set only: everything here has internal linkage, so that no other file can end up with
-// this code.
+// Reading compressed-tensors codes with AVX2; the AVX-512 kernels use some of this too. For files compiled per
+// instruction set only: everything here has internal linkage, so that no other file can end up with this code.
 #pragma once
 
 #include "kernels/ct_activations.h"
@@ -111,57 +110,6 @@ __m256 eight_weights(const std::byte* p, const GroupAvx2& group) {
     const __m256i u = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     const __m256 q = _mm256_cvtepi32_ps(_mm256_sub_epi32(u, _mm256_set1_epi32(kZeroPoint<kBits>)));
     return rounded<kCompute>(_mm256_mul_ps(q, group.low));
-  }
-}
-
-/// What dequantize_part asks of an instruction set.
-template <int kBits, Dtype kCompute>
-struct CtAvx2 {
-  static constexpr int kWidth = 8;
-  using Group = GroupAvx2;
-  static Group group(float scale) { return group_of<kBits, kCompute>(scale); }
-  static void store(const std::byte* p, const Group& group, float* out) {
-    _mm256_storeu_ps(out, eight_weights<kBits, kCompute>(p, group));
-  }
-};
-
-/// out[0 .. end - begin) = weights begin .. end of a row; begin is even.
-template <template <int, Dtype> class Ops, int kBits, Dtype kCompute>
-void dequantize_part(const PackedMatrix& w, int64_t row, int64_t begin, int64_t end, float* out) {
-  using Isa = Ops<kBits, kCompute>;
-  const std::byte* codes = w.codes + row * w.code_stride;
-  for (int64_t k = begin; k < end;) {
-    const int64_t group = k / w.group, group_end = (group + 1) * w.group;
-    const int64_t stop = group_end < end ? group_end : end;
-    const float scale = scale_at<kCompute>(w, row, group);
-    if (k * kBits % 8 == 0) {
-      const typename Isa::Group values = Isa::group(scale);
-      for (; k + Isa::kWidth <= stop; k += Isa::kWidth) Isa::store(codes + k * kBits / 8, values, out + (k - begin));
-    }
-    for (; k < stop; ++k) out[k - begin] = rounded_one<kCompute>(static_cast<float>(code_at<kBits>(codes, k)) * scale);
-  }
-}
-
-template <template <int, Dtype> class Ops, int kBits, Dtype kCompute>
-void dequantize(const PackedMatrix& w, int64_t row, float* out) {
-  dequantize_part<Ops, kBits, kCompute>(w, row, 0, w.cols, out);
-}
-
-/// A panel of weights is dequantized once and multiplied as float32: 128 rows of 1024 columns are 512 KiB, which the
-/// second-level cache holds.
-template <template <int, Dtype> class Ops, int kBits, Dtype kCompute>
-void multiply_many_tokens(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const float* a, int64_t tokens,
-                          float* y, int64_t y_stride) {
-  constexpr int64_t kRows = 128, kCols = 1024;
-  const int64_t most_rows = row_end - row_begin < kRows ? row_end - row_begin : kRows;
-  float* panel = thread_scratch(most_rows * (w.cols < kCols ? w.cols : kCols));
-  for (int64_t r = row_begin; r < row_end; r += kRows) {
-    const int64_t rows = row_end - r < kRows ? row_end - r : kRows;
-    for (int64_t k = 0; k < w.cols; k += kCols) {
-      const int64_t cols = w.cols - k < kCols ? w.cols - k : kCols;
-      for (int64_t i = 0; i < rows; ++i) dequantize_part<Ops, kBits, kCompute>(w, r + i, k, k + cols, panel + i * cols);
-      matmul_nt_on_this_thread(tokens, rows, cols, a + k, w.cols, panel, cols, y + (r - row_begin), y_stride, k > 0);
-    }
   }
 }
 

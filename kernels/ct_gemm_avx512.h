@@ -1,10 +1,8 @@
-// Products with compressed-tensors weights on AVX-512. The 16 values that a 4-bit code can take in a group fit one
-// vector: they are computed and rounded once per group, and each code is looked up in them. Few tokens: weights are
-// dequantized in registers on their way to the sum, so that memory is read once and as packed. Many: see
-// multiply_many_tokens.
+// AVX-512's vectors for ct_gemm_body.h. The 16 values that a 4-bit code can take in a group fit one vector: they are
+// computed and rounded once per group, and each code is looked up in them.
 #pragma once
 
-#include "kernels/ct_codes_avx2.h"
+#include "kernels/ct_gemm_body.h"
 
 namespace kerf {
 namespace {
@@ -58,94 +56,29 @@ __m512 sixteen_weights(const std::byte* p, __m512 group) {
   }
 }
 
-/// What dequantize_part asks of an instruction set.
 template <int kBits, Dtype kCompute>
 struct CtAvx512 {
-  static constexpr int kWidth = 16;
-  using Group = __m512;
-  static Group group(float scale) { return group_vector<kBits, kCompute>(scale); }
-  static void store(const std::byte* p, Group group, float* out) {
-    const __m512 weights = sixteen_weights<kBits, kCompute>(p, group);
-    if constexpr (kBits == 8) {
-      _mm512_storeu_ps(out, weights);
-    } else {
-      const __m512i back = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-      _mm512_storeu_ps(out, _mm512_permutexvar_ps(back, weights));
-    }
-  }
-};
-
-template <int kBits>
-struct CtGemmAvx512 {
-  // Up to here, dequantizing again for every token costs less than writing a panel of floats.
   static constexpr int64_t kFewTokens = kBits == 4 ? 4 : 2;
   static constexpr int kRowsAtOnce = 4, kWidth = 16;
+  using Vec = __m512;
+  using Group = __m512;
 
-  // Rows row .. row + R; groups are multiples of 16 weights.
-  template <int R, Dtype kCompute>
-  static void dot(const PackedMatrix& w, int64_t row, const float* a, float* y) {
-    const std::byte* codes[R];
-    __m512 sums[R];
-    for (int i = 0; i < R; ++i) {
-      codes[i] = w.codes + (row + i) * w.code_stride;
-      sums[i] = _mm512_setzero_ps();
+  static Group group(float scale) { return group_vector<kBits, kCompute>(scale); }
+  static Vec weights(const std::byte* p, Group group) { return sixteen_weights<kBits, kCompute>(p, group); }
+  static Vec activations(const float* a) { return in_code_order<kBits>(_mm512_loadu_ps(a)); }
+  static void store(const std::byte* p, Group group, float* out) {
+    const __m512 values = weights(p, group);
+    if constexpr (kBits == 8) {
+      _mm512_storeu_ps(out, values);
+    } else {
+      const __m512i back = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+      _mm512_storeu_ps(out, _mm512_permutexvar_ps(back, values));
     }
-    for (int64_t g = 0, k = 0; k < w.cols; ++g) {
-      __m512 groups[R];
-      for (int i = 0; i < R; ++i) groups[i] = group_vector<kBits, kCompute>(scale_at<kCompute>(w, row + i, g));
-      for (const int64_t end = k + w.group; k < end; k += kWidth) {
-        const __m512 factor = in_code_order<kBits>(_mm512_loadu_ps(a + k));
-        for (int i = 0; i < R; ++i) {
-          const __m512 weights = sixteen_weights<kBits, kCompute>(codes[i] + k * kBits / 8, groups[i]);
-          sums[i] = _mm512_fmadd_ps(weights, factor, sums[i]);
-        }
-      }
-    }
-    for (int i = 0; i < R; ++i) y[i] = _mm512_reduce_add_ps(sums[i]);
   }
-
-  template <Dtype kCompute>
-  static void few_tokens(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const float* a, int64_t tokens,
-                         float* y, int64_t y_stride) {
-    int64_t r = row_begin;
-    for (; r + kRowsAtOnce <= row_end; r += kRowsAtOnce)
-      for (int64_t t = 0; t < tokens; ++t)
-        dot<kRowsAtOnce, kCompute>(w, r, a + t * w.cols, y + t * y_stride + (r - row_begin));
-    for (; r < row_end; ++r)
-      for (int64_t t = 0; t < tokens; ++t) dot<1, kCompute>(w, r, a + t * w.cols, y + t * y_stride + (r - row_begin));
-  }
-
-  static void round(const PackedMatrix& w, const float* x, std::byte* out) {
-    with_compute(w, [&]<Dtype kCompute>() { round_activations<kCompute>(w, x, out); });
-  }
-
-  static void multiply(const PackedMatrix& w, int64_t row_begin, int64_t row_end, const std::byte* activations,
-                       int64_t tokens, float* y, int64_t y_stride) {
-    const auto* a = reinterpret_cast<const float*>(activations);
-    with_compute(w, [&]<Dtype kCompute>() {
-      if (tokens <= kFewTokens && w.group % kWidth == 0)
-        few_tokens<kCompute>(w, row_begin, row_end, a, tokens, y, y_stride);
-      else
-        multiply_many_tokens<CtAvx512, kBits, kCompute>(w, row_begin, row_end, a, tokens, y, y_stride);
-    });
-  }
-
-  static void dequantize_row(const PackedMatrix& w, int64_t row, float* out) {
-    with_compute(w, [&]<Dtype kCompute>() { dequantize<CtAvx512, kBits, kCompute>(w, row, out); });
-  }
+  static Vec zero() { return _mm512_setzero_ps(); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+  static float sum(Vec v) { return _mm512_reduce_add_ps(v); }
 };
-
-template <int kBits>
-constexpr PackedGemm ct_gemm_avx512(std::string_view format) {
-  using Gemm = CtGemmAvx512<kBits>;
-  return {.format = format,
-          .isa = Isa::avx512,
-          .activation_bytes = ct_activation_bytes,
-          .round_activations = Gemm::round,
-          .multiply = Gemm::multiply,
-          .dequantize = Gemm::dequantize_row,
-          .activation_values = ct_activation_values};
-}
 
 }  // namespace
 }  // namespace kerf

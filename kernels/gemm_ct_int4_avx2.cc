@@ -3,7 +3,7 @@
 namespace kerf {
 
 const PackedGemm& gemm_ct_int4_avx2() {
-  static constexpr PackedGemm gemm = ct_gemm_avx2<4>("ct-int4");
+  static constexpr PackedGemm gemm = CtGemm<CtAvx2, 4>::plugin("ct-int4", Isa::avx2);
   return gemm;
 }
 

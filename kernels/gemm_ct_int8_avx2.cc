@@ -3,7 +3,7 @@
 namespace kerf {
 
 const PackedGemm& gemm_ct_int8_avx2() {
-  static constexpr PackedGemm gemm = ct_gemm_avx2<8>("ct-int8");
+  static constexpr PackedGemm gemm = CtGemm<CtAvx2, 8>::plugin("ct-int8", Isa::avx2);
   return gemm;
 }
 

@@ -3,7 +3,7 @@
 namespace kerf {
 
 const PackedGemm& gemm_ct_int8_avx512() {
-  static constexpr PackedGemm gemm = ct_gemm_avx512<8>("ct-int8");
+  static constexpr PackedGemm gemm = CtGemm<CtAvx512, 8>::plugin("ct-int8", Isa::avx512);
   return gemm;
 }
 

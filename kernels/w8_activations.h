@@ -5,14 +5,12 @@
 //
 // Two rules are known, which give visibly different codes:
 //   package   the compressed-tensors package, as transformers runs it on any device: quantize and dequantize, every
-//   step
-//             rounded to the model's dtype C. scale = C(absmax / top) with top = 127.5 or 448, the machine epsilon of C
-//             where that is 0; a = C(scale * code(C(x / scale))), weights C(C(scale) * code), because transformers
+//             step rounded to the model's dtype C. scale = C(absmax / top) with top = 127.5 or 448, the machine epsilon
+//             of C where that is 0; a = C(scale * code(C(x / scale))), weights C(C(scale) * code), because transformers
 //             loads scales of another type into parameters of the model's; sums in float32. Source: compressed_tensors
 //             0.20, quantization/utils/helpers.py, quantization/lifecycle/forward_helpers.py.
 //   vllm      vLLM's GPU kernels: float32 scales, absmax / 127 or absmax / 448; int32 or float32 sums of the products
-//   of
-//             codes, scaled afterwards in float32.
+//             of codes, scaled afterwards in float32.
 //             Source: vLLM, csrc/quantization/w8a8 (int8/scaled_quant.cu, fp8/common.cu, fp8/per_token_group_quant.cu).
 #pragma once
 
