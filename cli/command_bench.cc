@@ -20,7 +20,9 @@ void add(CLI::App& program, int*) {
   auto o = std::make_shared<Options>();
   CLI::App* c = program.add_subcommand("bench", "Speed of kerf's kernels on a model: prefill and decode");
   c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
-  c->add_option("--ctx", o->ctx, "Tokens of the window that prefill takes")->capture_default_str();
+  c->add_option("--ctx", o->ctx, "Tokens of the window that prefill takes")
+      ->check(CLI::PositiveNumber)
+      ->default_str("512, or the model's context where that is shorter");
   c->add_option("--seconds", o->seconds, "To measure for, each")->check(CLI::Range(0.0, 600.0))->capture_default_str();
   add_arithmetic_option(*c, o->numerics);
   c->add_flag("--json", o->json, "Print JSON");

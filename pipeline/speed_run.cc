@@ -27,6 +27,8 @@ double fastest_pass(double seconds, F&& pass) {
   return best;
 }
 
+constexpr int64_t kDefaultCtx = 512;
+
 // Ids spread over the vocabulary: which they are does not change the work.
 Windows one_window(const Architecture& a, int64_t length) {
   Windows w{.count = 1, .length = length};
@@ -34,8 +36,8 @@ Windows one_window(const Architecture& a, int64_t length) {
   return w;
 }
 
-double prefill_seconds(const Artifact& a, Weights& weights, const SpeedOptions& o) {
-  const Windows window = one_window(a.architecture, o.ctx);
+double prefill_seconds(const Artifact& a, Weights& weights, const SpeedOptions& o, int64_t ctx) {
+  const Windows window = one_window(a.architecture, ctx);
   return fastest_pass(o.seconds, [&] { Stream(a.architecture, weights, arithmetic_of(a, o.numerics), window).run(); });
 }
 
@@ -60,12 +62,14 @@ double decode_seconds(const Artifact& a, Weights& weights, const SpeedOptions& o
 
 Speed speed_run(const SpeedOptions& o) {
   const Artifact a = open_artifact(resolve_model(o.model));
-  if (o.ctx < 1 || o.ctx > a.architecture.context)
-    fail(ErrorKind::usage, "--ctx {} is outside of 1 to {}, the model's context", o.ctx, a.architecture.context);
+  const int64_t longest = a.architecture.context;
+  if (o.ctx < 0 || o.ctx > longest)
+    fail(ErrorKind::usage, "--ctx {} is outside of 1 to {}, the model's context", o.ctx, longest);
+  const int64_t ctx = o.ctx > 0 ? o.ctx : std::min(kDefaultCtx, longest);
   const std::unique_ptr<Weights> weights = weights_of(a, o.numerics);
   return {.format = a.format,
-          .ctx = o.ctx,
-          .prefill = static_cast<double>(o.ctx) / prefill_seconds(a, *weights, o),
+          .ctx = ctx,
+          .prefill = static_cast<double>(ctx) / prefill_seconds(a, *weights, o, ctx),
           .decode = 1 / decode_seconds(a, *weights, o)};
 }
 

@@ -10,7 +10,7 @@ namespace kerf {
 
 struct SpeedOptions {
   std::string model;
-  int64_t ctx = 512;   // tokens of the window that prefill takes
+  int64_t ctx = 0;     // tokens of the window that prefill takes; 0: 512, or the model's context where that is shorter
   double seconds = 1;  // to measure for, at least, each of both
   Numerics numerics = Numerics::runtime;
 };
@@ -26,7 +26,7 @@ struct Speed {
 
 /// All matrices stay loaded while decode is measured: packed ones where they lie in the file, others as float32, but
 /// for an embedding or head in plain numbers, which is converted panel by panel in every pass. Error usage unless ctx
-/// is in 1 ... the model's context.
+/// is in 0 ... the model's context.
 Speed speed_run(const SpeedOptions&);
 
 }  // namespace kerf

@@ -4,9 +4,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -59,6 +61,19 @@ TEST(Program, BenchSaysWhatItMeasured) {
   const Outcome too_long = run("bench " + model + " --ctx 1000000");
   EXPECT_EQ(too_long.exit_code, 2);
   EXPECT_TRUE(mentions(too_long.err, "the model's context")) << too_long.err;
+}
+
+TEST(Program, BenchTakesNoLongerWindowThanTheModel) {
+  test::TempDir dir;
+  const fs::path model = dir / "model";
+  fs::copy(test::example_dir(), model);
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(model / "config.json"));
+  for (const int longest : {64, 4096}) {
+    config["max_position_embeddings"] = longest;
+    std::ofstream(model / "config.json") << config;
+    const Outcome o = run("bench '" + model.string() + "' --seconds 0 --json");
+    EXPECT_EQ(nlohmann::json::parse(o.out)["ctx"], std::min(longest, 512)) << o.err;
+  }
 }
 
 TEST(Program, TokenizeRendersChats) {
