@@ -553,9 +553,24 @@ void Stream::finish() {
   const std::vector<float> weight = s.weights.vector(s.arch.checkpoint_name(s.arch.final_norm_role));
   if (static_cast<int64_t>(weight.size()) != s.arch.hidden)
     fail(ErrorKind::bad_input, "the final norm has {} elements, not {}", weight.size(), s.arch.hidden);
-  s.norm(s.hidden.data(), weight, s.hidden.data(), s.count * s.length);
+  for (int64_t w = 0; w < s.count; w += s.batches.windows) {
+    const int64_t windows = std::min(s.batches.windows, s.count - w);
+    float* x = s.buffer(kHidden, w);
+    s.norm(x, weight, x, windows * s.length);
+    s.leave(w, windows);
+  }
   s.buffers.clear();
   s.finished = true;
+}
+
+Stream::Group Stream::head_group() const {
+  const State& s = *state_;
+  if (!s.finished) fail(ErrorKind::internal, "the head's inputs were asked for before the final norm");
+  return {.sites = {s.arch.head()},
+          .biases = {{}},
+          .x = s.hidden.data(),
+          .tokens = s.count * s.length,
+          .memory = &s.hidden};
 }
 
 void Stream::run(const std::function<void(int64_t)>& after_block) {

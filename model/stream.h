@@ -79,6 +79,8 @@ class Stream {
   void restore(int64_t layer, std::span<const float> hidden);
   /// The final norm, after the last block.
   void finish();
+  /// What enters the head, once finish() was called.
+  Group head_group() const;
   /// Everything that is left. `after_block` is called after each layer (progress).
   void run(const std::function<void(int64_t layer)>& after_block = {});
 

@@ -8,11 +8,12 @@
 #include "grids/grid.h"
 #include "model/fast_linear.h"
 #include "model/stream.h"
+#include "pipeline/calibrated_head.h"
 #include "pipeline/full_precision.h"
+#include "pipeline/group_inputs.h"
 #include "pipeline/site_group.h"
 #include "quant/awq.h"
 #include "solver/error_feedback.h"
-#include "solver/shortfall.h"
 
 namespace kerf {
 namespace {
@@ -21,10 +22,6 @@ namespace {
 // on.
 constexpr double kOutOfLine = 10;
 constexpr size_t kBlocksToCompare = 3;
-// Tokens read at a time where inputs may lie in a file: whole batches of Hessian::add().
-constexpr int64_t kTokensAtATime = 4096;
-// Tokens that stand for all where the rounding of activations is weighed.
-constexpr int64_t kSampledTokens = 1024;
 
 // The parameters of a row that divide with it: scales, and offsets that are not multiples of a scale. Finer levels are
 // multiples of these.
@@ -163,10 +160,19 @@ class Run {
     write(finished);
     if (state_)
       state_->save(layer, finished, stream_.hidden(), full ? full->hidden() : std::span<const float>(), arch_.hidden);
-    say(layer, finished.outcomes);
+    say(fmt::format("block {}", layer), finished.outcomes);
     for (const SiteOutcome& o : finished.outcomes) compare_with_earlier(o, before);
   }
-  void finish() { write_vectors(source_, job_, replaced_); }
+  void finish() {
+    const PlannedMatrix& head = *planned_.at(arch_.head().name);
+    if (is_calibrated_head(arch_, head)) {
+      stream_.finish();
+      outcomes_.push_back(write_head(stream_.head_group(), method_.held_out ? held_out_tokens_ : 0, arch_, source_,
+                                     job_, head, method_of(head.site), options_));
+      say("head", {&outcomes_.back(), 1});
+    }
+    write_vectors(source_, job_, replaced_);
+  }
   std::vector<SiteOutcome> outcomes() && { return std::move(outcomes_); }
 
  private:
@@ -223,54 +229,12 @@ class Run {
            });
   }
 
-  static Hessian second_moments(const Stream::Group& g, int64_t first, int64_t tokens) {
-    const int64_t in = g.sites[0].in;
-    Hessian h(in);
-    in_pieces(g, first, tokens, [&](int64_t t, int64_t n) { h.add(g.x + t * in, n, in); });
-    h.finish(g.sites[0].name);
-    return h;
-  }
-
-  static Shortfall shortfall(const Stream::Group& g, const Stream::Group& full, int64_t first, int64_t tokens) {
-    const int64_t in = g.sites[0].in, out = g.states ? g.sites[0].out : 0;
-    Shortfall s(in, out);
-    const auto states = [&](const Stream::Group& of, int64_t t) { return out ? of.states->data() + t * out : nullptr; };
-    in_pieces(g, first, tokens, [&](int64_t t, int64_t n) {
-      s.add(g.x + t * in, full.x + t * in, states(g, t), states(full, t), n);
-      full.leave(t, n);
-    });
-    return s;
-  }
-
   void correct_group(std::vector<GroupSite>& sites, const Stream::Group& g, const Stream::Group& full,
                      const Hessian& fitted, const Hessian& held_out) const {
     const Factor factor = factorize(fitted, kCorrectionDamping);
     const Shortfall s = shortfall(g, full, 0, fitted.tokens), held = shortfall(g, full, fitted.tokens, held_out.tokens);
     for (GroupSite& site : sites)
       if (site.scheme) site.moved = correct(site.w, s, factor, held, held_out);
-  }
-
-  // Some of the first tokens, evenly spread.
-  static ActivationSample sample(const Stream::Group& g, int64_t tokens, int64_t group) {
-    const int64_t in = g.sites[0].in, rows = std::min(kSampledTokens, tokens);
-    ActivationSample s{.rows = rows, .cols = in, .group = in % std::max<int64_t>(group, 1) == 0 ? group : 0};
-    s.each = static_cast<double>(tokens) / static_cast<double>(rows);
-    for (int64_t r = 0; r < rows; ++r) {
-      const float* x = g.x + r * tokens / rows * in;
-      s.x.insert(s.x.end(), x, x + in);
-    }
-    g.leave(0, tokens);
-    return s;
-  }
-
-  // f(begin, tokens) over a part of the inputs.
-  template <class F>
-  static void in_pieces(const Stream::Group& g, int64_t first, int64_t tokens, F&& f) {
-    for (int64_t t = first; t < first + tokens; t += kTokensAtATime) {
-      const int64_t n = std::min(kTokensAtATime, first + tokens - t);
-      f(t, n);
-      g.leave(t, n);
-    }
   }
 
   // Queues the matrix to be written, notes what was done, and returns what the stream goes on with.
@@ -372,8 +336,8 @@ class Run {
                        percent(o.error), percent(median)));
   }
 
-  void say(int64_t layer, std::span<const SiteOutcome> outcomes) const {
-    std::string line = fmt::format("{} block {}:", job_.plan->choice.text(), layer);
+  void say(const std::string& where, std::span<const SiteOutcome> outcomes) const {
+    std::string line = fmt::format("{} {}:", job_.plan->choice.text(), where);
     double damping = 0;
     for (const SiteOutcome& o : outcomes) {
       line += fmt::format(" {} {} → {} ({});", role_of(o), percent(o.error_rtn), percent(o.error), o.method);
@@ -433,7 +397,8 @@ std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, con
                                                       std::span<const PackJob> jobs,
                                                       std::span<ResumeState* const> states, Scratch& scratch) {
   warn_of_few_tokens(a, windows.tokens());
-  pack_matrices(a, source, find_quantizer("rtn"), jobs, 0);
+  pack_matrices(a, source, find_quantizer("rtn"), jobs, 0, {},
+                [&](const PlannedMatrix& m) { return is_calibrated_head(a, m); });
   std::vector<std::unique_ptr<Run>> runs;
   for (size_t i = 0; i < jobs.size(); ++i)
     runs.push_back(std::make_unique<Run>(a, source, method, options, method.held_out || asymmetric, windows, jobs[i],

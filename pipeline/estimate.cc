@@ -1,6 +1,7 @@
 // Counted from shapes. Products of a calibrated run: per token each matrix once, per input its second moments (the
 // upper triangle of n x n), per matrix the passes of error feedback over out x in x in. Asymmetric calibration: per
-// token each matrix once more and another n x n, per matrix a product with that and the solution of two triangles.
+// token each matrix once more and another n x n, per matrix a product with that and the solution of two triangles. A
+// head whose codes are chosen too counts as a matrix without its forward pass.
 #include "pipeline/estimate.h"
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "core/parallel.h"
 #include "kernels/dense.h"
 #include "model/stream.h"
+#include "pipeline/calibrated_head.h"
 
 namespace kerf {
 namespace {
@@ -48,10 +50,26 @@ double product_rate() {
   return 2.0 * kTokens * kSize * kSize * static_cast<double>(done) / elapsed;
 }
 
+// Multiplications of a matrix with one as wide, `passes` times. Error feedback runs in float32, at about half the rate
+// of bf16 where that is faster.
+double by_square(const Site& s, double passes) {
+  const auto out = static_cast<double>(s.out), in = static_cast<double>(s.in);
+  return 2 * out * in * in * passes * (fast_bf16() ? 2 : 1);
+}
+
+bool feeds_back(const Method& m) {
+  return std::any_of(m.quantizers.begin(), m.quantizers.end(), [](const Quantizer* q) { return q->needs_hessian(); });
+}
+
+double head_products(const Architecture& a, const Method& m, const QuantizerOptions& o, int64_t tokens) {
+  const auto in = static_cast<double>(a.hidden);
+  return static_cast<double>(tokens) * in * in +
+         by_square(a.head(), kErrorPasses + (feeds_back(m) ? 1.0 + o.refine : 0));
+}
+
 double product_count(const Architecture& a, const Method& m, const QuantizerOptions& o, bool asymmetric,
                      int64_t tokens) {
-  const bool feedback =
-      std::any_of(m.quantizers.begin(), m.quantizers.end(), [](const Quantizer* q) { return q->needs_hessian(); });
+  const bool feedback = feeds_back(m);
   const double tries = (m.plain ? 1 : 0) + (m.scaled ? 1 : 0);
   double count = 0;
   std::string last;
@@ -61,8 +79,7 @@ double product_count(const Architecture& a, const Method& m, const QuantizerOpti
     if (s.fused.empty() || s.fused != last) count += (asymmetric ? 3 : 1) * t * in * in;
     last = s.fused;
     const double passes = kErrorPasses + (asymmetric ? 3 : 0) + (feedback ? tries * (1.0 + o.refine) : 0);
-    // Error feedback runs in float32, at about half the rate of bf16 where that is faster.
-    count += 2 * out * in * in * passes * (fast_bf16() ? 2 : 1);
+    count += by_square(s, passes);
   }
   return count * static_cast<double>(a.layers);
 }
@@ -149,7 +166,10 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   e.scratch = activations - e.activations;
   e.memory += e.activations;
   e.disk += e.scratch;
-  e.products = copies * product_count(source.architecture, method, options, asymmetric, tokens);
+  e.products = copies * product_count(a, method, options, asymmetric, tokens);
+  for (const TargetPlan* plan : plans)
+    for (const PlannedMatrix& m : plan->matrices)
+      if (is_calibrated_head(a, m)) e.products += head_products(a, method, options, tokens);
   e.rate = product_rate();
   e.seconds += e.products / e.rate;
   return e;

@@ -206,6 +206,10 @@ void write_matrix(const PackJob& job, const PlannedMatrix& m, const QuantizedMat
   write_parts(job, m, 0, m.source_row.empty() ? layout.pack(q) : layout.pack(reordered(q, m.source_row)));
 }
 
+void write_rows(const PackJob& job, const PlannedMatrix& m, int64_t row, const QuantizedMatrix& q) {
+  write_parts(job, m, row, m.storage.layout->pack(q));
+}
+
 void write_matrix(const PackJob& job, const PlannedMatrix& m, std::span<const float> w) {
   const std::vector<float> in_order =
       m.source_row.empty() ? std::vector<float>() : reordered(w, {nullptr, 0, m.site.out}, m.source_row, m.site.in);
@@ -234,13 +238,14 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
 }
 
 void pack_matrices(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
-                   std::span<const PackJob> jobs, int64_t layers, const SiteStatistics& known) {
+                   std::span<const PackJob> jobs, int64_t layers, const SiteStatistics& known,
+                   const std::function<bool(const PlannedMatrix&)>& apart) {
   // Block by block, the vocabulary's matrices (layer -1) first.
   std::vector<std::vector<MatrixWork>> blocks(static_cast<size_t>(layers + 1));
   std::unordered_map<std::string, size_t> position;
   for (const PackJob& job : jobs)
     for (const PlannedMatrix& m : job.plan->matrices) {
-      if (m.site.layer >= layers) continue;
+      if (m.site.layer >= layers || (apart && apart(m))) continue;
       auto& block = blocks[static_cast<size_t>(m.site.layer + 1)];
       const auto [at, is_new] = position.emplace(m.site.name, block.size());
       const auto inputs = known.find(m.site.name);

@@ -178,7 +178,10 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistic
     Statistics everything{best->scales.empty() ? std::move(all) : scaled(all, best->scales)};
     trial.choose_again(*best, everything);
   }
-  for (size_t i = 0; i < sites.size(); ++i) best->sites[i].error_rtn = trial.nearest[i].error;
+  for (size_t i = 0; i < sites.size(); ++i) {
+    best->sites[i].error_rtn = trial.nearest[i].error;
+    best->sites[i].signal = trial.signals[i];
+  }
   return std::move(*best);
 }
 

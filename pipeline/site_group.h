@@ -24,9 +24,10 @@ struct GroupSite {
 /// What became of one site.
 struct ChosenSite {
   const Quantizer* quantizer = nullptr;
-  QuantizedMatrix matrix;     // of w * scales
-  std::vector<float> values;  // what stands for w
-  double error = 0, error_rtn = 0;
+  QuantizedMatrix matrix;           // of w * scales
+  std::vector<float> values;        // what stands for w
+  double error = 0, error_rtn = 0;  // relative to
+  double signal = 0;                // that of w's outputs on the judge's tokens
 };
 
 struct ChosenGroup {

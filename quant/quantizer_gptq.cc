@@ -1,6 +1,7 @@
 // GPTQ on any grid: columns are chosen in order and the rest makes up for their error (Frantar et al., 2022).
-// Parameters of a block are fitted when the pass reaches it, on the weights as errors so far have moved them; what weighs
-// most comes first. Further passes choose every block again, parameters and codes, while all others stay as they are.
+// Parameters of a block are fitted when the pass reaches it, on the weights as errors so far have moved them; what
+// weighs most comes first. Further passes choose every block again, parameters and codes, while all others stay as they
+// are.
 #include <algorithm>
 #include <cmath>
 

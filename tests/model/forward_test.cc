@@ -393,6 +393,36 @@ TEST(Forward, NamesTensorAndIndexOfANan) {
   }
 }
 
+TEST(Forward, TheHeadReadsWhatTheFinalNormMadeOfTheLastBlock) {
+  const Golden golden("mha");
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const Windows windows = test::random_windows(13, 100, a.vocab);  // more than one batch
+  Stream stream(a, *weights, {}, windows);
+  for (int64_t layer = 0; layer < a.layers; ++layer) stream.run_block(layer);
+  EXPECT_THROW(stream.head_group(), Error);
+  const std::vector<float> last(stream.hidden().begin(), stream.hidden().end());
+  stream.finish();
+  const Stream::Group g = stream.head_group();
+  EXPECT_EQ(g.tokens, windows.tokens());
+  EXPECT_EQ(g.sites.at(0).name, a.head().name);
+  const std::vector<float> weight = weights->vector(a.checkpoint_name(a.final_norm_role));
+  for (int64_t t = 0; t < g.tokens; ++t) {
+    double squares = 0;
+    for (int64_t c = 0; c < a.hidden; ++c) {
+      const auto x = static_cast<double>(last[static_cast<size_t>(t * a.hidden + c)]);
+      squares += x * x;
+    }
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(a.hidden) + a.norm_eps);
+    for (int64_t c = 0; c < a.hidden; ++c) {
+      const auto i = static_cast<size_t>(t * a.hidden + c);
+      EXPECT_NEAR(g.x[i], static_cast<double>(last[i]) * scale * static_cast<double>(weight[static_cast<size_t>(c)]),
+                  1e-4);
+    }
+  }
+}
+
 TEST(Forward, NamesTheLayerWhereAHiddenStateOverflows) {
   const Golden golden("mha");
   const Architecture a = describe_architecture(golden.config());

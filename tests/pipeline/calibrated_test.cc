@@ -192,6 +192,50 @@ TEST(Calibrated, TheRecipeOfTheReportGivesTheSameBytes) {
   EXPECT_EQ(read_text(dir / "a" / "model.safetensors", 1 << 30), read_text(dir / "b" / "model.safetensors", 1 << 30));
 }
 
+const SiteOutcome* outcome_of(const Report& r, const std::string& name) {
+  for (const SiteOutcome& s : r.targets[0].calibrated)
+    if (s.name == name) return &s;
+  return nullptr;
+}
+
+TEST(Calibrated, AQuantizedHeadIsChosenByItsInputsToo) {
+  const std::string name = "model.embed_tokens.weight";  // tied
+  test::TempDir dir;
+  CompressOptions o = job(dir / "head", "llama.cpp-cpu:Q4_0-pure", "gptq");
+  const Report chosen = compress(o);
+  o.out = dir / "nearest";
+  o.overrides = {{.sites = {"token_embd"}, .scheme = "", .method = "rtn"}};
+  const Report nearest = compress(o);
+  ASSERT_TRUE(outcome_of(chosen, name) && outcome_of(nearest, name));
+  EXPECT_EQ(outcome_of(chosen, name)->method, "gptq");
+  EXPECT_LT(outcome_of(chosen, name)->error, 0.8 * outcome_of(chosen, name)->error_rtn);
+  EXPECT_EQ(outcome_of(nearest, name)->method, "rtn");
+  EXPECT_EQ(outcome_of(nearest, name)->error, outcome_of(nearest, name)->error_rtn);
+  EXPECT_LT(chosen.targets[0].verification->comparison.kl_mean,
+            0.95 * nearest.targets[0].verification->comparison.kl_mean);
+  // In plain numbers there is nothing to choose.
+  EXPECT_FALSE(outcome_of(compress(job(dir / "plain", "vllm:w4a16-g32", "gptq")), name));
+}
+
+TEST(Calibrated, AHeadIsTheSameForAnyNumberOfThreadsAndInAnyMemory) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "one", "llama.cpp-cpu:Q4_K_M", "auto");
+  o.eval.text.clear();
+  const RunEstimate unlimited = dry_run(o);
+  const auto bytes = [&] {
+    compress(o);
+    return read_text(o.out / "tinytales-Q4_K_M.gguf");
+  };
+  set_threads(1);
+  const std::string expected = bytes();
+  set_threads(3);
+  o.out = dir / "three";
+  o.memory = unlimited.memory - unlimited.activations + (uint64_t{32} << 20);  // more threads, more panels
+  const std::string limited = bytes();
+  set_threads(0);
+  EXPECT_TRUE(limited == expected);
+}
+
 TEST(Calibrated, ScalesAreFoldedSoThatDecodedWeightsStillMakeTheModel) {
   // With 8 bits almost nothing is lost, so a wrong fold would show as a large divergence.
   test::TempDir dir;

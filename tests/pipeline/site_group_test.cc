@@ -56,5 +56,25 @@ TEST(SiteGroup, WhatTheHeldOutWindowsChoseIsDoneAgainWithAllWindows) {
   EXPECT_NE(expected.codes, gptq.quantize(w, kOut, kIn, scheme, &again, options).codes) << "the windows must matter";
 }
 
+TEST(SiteGroup, PiecesOfRowsGetTheCodesOfTheWhole) {
+  constexpr int64_t kRows = 100, kOut = 3 * kRows, kIn = 96;
+  const std::vector<float> w = normal(kOut * kIn, 4);
+  const Hessian judge = moments(inputs(100, kIn, 6), kIn);
+  Statistics statistics{moments(inputs(400, kIn, 5), kIn)};
+  const Scheme scheme = symmetric_int(3, 32, Dtype::f16);
+  const Method method = parse_method("gptq", true);
+  const auto codes = [&](int64_t begin, int64_t end) {
+    const Site site{.name = "w", .out = end - begin, .in = kIn};
+    const GroupSite s{&site, &scheme, &method, {w.begin() + begin * kIn, w.begin() + end * kIn}};
+    return choose_group({&s, 1}, statistics, judge, {}, std::nullopt).sites[0].matrix.codes;
+  };
+  std::vector<uint8_t> pieces;
+  for (int64_t row = 0; row < kOut; row += kRows) {
+    const std::vector<uint8_t> piece = codes(row, row + kRows);
+    pieces.insert(pieces.end(), piece.begin(), piece.end());
+  }
+  EXPECT_EQ(pieces, codes(0, kOut));
+}
+
 }  // namespace
 }  // namespace kerf::test
