@@ -15,6 +15,7 @@
 
 #include "core/file.h"
 #include "tests/support/data.h"
+#include "tests/support/refusal.h"
 
 namespace kerf {
 namespace {
@@ -37,15 +38,13 @@ Outcome run(const std::string& arguments, const std::string& before = "") {
 std::string model() { return "'" + test::example_dir().string() + "'"; }
 std::string text() { return "'" + (test::example_dir() / "heldout.txt").string() + "'"; }
 
-bool mentions(const std::string& s, std::string_view part) { return s.find(part) != std::string::npos; }
-
 TEST(Program, EveryCommandHasHelpAndExitsWithZero) {
   EXPECT_EQ(run("--help").exit_code, 0);
-  EXPECT_TRUE(mentions(run("--help").out, "Exit codes"));
+  EXPECT_TRUE(test::mentions(run("--help").out, "Exit codes"));
   for (const char* c : {"compress", "bench", "imatrix", "verify", "eval", "inspect", "targets", "tokenize"}) {
     const Outcome o = run(std::string(c) + " --help");
     EXPECT_EQ(o.exit_code, 0) << c;
-    EXPECT_TRUE(mentions(o.out, "--")) << c;
+    EXPECT_TRUE(test::mentions(o.out, "--")) << c;
     EXPECT_EQ(o.err, "") << c;
   }
 }
@@ -60,7 +59,7 @@ TEST(Program, BenchSaysWhatItMeasured) {
   EXPECT_GT(j["decode_tokens_per_second"], 0.0);
   const Outcome too_long = run("bench " + model + " --ctx 1000000");
   EXPECT_EQ(too_long.exit_code, 2);
-  EXPECT_TRUE(mentions(too_long.err, "the model's context")) << too_long.err;
+  EXPECT_TRUE(test::mentions(too_long.err, "the model's context")) << too_long.err;
 }
 
 TEST(Program, BenchTakesNoLongerWindowThanTheModel) {
@@ -86,21 +85,21 @@ TEST(Program, TokenizeRendersChats) {
   const std::string arguments = "tokenize '" + dir.path().string() + "' --json --chat '" + dir.path().string() + "/";
   const Outcome o = run(arguments + "chats.jsonl'");
   EXPECT_EQ(o.exit_code, 3);
-  EXPECT_TRUE(mentions(o.err, "line 3 has neither")) << o.err;
-  EXPECT_TRUE(mentions(o.out, "user>Hello\\nend")) << o.out;
-  EXPECT_TRUE(mentions(o.out, "\"text\":\"Hello\"")) << o.out;
+  EXPECT_TRUE(test::mentions(o.err, "line 3 has neither")) << o.err;
+  EXPECT_TRUE(test::mentions(o.out, "user>Hello\\nend")) << o.out;
+  EXPECT_TRUE(test::mentions(o.out, "\"text\":\"Hello\"")) << o.out;
   write_text(dir / "chat_template.jinja", "\n{% include 'x' %}");
   const Outcome lacking = run(arguments + "chats.jsonl'");
   EXPECT_EQ(lacking.exit_code, 4);
-  EXPECT_TRUE(mentions(lacking.err, "line 2: the tag 'include'")) << lacking.err;
+  EXPECT_TRUE(test::mentions(lacking.err, "line 2: the tag 'include'")) << lacking.err;
 }
 
 TEST(Program, VersionNamesTheCpuAndTheKernels) {
   const Outcome o = run("--version");
   EXPECT_EQ(o.exit_code, 0);
-  EXPECT_TRUE(mentions(o.out, "kerf 0."));
-  EXPECT_TRUE(mentions(o.out, "kernels: "));
-  EXPECT_TRUE(mentions(run("--version", "KERF_ISA=ref").out, "kernels: ref"));
+  EXPECT_TRUE(test::mentions(o.out, "kerf 0."));
+  EXPECT_TRUE(test::mentions(o.out, "kernels: "));
+  EXPECT_TRUE(test::mentions(run("--version", "KERF_ISA=ref").out, "kernels: ref"));
 }
 
 TEST(Program, WrongUsageExitsWithTwoAndKeepsStdoutClean) {
@@ -124,7 +123,7 @@ TEST(Program, EachKindOfErrorHasItsExitCode) {
   write_text(dir / "bad.txt", "abc\xff");
   const Outcome o = run("tokenize " + model() + " --text '" + (dir / "bad.txt").string() + "'");
   EXPECT_EQ(o.exit_code, 3);
-  EXPECT_TRUE(mentions(o.err, "3")) << o.err;  // the offset
+  EXPECT_TRUE(test::mentions(o.err, "3")) << o.err;  // the offset
 }
 
 TEST(Program, JsonOnStdoutIsJson) {
@@ -147,7 +146,7 @@ TEST(Program, AMissedGateExitsWithOneAndStillPrintsTheTable) {
   const Outcome o = run("compress " + model() + " --target llama.cpp-cpu:Q4_0 --text " + text() +
                         " --windows 1 --gate 'kl<0.0001' -o '" + (dir / "o").string() + "'");
   EXPECT_EQ(o.exit_code, 1);
-  EXPECT_TRUE(mentions(o.out, "MISSED"));
+  EXPECT_TRUE(test::mentions(o.out, "MISSED"));
 }
 
 TEST(Program, AFullDiskAtAnyWriteLeavesTheOldOutput) {

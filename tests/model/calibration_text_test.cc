@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "tests/support/data.h"
+#include "tests/support/refusal.h"
 
 namespace kerf {
 namespace {
@@ -29,14 +30,7 @@ Windows cut(std::string_view text, const std::string& name, CalibrationWindows w
 
 std::string refusal(std::string_view text, const std::string& name, CalibrationWindows wanted = {.length = 8},
                     ErrorKind kind = ErrorKind::bad_input) {
-  try {
-    cut(text, name, wanted);
-    ADD_FAILURE() << name << " was read";
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  return "";
+  return test::refusal([&] { cut(text, name, wanted); }, kind);
 }
 
 void expect_says(const std::string& sentence, const std::string& part) {
@@ -146,12 +140,9 @@ TEST(CalibrationText, NamesTheLineThatIsWrong) {
       "line 4: the chat template of the model: the messages are a int");
   expect_says(refusal(good + "{\"messages\": " + std::string(100000, '['), "t.jsonl"), "line 3 is nested deeper");
   const Tokenizer bare(read_tokenizer_spec(test::example_dir()));
-  try {
-    cut_calibration(bare, {}, "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}", "t.jsonl", "M", {});
-    ADD_FAILURE();
-  } catch (const Error& e) {
-    expect_says(e.what(), "t.jsonl, line 1: M has no chat template");
-  }
+  const auto chat = "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}";
+  expect_says(test::refusal([&] { cut_calibration(bare, {}, chat, "t.jsonl", "M", {}); }, ErrorKind::bad_input),
+              "t.jsonl, line 1: M has no chat template");
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "pipeline/eval_run.h"
 #include "pipeline/verify_run.h"
 #include "tests/support/data.h"
+#include "tests/support/refusal.h"
 
 namespace kerf {
 namespace {
@@ -35,17 +36,8 @@ void copy_model(const fs::path& to) {
 }
 
 std::string refusal(const CompressOptions& o, ErrorKind kind) {
-  try {
-    compress(o);
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "accepted";
-  return "";
+  return test::refusal([&] { compress(o); }, kind);
 }
-
-bool mentions(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 TEST(Compress, MeasuresEveryTargetOnItsOwnBytes) {
   test::TempDir dir;
@@ -148,21 +140,21 @@ TEST(Compress, AGateThatIsMissedIsReported) {
 TEST(Compress, RefusesBeforeAnythingIsWritten) {
   test::TempDir dir;
   CompressOptions o = job(dir / "out", {"vllm:w4a16-g96"});
-  EXPECT_TRUE(mentions(refusal(o, ErrorKind::unsupported), "g32"));
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::unsupported), "g32"));
   o.targets = {"llama.cpp-cpu:Q4_0", "llama.cpp-cpu:q4_0"};
-  EXPECT_TRUE(mentions(refusal(o, ErrorKind::usage), "twice"));
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "twice"));
   o.targets = {"llama.cpp-cpu"};
   o.gate = "speed>3";
-  EXPECT_TRUE(mentions(refusal(o, ErrorKind::usage), "kl"));
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "kl"));
   o.gate = "";
   o.method = "magic";
-  EXPECT_TRUE(mentions(refusal(o, ErrorKind::usage), "rtn"));
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "rtn"));
   o.method = "rtn";
   o.eval.skip_tokens = 1 << 30;
   refusal(o, ErrorKind::bad_input);
   o.eval.skip_tokens = 0;
   o.eval.ctx = 100000;
-  EXPECT_TRUE(mentions(refusal(o, ErrorKind::usage), "512"));
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "512"));
   EXPECT_FALSE(fs::exists(dir / "out"));
 }
 
@@ -172,7 +164,7 @@ TEST(Compress, RefusesAFolderThatIsNotEmptyUnlessForced) {
   write_text(dir / "out" / "precious", "x");
   CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q8_0"});
   o.eval.text.clear();
-  EXPECT_TRUE(mentions(refusal(o, ErrorKind::usage), "--force"));
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "--force"));
   o.force = true;
   EXPECT_NO_THROW(compress(o));
   EXPECT_EQ(read_text(dir / "out" / "precious"), "x");
@@ -212,11 +204,11 @@ TEST(Compress, WritesAModelfileForOllama) {
   o.eval.text.clear();
   const Report r = compress(o);
   const std::string name = r.targets[0].files[0].name, text = read_text(dir / "out" / "Modelfile");
-  EXPECT_TRUE(mentions(text, "FROM ./" + name + "\n")) << text;
+  EXPECT_TRUE(test::mentions(text, "FROM ./" + name + "\n")) << text;
   const auto reader = open_container(dir / "out" / name);
   const std::string token = (*reader->get_array<std::string>("tokenizer.ggml.tokens"))[361];
-  EXPECT_TRUE(mentions(text, "PARAMETER stop \"" + token + "\"\n")) << text;
-  EXPECT_FALSE(mentions(text, "endoftext")) << "the GGUF names it as its end";
+  EXPECT_TRUE(test::mentions(text, "PARAMETER stop \"" + token + "\"\n")) << text;
+  EXPECT_FALSE(test::mentions(text, "endoftext")) << "the GGUF names it as its end";
   o.force = true;
   o.shard_bytes = 1'000'000;
   compress(o);
@@ -233,7 +225,7 @@ TEST(Compress, NamesTheTensorAndIndexOfNaN) {
   CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q8_0"});
   o.model = dir.path();
   const std::string said = refusal(o, ErrorKind::numerical);
-  EXPECT_TRUE(mentions(said, "model.")) << said;
+  EXPECT_TRUE(test::mentions(said, "model.")) << said;
   EXPECT_FALSE(fs::exists(dir / "out" / "kerf-report.json"));
   for (const auto& entry : fs::recursive_directory_iterator(dir / "out"))
     EXPECT_FALSE(entry.is_regular_file()) << entry.path() << " was left behind";
@@ -246,7 +238,7 @@ TEST(Compress, RefusesASourceThatIsAlreadyQuantized) {
   compress(o);
   o.model = dir / "a";
   o.out = dir / "b";
-  EXPECT_TRUE(mentions(refusal(o, ErrorKind::unsupported), "already quantized"));
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::unsupported), "already quantized"));
 }
 
 TEST(Compress, RefusesATruncatedCheckpoint) {

@@ -10,6 +10,7 @@
 #include "formats/container.h"
 #include "pipeline/compress.h"
 #include "tests/support/data.h"
+#include "tests/support/refusal.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -34,18 +35,10 @@ Repacked repacked(const fs::path& from, const std::string& target, const fs::pat
   return repack(o);
 }
 
-std::string refusal(const std::function<void()>& f, ErrorKind kind = ErrorKind::unsupported) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "accepted";
-  return "";
+template <class F>
+std::string refusal(F&& f, ErrorKind kind = ErrorKind::unsupported) {
+  return test::refusal(f, kind);
 }
-
-bool mentions(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 TEST(Repack, ThereAndBackGivesTheSameFiles) {
   const std::vector<std::vector<std::string>> ways = {
@@ -97,7 +90,7 @@ TEST(Repack, PacksAGgufFromItsNumbersToTheSameFile) {
     EXPECT_EQ(read_text(source), read_text(dir / "one" / source.filename())) << scheme;
     EXPECT_TRUE(fs::exists(dir / "one" / "Modelfile"));
     for (const char* other : {"llama.cpp-cpu:Q8_0", "vllm"})
-      EXPECT_TRUE(mentions(refusal([&] { repacked(source, other, dir / other); }), other));
+      EXPECT_TRUE(test::mentions(refusal([&] { repacked(source, other, dir / other); }), other));
   }
 }
 
@@ -113,7 +106,7 @@ TEST(Repack, RefusesBytesThatItWouldNotWrite) {
   }
   write_text(source, bytes);
   const std::string text = refusal([&] { repacked(source, "llama.cpp-cpu", dir / "out"); });
-  EXPECT_TRUE(mentions(text, "blk.1.ffn_up.weight")) << text;
+  EXPECT_TRUE(test::mentions(text, "blk.1.ffn_up.weight")) << text;
   EXPECT_FALSE(fs::exists(dir / "out" / "tinytales-TQ1_0.gguf"));
 }
 
@@ -123,19 +116,19 @@ TEST(Repack, RefusesWhatWouldNotBeTheSame) {
   {
     const test::TempDir source_dir;
     const fs::path three = compressed(source_dir, "transformers-gptq:w3-g128");
-    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "awq", out); }), "int3"));
-    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "transformers-gptq:w4-g128", out); }), "int3"));
-    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "transformers-gptq:w3-g64", out); }), "g128"));
-    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "llama.cpp-cpu", out); }), "gguf"));
+    EXPECT_TRUE(test::mentions(refusal([&] { repacked(three, "awq", out); }), "int3"));
+    EXPECT_TRUE(test::mentions(refusal([&] { repacked(three, "transformers-gptq:w4-g128", out); }), "int3"));
+    EXPECT_TRUE(test::mentions(refusal([&] { repacked(three, "transformers-gptq:w3-g64", out); }), "g128"));
+    EXPECT_TRUE(test::mentions(refusal([&] { repacked(three, "llama.cpp-cpu", out); }), "gguf"));
     // F16 scales in a bfloat16 model of compressed-tensors.
-    EXPECT_TRUE(mentions(refusal([&] { repacked(three, "vllm", out); }), "BF16"));
+    EXPECT_TRUE(test::mentions(refusal([&] { repacked(three, "vllm", out); }), "BF16"));
   }
   {
     const test::TempDir source_dir;
     const fs::path five = compressed(source_dir, "vllm:w5a16-g32");
-    EXPECT_TRUE(mentions(refusal([&] { repacked(five, "transformers-gptq", out); }), "int5"));
+    EXPECT_TRUE(test::mentions(refusal([&] { repacked(five, "transformers-gptq", out); }), "int5"));
   }
-  EXPECT_TRUE(mentions(refusal([&] { repacked(test::example_dir(), "awq", out); }), "full-precision"));
+  EXPECT_TRUE(test::mentions(refusal([&] { repacked(test::example_dir(), "awq", out); }), "full-precision"));
   EXPECT_FALSE(fs::exists(out / "config.json"));
   EXPECT_FALSE(fs::exists(out / "model.safetensors"));
 }
@@ -152,8 +145,8 @@ TEST(Repack, RefusesAZeroPointOfZeroInGptqV1) {
   std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(8 + length + at), 4, '\0');  // eight outputs
   write_text(file, bytes);
   const std::string said = refusal([&] { repacked(source, "transformers-gptq:w4-g128-asym", dir / "out"); });
-  EXPECT_TRUE(mentions(said, "zero points below 1")) << said;
-  EXPECT_TRUE(mentions(said, "layers.1.self_attn.k_proj")) << said;
+  EXPECT_TRUE(test::mentions(said, "zero points below 1")) << said;
+  EXPECT_TRUE(test::mentions(said, "layers.1.self_attn.k_proj")) << said;
   EXPECT_NO_THROW(repacked(source, "awq", dir / "awq"));
 }
 
@@ -201,13 +194,14 @@ TEST(Repack, KeepsMatricesOfOtherSchemesAndPlainOnes) {
     ASSERT_TRUE(same) << t.name;
     EXPECT_TRUE(std::equal(t.bytes.begin(), t.bytes.end(), same->bytes.begin(), same->bytes.end())) << t.name;
   }
-  EXPECT_TRUE(mentions(refusal([&] { repacked(mixed, "awq", dir / "awq"); }), "int3"));
+  EXPECT_TRUE(test::mentions(refusal([&] { repacked(mixed, "awq", dir / "awq"); }), "int3"));
 }
 
 TEST(Repack, RefusesAFolderThatIsNotEmpty) {
   const test::TempDir dir;
   const fs::path source = compressed(dir, "awq:w4-g128");
-  EXPECT_TRUE(mentions(refusal([&] { repacked(source, "transformers-gptq", source); }, ErrorKind::usage), "not empty"));
+  EXPECT_TRUE(
+      test::mentions(refusal([&] { repacked(source, "transformers-gptq", source); }, ErrorKind::usage), "not empty"));
 }
 
 TEST(Compress, NamesRepackForASourceThatIsQuantized) {
@@ -216,7 +210,7 @@ TEST(Compress, NamesRepackForASourceThatIsQuantized) {
   o.model = compressed(dir, "awq:w4-g128");
   o.targets = {"vllm:w4a16-g128"};
   o.out = dir / "out";
-  EXPECT_TRUE(mentions(refusal([&] { compress(o); }), "kerf repack"));
+  EXPECT_TRUE(test::mentions(refusal([&] { compress(o); }), "kerf repack"));
 }
 
 }  // namespace

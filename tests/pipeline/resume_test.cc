@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "formats/container.h"
 #include "tests/support/data.h"
+#include "tests/support/refusal.h"
 
 namespace kerf {
 namespace {
@@ -153,12 +154,8 @@ TEST(ResumeState, AnUnreadableDescriptionIsAnotherRun) {
   for (const char* text : {"", "{", "[]", "null", "{\"model\": 1}"}) {
     const Saved saved;
     write_text(saved.folder / "run.json", text);
-    try {
-      const ResumeState state(saved.folder, kRun, true, kAlways);
-      ADD_FAILURE() << text;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::usage);
-    }
+    SCOPED_TRACE(text);
+    test::refusal([&] { ResumeState(saved.folder, kRun, true, kAlways); }, ErrorKind::usage);
     EXPECT_TRUE(fs::exists(saved.block_file()));
   }
 }

@@ -8,22 +8,10 @@
 
 #include "core/error.h"
 #include "targets/compressed_tensors.h"
+#include "tests/support/refusal.h"
 
 namespace kerf {
 namespace {
-
-std::string sentence_of(const std::function<void()>& f, ErrorKind kind) {
-  try {
-    f();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  ADD_FAILURE() << "nothing was refused";
-  return "";
-}
-
-bool mentions(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 TEST(EveryTarget, ListsSchemesAndRulesAndHasADefault) {
   for (const Target* t : all_targets()) {
@@ -40,11 +28,11 @@ TEST(EveryTarget, ListsSchemesAndRulesAndHasADefault) {
 TEST(ParseTarget, NamesTheChoicesWhenThereIsNone) {
   EXPECT_EQ(parse_target("llama.cpp-cpu:q8_0").text(), "llama.cpp-cpu:Q8_0");
   EXPECT_EQ(parse_target("vllm").text(), "vllm:w4a16-g128");
-  EXPECT_TRUE(mentions(sentence_of([] { parse_target("tensorflow"); }, ErrorKind::usage), "llama.cpp-cpu"));
-  EXPECT_TRUE(mentions(sentence_of([] { parse_target("llama.cpp-cpu:Q9_9"); }, ErrorKind::usage), "Q4_0"));
+  EXPECT_TRUE(test::mentions(test::refusal([] { parse_target("tensorflow"); }, ErrorKind::usage), "llama.cpp-cpu"));
+  EXPECT_TRUE(test::mentions(test::refusal([] { parse_target("llama.cpp-cpu:Q9_9"); }, ErrorKind::usage), "Q4_0"));
   for (const char* bad : {"vllm:w4a16-g", "vllm:w4a16-g0", "vllm:w4a16-g12x", "vllm:w9a16", "vllm:w4a16-asym-g32",
                           "vllm:w4a16-g99999999999"})
-    EXPECT_TRUE(mentions(sentence_of([&] { parse_target(bad); }, ErrorKind::usage), "w4a16-g128")) << bad;
+    EXPECT_TRUE(test::mentions(test::refusal([&] { parse_target(bad); }, ErrorKind::usage), "w4a16-g128")) << bad;
 }
 
 TEST(LlamaCpp, StoresRowsOutsideTheBlocksAsF16AndSaysSo) {
@@ -52,7 +40,7 @@ TEST(LlamaCpp, StoresRowsOutsideTheBlocksAsF16AndSaysSo) {
   const Storage odd = t.storage("Q4_0", {.role = "ffn_down", .name = "down", .out = 64, .in = 172}, Dtype::f32);
   EXPECT_FALSE(odd.layout);
   EXPECT_EQ(odd.dense, Dtype::f16);
-  EXPECT_TRUE(mentions(odd.remark, "172"));
+  EXPECT_TRUE(test::mentions(odd.remark, "172"));
   const Storage embedding =
       t.storage("Q4_0", {.role = "token_embd", .name = "e", .out = 512, .in = 64, .model = {.tied = true}}, Dtype::f32);
   EXPECT_EQ(embedding.layout->name(), "gguf-q8_0");
@@ -61,21 +49,21 @@ TEST(LlamaCpp, StoresRowsOutsideTheBlocksAsF16AndSaysSo) {
 TEST(LlamaCpp, RefusesTypesWithoutALayoutAndWidthsWithoutASubstitute) {
   const Target& t = find_target("llama.cpp-cpu");
   const auto refused = [&](const char* scheme, int64_t in) {
-    return sentence_of([&] { t.storage(scheme, {.role = "attn_q", .name = "q", .out = 64, .in = in}, Dtype::f32); },
-                       ErrorKind::unsupported);
+    return test::refusal([&] { t.storage(scheme, {.role = "attn_q", .name = "q", .out = 64, .in = in}, Dtype::f32); },
+                         ErrorKind::unsupported);
   };
-  EXPECT_TRUE(mentions(refused("Q8_K-pure", 256), "Q8_K"));
-  EXPECT_TRUE(mentions(refused("Q1_0", 288), "blocks of 128"));
+  EXPECT_TRUE(test::mentions(refused("Q8_K-pure", 256), "Q8_K"));
+  EXPECT_TRUE(test::mentions(refused("Q1_0", 288), "blocks of 128"));
 }
 
 TEST(Vllm, RefusesAGroupThatDoesNotDivideAndNamesThoseThatDo) {
   const SiteShape site{.role = "attn_q", .name = "model.q", .out = 288, .in = 288};
   const std::string said =
-      sentence_of([&] { find_target("vllm").storage("w4a16-g128", site, Dtype::f32); }, ErrorKind::unsupported);
-  EXPECT_TRUE(mentions(said, "model.q"));
-  EXPECT_TRUE(mentions(said, "g32"));
+      test::refusal([&] { find_target("vllm").storage("w4a16-g128", site, Dtype::f32); }, ErrorKind::unsupported);
+  EXPECT_TRUE(test::mentions(said, "model.q"));
+  EXPECT_TRUE(test::mentions(said, "g32"));
   const Storage slow = find_target("vllm").storage("w4a16-g32", site, Dtype::f32);
-  EXPECT_TRUE(mentions(slow.remark, "slow path"));
+  EXPECT_TRUE(test::mentions(slow.remark, "slow path"));
   const Storage fast =
       find_target("vllm").storage("w4a16-g32", {.role = "attn_q", .name = "q", .out = 256, .in = 256}, Dtype::bf16);
   EXPECT_EQ(fast.remark, "");
@@ -87,9 +75,9 @@ TEST(Vllm, HoldsTwoToEightBitsAndSaysWhichOnlyTransformersLoads) {
   const Target& t = find_target("vllm");
   EXPECT_EQ(t.canonical("w3a16-channel-asym"), "w3a16-channel-asym");
   EXPECT_EQ(t.canonical("w4a16-asym"), "w4a16-g128-asym");
-  EXPECT_TRUE(mentions(t.storage("w3a16-g32", square("q", 256), Dtype::bf16).remark, "transformers"));
+  EXPECT_TRUE(test::mentions(t.storage("w3a16-g32", square("q", 256), Dtype::bf16).remark, "transformers"));
   EXPECT_EQ(t.storage("w4a16-g32-asym", square("q", 256), Dtype::bf16).remark, "");
-  EXPECT_TRUE(mentions(t.storage("w8a16-g32-asym", square("q", 256), Dtype::bf16).remark, "slow path"));
+  EXPECT_TRUE(test::mentions(t.storage("w8a16-g32-asym", square("q", 256), Dtype::bf16).remark, "slow path"));
 }
 
 TEST(TransformersGptq, SpellsItsSchemesOneWay) {
@@ -97,20 +85,20 @@ TEST(TransformersGptq, SpellsItsSchemesOneWay) {
   EXPECT_EQ(t.canonical(""), "w4-g128");
   EXPECT_EQ(t.canonical("w3-channel-asym-v2"), "w3-channel-asym-v2");
   for (const char* bad : {"w5-g128", "w4a16-g128", "w4-g128-v2-asym", "w4-g-1", "w04-g128", "w4-g0128", "w4-g128-sym"})
-    EXPECT_TRUE(mentions(sentence_of([&] { (void)t.canonical(bad); }, ErrorKind::usage), "w4-g128")) << bad;
+    EXPECT_TRUE(test::mentions(test::refusal([&] { (void)t.canonical(bad); }, ErrorKind::usage), "w4-g128")) << bad;
 }
 
 TEST(TransformersGptq, NamesTheGroupsThatItsRuntimeTakes) {
   const Target& t = find_target("transformers-gptq");
   const auto said = [&](const char* scheme, const SiteShape& site) {
-    return sentence_of([&] { t.storage(scheme, site, Dtype::f32); }, ErrorKind::unsupported);
+    return test::refusal([&] { t.storage(scheme, site, Dtype::f32); }, ErrorKind::unsupported);
   };
   // 96 divides 288, but gptqmodel has no kernel for it.
-  EXPECT_TRUE(mentions(said("w4-g96", square("q", 288)), "g16, g32 or channel"));
-  EXPECT_TRUE(mentions(said("w4-g64", square("q", 288)), "g16, g32 or channel"));
-  EXPECT_TRUE(mentions(said("w3-channel", square("q", 40)), "divisible by 32"));
+  EXPECT_TRUE(test::mentions(said("w4-g96", square("q", 288)), "g16, g32 or channel"));
+  EXPECT_TRUE(test::mentions(said("w4-g64", square("q", 288)), "g16, g32 or channel"));
+  EXPECT_TRUE(test::mentions(said("w3-channel", square("q", 40)), "divisible by 32"));
   EXPECT_EQ(t.storage("w4-g32-asym", square("q", 288), Dtype::f32).scheme.levels[1].lowest, 1);
-  EXPECT_TRUE(mentions(t.storage("w4-g32-asym", square("q", 288), Dtype::f32).remark, "-v2"));
+  EXPECT_TRUE(test::mentions(t.storage("w4-g32-asym", square("q", 288), Dtype::f32).remark, "-v2"));
   EXPECT_EQ(t.storage("w4-g32-asym-v2", square("q", 288), Dtype::f32).scheme.levels[1].lowest, 0);
 }
 
@@ -153,12 +141,12 @@ TEST(TransformersGptq, MakesAFloat32ModelAFloat16One) {
 TEST(Awq, TakesOneGroupForAllAndLeavesTheRestDense) {
   const Target& t = find_target("awq");
   EXPECT_EQ(t.canonical("w4-g32-sym"), "w4-g32-sym");
-  EXPECT_TRUE(mentions(sentence_of([&] { (void)t.canonical("w3-g128"); }, ErrorKind::usage), "w4"));
-  EXPECT_TRUE(mentions(sentence_of([&] { t.storage("w4-g96", square("q", 288), Dtype::f32); }, ErrorKind::unsupported),
-                       "g16, g32"));
-  EXPECT_TRUE(mentions(
-      sentence_of([&] { t.storage("w4-channel", {.role = "attn_q", .name = "q", .out = 12, .in = 32}, Dtype::f16); },
-                  ErrorKind::unsupported),
+  EXPECT_TRUE(test::mentions(test::refusal([&] { (void)t.canonical("w3-g128"); }, ErrorKind::usage), "w4"));
+  EXPECT_TRUE(test::mentions(
+      test::refusal([&] { t.storage("w4-g96", square("q", 288), Dtype::f32); }, ErrorKind::unsupported), "g16, g32"));
+  EXPECT_TRUE(test::mentions(
+      test::refusal([&] { t.storage("w4-channel", {.role = "attn_q", .name = "q", .out = 12, .in = 32}, Dtype::f16); },
+                    ErrorKind::unsupported),
       "8 outputs"));
   const auto stored = [&](const char* name, const char* scheme) {
     return StoredSite{square(name, 64), t.storage(scheme, square(name, 64), Dtype::f16)};
@@ -171,7 +159,8 @@ TEST(Awq, TakesOneGroupForAllAndLeavesTheRestDense) {
   EXPECT_EQ(config["quantization_config"]["group_size"], 32);
   EXPECT_EQ(config["quantization_config"]["modules_to_not_convert"], nlohmann::ordered_json({"d"}));
   const StoredSite two[] = {stored("a.weight", "w4-g32"), stored("b.weight", "w4-g64")};
-  EXPECT_TRUE(mentions(sentence_of([&] { t.configure(config, "w4-g32", two); }, ErrorKind::unsupported), "one group"));
+  EXPECT_TRUE(
+      test::mentions(test::refusal([&] { t.configure(config, "w4-g32", two); }, ErrorKind::unsupported), "one group"));
 }
 
 TEST(Vllm, LeavesTheVocabularyInTheModelsType) {
@@ -190,8 +179,8 @@ TEST(Vllm, StoresEightBitSchemesByChannelTensorAndBlock) {
   EXPECT_EQ(t.storage("fp8-block", site, Dtype::bf16).scheme, fp8({128, 128}, Dtype::bf16));
   EXPECT_TRUE(t.storage("fp8-tensor", site, Dtype::bf16).fused_scale);
   EXPECT_FALSE(t.storage("fp8", site, Dtype::bf16).fused_scale);
-  EXPECT_TRUE(mentions(t.storage("w8a8", square("q", 40), Dtype::bf16).remark, "slow path"));
-  EXPECT_TRUE(mentions(sentence_of([&] { (void)t.canonical("fp8-rows"); }, ErrorKind::usage), "fp8-block"));
+  EXPECT_TRUE(test::mentions(t.storage("w8a8", square("q", 40), Dtype::bf16).remark, "slow path"));
+  EXPECT_TRUE(test::mentions(test::refusal([&] { (void)t.canonical("fp8-rows"); }, ErrorKind::usage), "fp8-block"));
 }
 
 TEST(Vllm, RefusesBlocksThatItsLoaderRefuses) {
@@ -200,10 +189,10 @@ TEST(Vllm, RefusesBlocksThatItsLoaderRefuses) {
     return SiteShape{.role = role, .name = "m", .out = out, .in = in};
   };
   const auto refused = [&](const SiteShape& s) {
-    return sentence_of([&] { t.storage("fp8-block", s, Dtype::bf16); }, ErrorKind::unsupported);
+    return test::refusal([&] { t.storage("fp8-block", s, Dtype::bf16); }, ErrorKind::unsupported);
   };
-  EXPECT_TRUE(mentions(refused(shape("attn_output", 256, 288)), "input width"));
-  EXPECT_TRUE(mentions(refused(shape("attn_k", 96, 256)), "fused"));
+  EXPECT_TRUE(test::mentions(refused(shape("attn_output", 256, 288)), "input width"));
+  EXPECT_TRUE(test::mentions(refused(shape("attn_k", 96, 256)), "fused"));
   EXPECT_EQ(t.storage("fp8-block", shape("attn_v", 96, 256), Dtype::bf16).remark, "") << "the last of its stack";
   EXPECT_EQ(t.storage("fp8-block", shape("ffn_down", 288, 256), Dtype::bf16).remark, "");
 }
