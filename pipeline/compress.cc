@@ -269,7 +269,7 @@ Report compress(const CompressOptions& o) {
     report.targets[i].allocation = std::move(outputs[i].allocation);
     write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
   }
-  write_text(o.out / "kerf-report.json", to_json(report).dump(2) + "\n");
+  write_text(o.out / kReportFile, to_json(report).dump(2) + "\n");
   fs::remove_all(o.out / kResumeFolder);
   return report;
 }

@@ -13,12 +13,16 @@ void check_output_folder(const fs::path& out, bool force, bool resume) {
   if (fs::exists(out) && !fs::is_directory(out))
     fail(ErrorKind::usage, "{} is a file; -o names a folder", out.string());
   if (force || !fs::exists(out) || (resume && fs::exists(out / kResumeFolder))) return;
+  if (resume && fs::exists(out / kReportFile))
+    fail(ErrorKind::usage,
+         "the run in {} is complete, so there is nothing to go on with; choose another folder for a new run, or give "
+         "--force to replace its files",
+         out.string());
   for (const auto& entry : fs::recursive_directory_iterator(out)) {
     if (resume && (entry.is_directory() || entry.path().extension() == ".partial")) continue;
-    fail(ErrorKind::usage,
-         "the folder {} is not empty; choose another, or give --force to replace files in it, or --resume "
-         "to go on with a calibrated run that was stopped",
-         out.string());
+    fail(ErrorKind::usage, "the folder {} is not empty{}; choose another, or give --force to replace files in it{}",
+         out.string(), resume ? ", and holds nothing of a calibrated run that was stopped" : "",
+         resume ? "" : ", or --resume to go on with a calibrated run that was stopped");
   }
 }
 

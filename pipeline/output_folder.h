@@ -13,6 +13,8 @@ void check_output_folder(const std::filesystem::path&, bool force, bool resume);
 
 /// In the output folder, while a calibrated run is under way.
 constexpr const char* kResumeFolder = ".kerf-resume";
+/// Written last.
+constexpr const char* kReportFile = "kerf-report.json";
 
 /// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
 /// say), and a loader would read those: removes what is not among `written` of the safetensors and their index, or, of

@@ -168,6 +168,11 @@ TEST(Compress, RefusesAFolderThatIsNotEmptyUnlessForced) {
   o.force = true;
   EXPECT_NO_THROW(compress(o));
   EXPECT_EQ(read_text(dir / "out" / "precious"), "x");
+  o.force = false;
+  o.resume = true;
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "is complete"));
+  fs::remove(dir / "out" / "kerf-report.json");
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "holds nothing of a calibrated run"));
 }
 
 TEST(Compress, WritesShardsOfAtMostTheGivenSizeAndClearsTheFileOfAnEarlierRun) {
