@@ -23,7 +23,7 @@ void add(CLI::App& program, int*) {
   c->add_option("--ctx", o->ctx, "Tokens of the window that prefill takes")
       ->check(CLI::PositiveNumber)
       ->default_str("512, or the model's context where that is shorter");
-  c->add_option("--seconds", o->seconds, "To measure for, each")->check(CLI::Range(0.0, 600.0))->capture_default_str();
+  c->add_option("--seconds", o->seconds, "To measure for, each")->check(between(0, 600))->capture_default_str();
   add_arithmetic_option(*c, o->numerics);
   c->add_flag("--json", o->json, "Print JSON");
   c->callback([o] {

@@ -28,7 +28,9 @@ constexpr std::pair<const char*, const char*> kRecipeKeys[] = {{"--target", "tar
                                                                {"--windows", "eval.windows"},
                                                                {"--ctx", "eval.ctx"},
                                                                {"--skip-tokens", "eval.skip_tokens"},
-                                                               {"--gate", "gate"}};
+                                                               {"--gate", "gate"},
+                                                               {"--strict", "strict"},
+                                                               {"--shard-size", "shard_size"}};
 
 void add(CLI::App& program, int* exit_code) {
   auto o = std::make_shared<Options>();
@@ -54,10 +56,10 @@ void add(CLI::App& program, int* exit_code) {
                 "Importance matrix of llama.cpp (GGUF or .dat): rtn weighs errors by it; instead of --calib")
       ->type_name("FILE");
   c->add_option("--damping", o->quantizer.damping, "Added to the Hessian's diagonal, relative to its mean")
-      ->check(CLI::Range(1e-6, 1.0))
+      ->check(between(1e-6, 1))
       ->capture_default_str();
   c->add_option("--refine", o->quantizer.refine, "Passes over the codes after the first")
-      ->check(CLI::Range(0, 100))
+      ->check(CLI::Range(0, kMostRefines))
       ->capture_default_str();
   c->add_option("--recipe", o->recipe,
                 "YAML that says the same as these options, and more for some matrices; options given here go before it")
@@ -68,28 +70,24 @@ void add(CLI::App& program, int* exit_code) {
       ->type_name("LIMITS");
   c->add_flag("--strict", o->strict,
               "Refuse a matrix that the target can only store in another way than the scheme says");
-  c->add_option("--memory", o->memory,
-                "Memory that a calibrated run may use, such as 2GB; activations beyond it lie in a file of the output "
-                "folder while it runs")
-      ->transform(CLI::AsSizeValue(true))
-      ->type_name("SIZE");
+  add_size_option(*c, "--memory", o->memory,
+                  "Memory that a calibrated run may use, such as 2GB; activations beyond it lie in a file of the "
+                  "output folder while it runs");
   c->add_flag("--resume", o->resume, "Go on with a calibrated run that was stopped, in the same folder");
   c->add_option("--save-every", o->save_every, "Seconds between saved states of a calibrated run")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  c->add_flag("--force", o->force, "Write into a folder that is not empty, replacing files of the same name");
-  CLI::Option* bytes = c->add_option("--bytes", o->bytes,
-                                     "Size of the file, shared out among the matrices for the smallest predicted loss; "
-                                     "needs --calib")
-                           ->transform(CLI::AsSizeValue(true))
-                           ->type_name("SIZE");
+  c->add_flag("--force", o->force,
+              "Write into a folder that is not empty, replacing files of the same name and removing weights of earlier "
+              "runs");
+  CLI::Option* bytes = add_size_option(*c, "--bytes", o->bytes,
+                                       "Size of the file, shared out among the matrices for the smallest predicted "
+                                       "loss; needs --calib");
   c->add_option("--bpw", o->bpw, "The same as bits per weight of the whole file")
-      ->check(CLI::Range(0.1, 32.0))
+      ->check(between(0.1, 32))
       ->excludes(bytes);
-  c->add_option("--shard-size", o->shard_bytes,
-                "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)")
-      ->transform(CLI::AsSizeValue(true))
-      ->type_name("SIZE");
+  add_size_option(*c, "--shard-size", o->shard_bytes,
+                  "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)");
   c->add_flag("--dry-run", o->dry_run, "Print sizes, memory, disk and time that the run would take, and stop");
   c->add_flag("--json", o->json, "Print the report as JSON instead of the table");
   c->callback([c, o, exit_code] {

@@ -28,6 +28,27 @@ void add_calibration_options(CLI::App& c, CalibrationOptions& o) {
       ->capture_default_str();
 }
 
+CLI::Option* add_size_option(CLI::App& c, const std::string& name, uint64_t& bytes, const std::string& help) {
+  const auto positive = [](const std::string& text) {
+    const bool something = text.find_first_of("123456789") != std::string::npos && text.find('-') == std::string::npos;
+    return something ? std::string() : "it is a size above 0, such as 60MB, not " + text;
+  };
+  // The last transformation comes first.
+  return c.add_option(name, bytes, help)
+      ->transform(CLI::AsSizeValue(true))
+      ->transform(CLI::Validator(positive, ""))
+      ->type_name("SIZE");
+}
+
+CLI::Validator between(double least, double most) {
+  const auto check = [least, most](const std::string& text) {
+    double x;
+    const bool inside = CLI::detail::lexical_cast(text, x) && x >= least && x <= most;
+    return inside ? std::string() : fmt::format("it is a number from {} to {}, not {}", least, most, text);
+  };
+  return {check, fmt::format("in [{} - {}]", least, most)};
+}
+
 void add_arithmetic_option(CLI::App& command, Numerics& n) {
   const std::map<std::string, Numerics> names = {{"runtime", Numerics::runtime},
                                                  {"target", Numerics::runtime},

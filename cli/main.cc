@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <string>
 
@@ -64,6 +65,10 @@ int main(int argc, char** argv) {
   } catch (const kerf::Error& e) {
     say(e.what());
     return e.exit_code();
+  } catch (const std::filesystem::filesystem_error& e) {
+    const std::string path = e.path1().empty() ? "" : e.path1().string() + ": ";
+    say(path + e.code().message());
+    return static_cast<int>(kerf::ErrorKind::io);
   } catch (const std::bad_alloc&) {
     say("out of memory");
     return static_cast<int>(kerf::ErrorKind::io);

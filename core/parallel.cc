@@ -112,6 +112,8 @@ class Pool {
   std::vector<std::thread> threads_;
 };
 
+// More than any machine has; a system lets a process have some ten thousand.
+constexpr int kMostThreads = 1024;
 int requested = 0;
 std::mutex pool_in_use;  // a second thread that wants it meanwhile works alone
 std::unique_ptr<Pool> pool;
@@ -119,7 +121,8 @@ std::unique_ptr<Pool> pool;
 }  // namespace
 
 void set_threads(int n) {
-  if (n < 0) fail(ErrorKind::usage, "{} threads asked for; give a positive number, or 0 for all", n);
+  if (n < 0 || n > kMostThreads)
+    fail(ErrorKind::usage, "{} threads asked for; give 1 to {}, or 0 for all", n, kMostThreads);
   requested = n;
 }
 

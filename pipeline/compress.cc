@@ -195,7 +195,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   }
   for (Output& out : p.outputs) {
     out.files = out.writer->commit();
-    remove_stale_weights(out.folder, out.plan.file_name, out.files);
+    remove_stale_weights(out.folder, out.plan.file_name.empty() ? kWeightsFile : out.plan.file_name, out.files);
     if (out.plan.choice.target->container() == "gguf") {
       write_modelfile(source, out);
       continue;
@@ -207,7 +207,8 @@ void pack_all(const CompressOptions& o, Prepared& p) {
 
 Prepared prepare(const CompressOptions& o) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
-  parse_gate(o.gate);
+  const Gate gate = parse_gate(o.gate);
+  if (o.eval.text.empty()) check_measured(gate, {"bytes", "bpw_all", "bpw_body", "bpw_embedding"});
   Method method = parse_method(o.method, !o.calib.text.empty());
   if (o.calib.text.empty()) {
     refuse_without_text(o, method);
@@ -222,6 +223,7 @@ Prepared prepare(const CompressOptions& o) {
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
   std::vector<Output> outputs = plan_outputs(o, source, calibration);
+  for (const Output& out : outputs) refuse_source_folder(out.folder, source.files);
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
@@ -264,8 +266,10 @@ Report compress(const CompressOptions& o) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
-    if (outputs[i].allocation)
+    if (outputs[i].allocation) {
+      report.recipe->targets[i] = outputs[i].plan.choice.text();
       for (const SiteOverride& chosen : outputs[i].allocation->overrides) report.recipe->overrides.push_back(chosen);
+    }
     report.targets[i].allocation = std::move(outputs[i].allocation);
     write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
   }

@@ -14,14 +14,12 @@ namespace kerf {
 struct CompressOptions : Recipe {
   std::string model;
   std::filesystem::path out;
-  bool strict = false;       // refuse what a target would store in another way
-  bool resume = false;       // go on with what a killed run of the same kind has left
-  int64_t save_every = 20;   // seconds between saved states of a calibrated run
-  uint64_t memory = 0;       // bytes that a calibrated run may use; activations beyond go to a file; 0: any
-  bool force = false;        // write into a folder that is not empty
-  uint64_t bytes = 0;        // of all files of weights at most, shared out among the matrices (allocate.h); 0: no limit
-  double bpw = 0;            // the same as bits per parameter of the model
-  uint64_t shard_bytes = 0;  // most tensor bytes of one file; 0: 5 GB in safetensors, GGUF is one file
+  bool resume = false;      // go on with what a killed run of the same kind has left
+  int64_t save_every = 20;  // seconds between saved states of a calibrated run
+  uint64_t memory = 0;      // bytes that a calibrated run may use; activations beyond go to a file; 0: any
+  bool force = false;       // write into a folder that is not empty
+  uint64_t bytes = 0;       // of all files of weights at most, shared out among the matrices (allocate.h); 0: no limit
+  double bpw = 0;           // the same as bits per parameter of the model
 };
 
 /// Files of one target go to `out`, those of several to out/<target> with ':' as '-'. kerf-report.json and the model

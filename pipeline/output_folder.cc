@@ -8,6 +8,20 @@
 
 namespace kerf {
 namespace fs = std::filesystem;
+namespace {
+
+// STEM-00001-of-00002.EXTENSION
+bool is_shard(std::string_view file, std::string_view stem, std::string_view extension) {
+  constexpr std::string_view kPattern = "-ddddd-of-ddddd";
+  if (file.size() != stem.size() + kPattern.size() + extension.size() || !file.starts_with(stem) ||
+      !file.ends_with(extension))
+    return false;
+  file = file.substr(stem.size(), kPattern.size());
+  return std::equal(file.begin(), file.end(), kPattern.begin(),
+                    [](char c, char wanted) { return wanted == 'd' ? c >= '0' && c <= '9' : c == wanted; });
+}
+
+}  // namespace
 
 void check_output_folder(const fs::path& out, bool force, bool resume) {
   if (fs::exists(out) && !fs::is_directory(out))
@@ -26,14 +40,22 @@ void check_output_folder(const fs::path& out, bool force, bool resume) {
   }
 }
 
+void refuse_source_folder(const fs::path& out, std::span<const fs::path> source) {
+  for (const fs::path& file : source) {
+    const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+    std::error_code none;
+    if (fs::equivalent(out, folder, none))
+      fail(ErrorKind::usage,
+           "{} holds the model that is read ({}), and files of its would be replaced; give another -o", out.string(),
+           file.filename().string());
+  }
+}
+
 void remove_stale_weights(const fs::path& folder, const std::string& name, std::span<const fs::path> written) {
-  const std::string stem = fs::path(name).stem();
+  const std::string stem = fs::path(name).stem(), extension = fs::path(name).extension();
   const auto is_ours = [&](const std::string& file) {
-    if (name.empty())
-      return file.starts_with("model") && (file.ends_with(".safetensors") || file.ends_with(".index.json"));
-    constexpr size_t kShardDigits = std::string_view("-00001-of-00002.gguf").size();
-    return file == name || (file.starts_with(stem + "-") && file.size() == stem.size() + kShardDigits &&
-                            file.substr(stem.size() + 6, 4) == "-of-" && file.ends_with(".gguf"));
+    return file == name || is_shard(file, stem, extension) ||
+           (extension == ".safetensors" && file == name + ".index.json");
   };
   std::vector<fs::path> stale;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -41,7 +63,7 @@ void remove_stale_weights(const fs::path& folder, const std::string& name, std::
       stale.push_back(entry.path());
   }
   for (const fs::path& file : stale) {
-    note(fmt::format("removing {}, which belongs to an earlier run", file.string()));
+    warn(fmt::format("removing {}, weights of an earlier run that a loader would read", file.string()));
     fs::remove(file);
   }
 }

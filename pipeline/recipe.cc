@@ -19,6 +19,7 @@ namespace kerf {
 namespace {
 
 constexpr uint64_t kLongestRecipe = 1 << 20;  // bytes
+constexpr size_t kLongestPattern = 1000;      // std::regex takes stack for each character
 
 struct Place {
   std::string name;  // of the recipe
@@ -107,7 +108,8 @@ class Reader {
     Recipe r;
     if (root.IsNull()) return r;
     const Keys keys(place_, root, "a recipe",
-                    {"targets", "method", "gptq", "asymmetric", "calib", "imatrix", "eval", "gate", "overrides"});
+                    {"targets", "method", "gptq", "asymmetric", "calib", "imatrix", "eval", "gate", "strict",
+                     "shard_size", "overrides"});
     keys.take("targets", [&](const YAML::Node& n) {
       r.targets = texts_of(place_, n, "targets");
       for (size_t i = 0; i < r.targets.size(); ++i)
@@ -127,6 +129,13 @@ class Reader {
       r.gate = text_of(place_, n, "gate");
       check_at(place_, n, [&] { parse_gate(r.gate); });
     });
+    keys.take("strict", [&](const YAML::Node& n) {
+      const std::string text = text_of(place_, n, "strict");
+      if (text != "true" && text != "false") place_.wrong(n, "strict is '{}'; it is true or false", text);
+      r.strict = text == "true";
+    });
+    keys.take("shard_size",
+              [&](const YAML::Node& n) { r.shard_bytes = number_of<uint64_t>(place_, n, "shard_size", 1); });
     keys.take("overrides", [&](const YAML::Node& n) {
       if (!n.IsSequence()) place_.wrong(n, "overrides is {}, not a list", kind_of(n));
       for (const YAML::Node& each : n) r.overrides.push_back(site_override(each, r.targets));
@@ -150,7 +159,10 @@ class Reader {
       if (error != std::errc() || end != text.data() + text.size() || !(q.damping > 0 && q.damping <= 1))
         place_.wrong(n, "damping is {}, not a number above 0 and up to 1", text);
     });
-    keys.take("refine", [&](const YAML::Node& n) { q.refine = number_of<int>(place_, n, "refine", 0); });
+    keys.take("refine", [&](const YAML::Node& n) {
+      q.refine = number_of<int>(place_, n, "refine", 0);
+      if (q.refine > kMostRefines) place_.wrong(n, "refine is {}; it is at most {}", q.refine, kMostRefines);
+    });
   }
 
   void calib(const YAML::Node& map, CalibrationOptions& c) const {
@@ -176,7 +188,10 @@ class Reader {
     keys.take("sites", [&](const YAML::Node& n) {
       o.sites = texts_of(place_, n, "sites");
       for (const std::string& pattern : o.sites)
-        if (pattern.starts_with("re:")) try {
+        if (pattern.size() > kLongestPattern)
+          place_.wrong(n, "a pattern has {} characters; {} are the most", pattern.size(), kLongestPattern);
+        else if (pattern.starts_with("re:"))
+          try {
             const std::regex compiled(pattern.substr(3));
           } catch (const std::regex_error& e) {
             place_.wrong(n, "'{}' is no regular expression: {}", pattern.substr(3), e.what());
@@ -238,6 +253,8 @@ constexpr Field kFields[] = {
     {"eval.ctx", [](Recipe& r, const Recipe& c) { r.eval.ctx = c.eval.ctx; }},
     {"eval.skip_tokens", [](Recipe& r, const Recipe& c) { r.eval.skip_tokens = c.eval.skip_tokens; }},
     {"gate", [](Recipe& r, const Recipe& c) { r.gate = c.gate; }},
+    {"strict", [](Recipe& r, const Recipe& c) { r.strict = c.strict; }},
+    {"shard_size", [](Recipe& r, const Recipe& c) { r.shard_bytes = c.shard_bytes; }},
 };
 
 }  // namespace
@@ -245,7 +262,10 @@ constexpr Field kFields[] = {
 Recipe parse_recipe(std::string_view yaml, const std::string& name, std::span<const std::string> methods) {
   YAML::Node root;
   try {
-    root = YAML::Load(std::string(yaml));
+    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(yaml));
+    if (documents.size() > 1)
+      fail(ErrorKind::usage, "{} holds {} YAML documents; a recipe is one", name, documents.size());
+    if (!documents.empty()) root = documents[0];
   } catch (const YAML::Exception& e) {
     fail(ErrorKind::bad_input, "{}, line {}: not YAML: {}", name, e.mark.line + 1, e.msg);
   }
@@ -268,6 +288,8 @@ nlohmann::ordered_json to_json(const Recipe& r) {
   const EvalOptions& e = r.eval;
   j["eval"] = {{"text", e.text.string()}, {"windows", e.windows}, {"ctx", e.ctx}, {"skip_tokens", e.skip_tokens}};
   j["gate"] = r.gate;
+  if (r.strict) j["strict"] = true;
+  if (r.shard_bytes > 0) j["shard_size"] = r.shard_bytes;
   j["overrides"] = nlohmann::ordered_json::array();
   for (const SiteOverride& o : r.overrides) {
     nlohmann::ordered_json each = {{"sites", o.sites}};

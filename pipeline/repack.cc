@@ -214,7 +214,7 @@ Repacked repack(const RepackOptions& o) {
   const std::unique_ptr<Writer> writer = find_container("safetensors").create(o.out, plan.file);
   write_all(a, plan, *writer);
   result.files = writer->commit();
-  remove_stale_weights(o.out, "", result.files);
+  remove_stale_weights(o.out, kWeightsFile, result.files);
   const fs::path from = fs::is_directory(a.path) ? a.path : a.path.parent_path();
   for (fs::path& f : write_huggingface_companions(from, plan, o.out)) result.files.push_back(std::move(f));
   for (const PlannedMatrix& m : plan.matrices) result.matrices += m.storage.layout != nullptr;

@@ -85,6 +85,7 @@ Repacked repack_gguf(const RepackOptions& o, const Artifact& a) {
   result.files = writer->commit();
   result.matrices = std::count(packed.begin(), packed.end(), 1);
   remove_stale_weights(o.out, name, result.files);
+  for (const char* of_earlier_files : {"Modelfile", "kerf-report.json"}) fs::remove(o.out / of_earlier_files);
   open_artifact(result.files.front());  // what was written is a model again
   if (result.files.size() == 1) {
     write_text(o.out / "Modelfile", modelfile(a.architecture, a.tokenizer, name));

@@ -22,9 +22,11 @@ struct Statistics {
   std::shared_ptr<const ErrorFeedback> feedback = nullptr;
 };
 
+constexpr int kMostRefines = 100;
+
 struct QuantizerOptions {
   double damping = 0.01;  // of the mean of the Hessian's diagonal
-  int refine = 2;         // passes over the codes once all are chosen
+  int refine = 2;         // passes over the codes once all are chosen, kMostRefines at most
   bool operator==(const QuantizerOptions&) const = default;
 };
 

@@ -1,6 +1,7 @@
 // GGUF files of llama.cpp, made by anybody: keys become the config that the architecture plug-ins read, tensors get
 // their checkpoint names back.
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
 #include "formats/ggml_type.h"
@@ -123,6 +124,29 @@ std::vector<StoredWeight> weights_of_file(const Reader& r, const Architecture& a
   return weights;
 }
 
+// llama.cpp loads no file with tensors that it does not use, and what it would compute with them is not known here.
+void refuse_tensors_of_nobody(const Reader& r, const Architecture& a, std::span<const StoredWeight> used) {
+  std::set<std::string_view> names = {"rope_freqs.weight"};
+  for (const StoredWeight& w : used) names.insert(w.file_name);
+  for (const StoredTensor& t : r.tensors()) {
+    const std::string_view name = t.name;
+    const auto of_a_matrix = [&](std::string_view suffix) {
+      return name.ends_with(suffix) &&
+             names.contains(std::string(name.substr(0, name.size() - suffix.size())) + ".weight");
+    };
+    if (names.contains(name) || of_a_matrix(".scale") || of_a_matrix(".input_scale")) continue;
+    fail(ErrorKind::unsupported, "{}: nothing in a {} of {} blocks uses the tensor {}", r.path().string(), a.family,
+         a.layers, name);
+  }
+}
+
+void check_rotation(const Reader& r, const Architecture& a) {
+  const auto rotated = r.get_integer(*r.get<std::string>("general.architecture") + ".rope.dimension_count");
+  if (rotated && *rotated != a.head_dim)
+    fail(ErrorKind::unsupported, "{}: rope.dimension_count is {}; kerf rotates whole heads, of {} here",
+         r.path().string(), *rotated, a.head_dim);
+}
+
 }  // namespace
 
 TokenizerSpec gguf_tokenizer(const Reader& r) {
@@ -197,7 +221,9 @@ Artifact open_gguf_artifact(const std::filesystem::path& file) {
          file.string(), a.tokenizer.tokens.size(), a.architecture.vocab);
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += std::filesystem::file_size(f);
+  check_rotation(*reader, a.architecture);
   std::vector<StoredWeight> weights = weights_of_file(*reader, a.architecture);
+  refuse_tensors_of_nobody(*reader, a.architecture, weights);
   a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
   check_tensors(a.architecture, *a.weights);
   return a;

@@ -71,14 +71,20 @@ Gate parse_gate(std::string_view text) {
   return gate;
 }
 
+void check_measured(const Gate& gate, const std::set<std::string>& metrics) {
+  for (const Limit& limit : gate.limits)
+    if (!metrics.contains(limit.metric))
+      fail(ErrorKind::usage, "the gate '{}' needs {}, which is not measured; give --text to measure it", limit.text,
+           limit.metric);
+}
+
 GateResult check_gate(const Gate& gate, const std::map<std::string, double>& figures) {
   GateResult result;
+  std::set<std::string> measured;
+  for (const auto& [metric, x] : figures) measured.insert(metric);
+  check_measured(gate, measured);
   for (const Limit& limit : gate.limits) {
-    const auto figure = figures.find(limit.metric);
-    if (figure == figures.end())
-      fail(ErrorKind::usage, "the gate '{}' needs {}, which was not measured; give --text to measure it", limit.text,
-           limit.metric);
-    const double x = figure->second;
+    const double x = figures.at(limit.metric);
     const bool inside = limit.below ? (limit.strict ? x < limit.value : x <= limit.value)
                                     : (limit.strict ? x > limit.value : x >= limit.value);
     if (inside) continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ struct Gate {
 /// Limits separated by commas: METRIC (<|<=|>|>=) NUMBER[KB|MB|GB|KiB|MiB|GiB]. Short names: kl = kl_mean, ppl =
 /// ppl_ratio, bpw = bpw_all. Error usage, with the known metrics, for anything else.
 Gate parse_gate(std::string_view text);
+
+/// Error usage when it limits a metric that is not among these.
+void check_measured(const Gate&, const std::set<std::string>& metrics);
 
 struct GateResult {
   bool passed = true;

@@ -75,6 +75,29 @@ TEST(Program, BenchTakesNoLongerWindowThanTheModel) {
   }
 }
 
+TEST(Program, RefusesNumbersThatMeanNothing) {
+  test::TempDir dir;
+  const std::string run_of = "compress '" + test::example_dir().string() + "' --target llama.cpp-cpu:Q4_0 -o '" +
+                             (dir / "out").string() + "' --calib x ";
+  for (const char* option : {"--bytes -5", "--bytes 0", "--bytes 0MB", "--memory -1", "--memory 0", "--shard-size 0",
+                             "--bpw nan", "--bpw 0", "--damping nan", "--damping 2", "--refine 101", "-j 100000"}) {
+    const Outcome o = run(run_of + option);
+    EXPECT_EQ(o.exit_code, 2) << option << ": " << o.err;
+    EXPECT_FALSE(fs::exists(dir / "out")) << option;
+  }
+}
+
+TEST(Program, AFolderThatCannotBeIsAnErrorOfTheFileSystem) {
+  test::TempDir dir;
+  std::ofstream(dir / "file") << "x";
+  for (const std::string& out : {(dir / "file" / "x").string(), (dir / std::string(300, 'x')).string()}) {
+    const Outcome o =
+        run("compress '" + test::example_dir().string() + "' --target llama.cpp-cpu:Q8_0 -o '" + out + "'");
+    EXPECT_EQ(o.exit_code, 6) << o.err;
+    EXPECT_FALSE(test::mentions(o.err, "a mistake in kerf")) << o.err;
+  }
+}
+
 TEST(Program, TokenizeRendersChats) {
   test::TempDir dir;
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"})

@@ -45,7 +45,11 @@ TEST(ParallelFor, NestsSerially) {
   set_threads(0);
 }
 
-TEST(SetThreads, RefusesANegativeNumber) { EXPECT_THROW(set_threads(-1), Error); }
+TEST(SetThreads, RefusesNumbersThatNoMachineHas) {
+  for (const int n : {-1, 1025, 100000}) EXPECT_THROW(set_threads(n), Error) << n;
+  set_threads(1024);
+  set_threads(0);
+}
 
 TEST(Checked, OverflowIsBadInput) {
   EXPECT_EQ(checked_mul<int64_t>(3, 4, "x"), 12);

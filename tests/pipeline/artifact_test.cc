@@ -128,6 +128,19 @@ TEST_F(GgufArtifact, OpensAsItIs) {
   EXPECT_NO_THROW(open_artifact(rewritten([](FilePlan&) {})));
 }
 
+TEST_F(GgufArtifact, WithTensorsThatNothingUsesIsRefused) {
+  expect_refusal(rewritten([](FilePlan& p) { key(p, "llama.block_count") = uint32_t{1}; }), ErrorKind::unsupported,
+                 "nothing in a llama of 1 blocks uses the tensor blk.");
+  expect_refusal(rewritten([](FilePlan&) {}, {{"blk.0.attn_q_norm.weight", 1.0f}}), ErrorKind::unsupported,
+                 "blk.0.attn_q_norm.weight");
+  EXPECT_NO_THROW(open_artifact(rewritten([](FilePlan&) {}, {{"blk.0.attn_q.input_scale", 1.0f}})));
+}
+
+TEST_F(GgufArtifact, WithPartlyRotatedHeadsIsRefused) {
+  expect_refusal(rewritten([](FilePlan& p) { key(p, "llama.rope.dimension_count") = uint32_t{8}; }),
+                 ErrorKind::unsupported, "rope.dimension_count is 8");
+}
+
 TEST_F(GgufArtifact, WithAnAbsurdBlockCountIsRefusedAtOnce) {
   for (const uint32_t blocks : {5u, 100u, 2'000'000'000u})
     expect_refusal(rewritten([&](FilePlan& p) { key(p, "llama.block_count") = blocks; }), ErrorKind::bad_input, "");

@@ -39,6 +39,30 @@ std::string refusal(const CompressOptions& o, ErrorKind kind) {
   return test::refusal([&] { compress(o); }, kind);
 }
 
+TEST(Compress, NeverWritesIntoTheFolderOfItsSource) {
+  test::TempDir dir;
+  copy_model(dir.path());
+  const std::string before = read_text(dir / "model.safetensors", 1 << 30);
+  for (const char* target : {"vllm:w4a16-g32", "llama.cpp-cpu:Q4_0"}) {
+    CompressOptions o = job(dir.path(), {target});
+    o.model = dir.path();
+    o.force = true;
+    const std::string said = refusal(o, ErrorKind::usage);
+    EXPECT_TRUE(test::mentions(said, "holds the model that is read")) << said;
+  }
+  EXPECT_EQ(read_text(dir / "model.safetensors", 1 << 30), before);
+}
+
+TEST(Compress, RefusesAGateThatNeedsATextBeforeItWrites) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q4_0"});
+  o.eval = {};
+  o.gate = "bytes<1GB,kl<0.1";
+  const std::string said = refusal(o, ErrorKind::usage);
+  EXPECT_TRUE(test::mentions(said, "'kl<0.1' needs kl_mean")) << said;
+  EXPECT_FALSE(fs::exists(o.out));
+}
+
 TEST(Compress, MeasuresEveryTargetOnItsOwnBytes) {
   test::TempDir dir;
   const Report r = compress(job(dir / "out", {"llama.cpp-cpu:Q8_0", "llama.cpp-cpu:Q4_0", "vllm:w4a16-g32"}));
@@ -162,12 +186,16 @@ TEST(Compress, RefusesAFolderThatIsNotEmptyUnlessForced) {
   test::TempDir dir;
   fs::create_directories(dir / "out");
   write_text(dir / "out" / "precious", "x");
+  write_text(dir / "out" / "modelzoo.safetensors", "x");
+  write_text(dir / "out" / "model-best-00001-of-00002.safetensors", "x");
   CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q8_0"});
   o.eval.text.clear();
   EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "--force"));
   o.force = true;
+  o.targets = {"vllm:w4a16-g32"};
   EXPECT_NO_THROW(compress(o));
-  EXPECT_EQ(read_text(dir / "out" / "precious"), "x");
+  for (const char* other : {"precious", "modelzoo.safetensors", "model-best-00001-of-00002.safetensors"})
+    EXPECT_EQ(read_text(dir / "out" / other), "x");
   o.force = false;
   o.resume = true;
   EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "is complete"));

@@ -27,6 +27,8 @@ eval:
   ctx: 32
   skip_tokens: 7
 gate: kl<0.05,top1>0.9
+strict: true
+shard_size: 4000000000
 overrides:
   - {sites: "model.layers.*.mlp.down_proj", method: rtn}
   - sites: [attn_v, 're:layers\.[0-3]\.']
@@ -42,6 +44,8 @@ TEST(Recipe, SaysAllThatTheCommandLineSays) {
                          .imatrix = "a.imatrix",
                          .eval = {.text = "held.txt", .ctx = 32, .windows = 0, .skip_tokens = 7},
                          .gate = "kl<0.05,top1>0.9",
+                         .strict = true,
+                         .shard_bytes = 4'000'000'000,
                          .overrides = {{.sites = {"model.layers.*.mlp.down_proj"}, .method = "rtn"},
                                        {.sites = {"attn_v", "re:layers\\.[0-3]\\."}, .method = "rtn"}}};
   EXPECT_EQ(r, wanted);
@@ -79,7 +83,8 @@ TEST(Recipe, TheCommandLineComesFirst) {
 
 TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
   struct Case {
-    const char *text, *line, *part;
+    std::string text;
+    const char *line, *part;
     ErrorKind kind = ErrorKind::usage;
   };
   const Case cases[] = {
@@ -91,6 +96,10 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"targets: []", "line 1", "empty list"},
       {"targets: {a: b}", "line 1", "a map, not a text"},
       {"method: magic", "line 1", "the methods are"},
+      {"strict: maybe", "line 1", "'maybe'; it is true or false"},
+      {"shard_size: 0", "line 1", "shard_size is 0"},
+      {"gptq: {refine: 101}", "line 1", "at most 100"},
+      {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2", "150003 characters"},
       {"asymmetric: 1", "line 1", "'1'; it is on or off"},
       {"method: [rtn]", "line 1", "a list, not a text"},
       {"calib:\n  windows: many", "line 2", "'many'; it is a whole number of at least 1"},
