@@ -18,7 +18,7 @@ WordFitProblem problem(const Codebook& book, std::span<const float> w, const std
           .w = w.data(),
           .supers = q.rows * q.cols / kSuper,
           .importance = importance.empty() ? nullptr : importance.data(),
-          .importance_supers = q.cols / kSuper,
+          .importance_supers = static_cast<int64_t>(importance.size()) / kSuper,
           .sub = static_cast<int>(q.scheme.levels[1].block.cols),
           .steps = steps,
           .unit = unit};

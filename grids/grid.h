@@ -26,7 +26,8 @@ class Grid {
 
   /// Chooses q.params for w [q.rows, q.cols] so that the squared error sum_c importance[c] (w - value)^2 of the nearest
   /// codes is small, block by block; parameters are rounded to their stored form before codes are compared.
-  /// `importance` has one entry per column, or is empty for all ones. The result does not depend on the instruction
+  /// `importance` has one entry per column, or is empty for all ones; where codes are chosen together it may have one
+  /// entry per weight. The result does not depend on the instruction
   /// set.
   virtual void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const = 0;
   /// q.codes: the nearest code for every weight under q.params (ties to even multiples of the scale). `importance`

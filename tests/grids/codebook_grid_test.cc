@@ -194,6 +194,19 @@ TEST(CodebookGrids, ProjectedParametersCanBeSetAndReadBack) {
   }
 }
 
+TEST(CodebookGrids, TakeImportanceByColumnOrByWeight) {
+  const auto w = normal(kRows * kCols, 9);
+  const auto v = importances(kCols);
+  std::vector<float> each;
+  for (int64_t r = 0; r < kRows; ++r) each.insert(each.end(), v.begin(), v.end());
+  for (const Type& t : types()) {
+    EXPECT_EQ(quantized(t.scheme, w, v), quantized(t.scheme, w, each)) << t.scheme.grid;
+    std::fill(each.begin(), each.begin() + kCols, 1.0f);
+    EXPECT_NE(quantized(t.scheme, w, v), quantized(t.scheme, w, each)) << t.scheme.grid;
+    std::copy(v.begin(), v.end(), each.begin());
+  }
+}
+
 TEST(CodebookGrids, TheSearchEndsWithTheCodesThatEncodingFinds) {
   auto w = normal(kRows * kCols, 7);
   const auto v = importances(kCols);

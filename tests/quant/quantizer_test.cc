@@ -68,6 +68,26 @@ TEST(Rtn, TakesImportanceAsItTakesAHessiansDiagonal) {
   EXPECT_NE(q.codes, rtn.quantize(w, 4, n, scheme, nullptr, {}).codes);
 }
 
+TEST(Rtn, CountsLargeWeightsMoreWhereTheyShareAWord) {
+  const std::vector<float> w = normal(16 * 256);
+  float largest = 0;
+  for (const float x : w) largest = std::max(largest, std::abs(x));
+  const auto error_of_large = [&](const QuantizedMatrix& q) {
+    std::vector<float> values(w.size());
+    find_grid(q.scheme.grid).decode(q, values);
+    double sum = 0;
+    for (size_t i = 0; i < w.size(); ++i)
+      if (std::abs(w[i]) > largest / 2) sum += static_cast<double>((w[i] - values[i]) * (w[i] - values[i]));
+    return sum;
+  };
+  for (const Scheme& scheme : {codebook_words("iq1_s", 2, 8, 32, 4), codebook_words("iq3_xxs", 4, 8, 32)}) {
+    QuantizedMatrix alike = allocate(scheme, 16, 256);
+    find_grid(scheme.grid).fit_and_encode(w, {}, alike);
+    const QuantizedMatrix q = find_quantizer("rtn").quantize(w, 16, 256, scheme, nullptr, {});
+    EXPECT_LT(error_of_large(q), 0.95 * error_of_large(alike)) << scheme.grid;
+  }
+}
+
 std::vector<Scheme> schemes() {
   return {symmetric_int(4, 32, Dtype::f16),  symmetric_int(3, 96, Dtype::bf16), symmetric_int(2, 16, Dtype::f32),
           symmetric_int(4, 0, Dtype::f16),   symmetric_int(8, 0, Dtype::f32),   asymmetric_int(4, 32, Dtype::f16),
