@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/cpu.h"
 #include "core/error.h"
@@ -114,6 +115,8 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
 // All that a calibrated run's bytes depend on.
 nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& source, const Method& method,
                                     bool asymmetric, const Windows& calibration, const TargetPlan& plan) {
+  std::set<std::string> targets;  // which decide, too, in which folders the files lie
+  for (const std::string& text : o.targets) targets.insert(parse_target(text).text());
   Sha256 ids;
   ids.update(std::as_bytes(std::span(calibration.ids)));
   nlohmann::ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
@@ -121,6 +124,7 @@ nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& so
     run["source " + f.filename().string()] =
         fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
   run["target"] = plan.choice.text();
+  run["targets"] = targets;
   run["plan"] = plan.hash();
   run["method"] = method.name;
   run["damping"] = o.quantizer.damping;
@@ -154,8 +158,9 @@ struct Prepared {
   Artifact source;
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
-  SiteStatistics known = {};                 // from an importance matrix, or the norms
-  uint64_t activations = Scratch::kNoLimit;  // bytes of them that may lie in memory
+  std::vector<std::unique_ptr<ResumeState>> states = {};  // of each output; none without calibration
+  SiteStatistics known = {};                              // from an importance matrix, or the norms
+  uint64_t activations = Scratch::kNoLimit;               // bytes of them that may lie in memory
   bool asymmetric = false;
 };
 
@@ -164,6 +169,20 @@ RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
   for (const Output& out : p.outputs) plans.push_back(&out.plan);
   return estimate(p.source, plans, p.method, o.quantizer, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
                   o.out, o.memory);
+}
+
+std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, const Prepared& p) {
+  const fs::path folder = o.out / kResumeFolder;
+  std::vector<std::string> names;
+  std::vector<std::unique_ptr<ResumeState>> states;
+  for (const Output& out : p.outputs)
+    if (p.calibration) names.push_back(folder_name(out.plan.choice));
+  if (o.resume) refuse_other_targets(folder, names);
+  for (size_t i = 0; i < names.size(); ++i)
+    states.push_back(std::make_unique<ResumeState>(
+        folder / names[i], describe_run(o, p.source, p.method, p.asymmetric, *p.calibration, p.outputs[i].plan),
+        o.resume, std::chrono::seconds(o.save_every)));
+  return states;
 }
 
 void pack_all(const CompressOptions& o, Prepared& p) {
@@ -176,19 +195,16 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                      .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
     jobs.push_back({&out.plan, out.writer.get()});
   }
+  if (!o.resume) fs::remove_all(o.out / kResumeFolder);
   if (p.calibration) {
-    std::vector<std::unique_ptr<ResumeState>> states;
-    std::vector<ResumeState*> pointers;
-    for (const Output& out : p.outputs) {
-      states.push_back(
-          std::make_unique<ResumeState>(o.out / kResumeFolder / folder_name(out.plan.choice),
-                                        describe_run(o, source, p.method, p.asymmetric, *p.calibration, out.plan),
-                                        o.resume, std::chrono::seconds(o.save_every)));
-      pointers.push_back(states.back().get());
+    std::vector<ResumeState*> states;
+    for (const auto& state : p.states) {
+      state->begin();
+      states.push_back(state.get());
     }
     Scratch scratch(p.activations, o.out);
     auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, p.asymmetric,
-                                    *p.calibration, jobs, pointers, scratch);
+                                    *p.calibration, jobs, states, scratch);
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
     pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.known);
@@ -235,6 +251,7 @@ Prepared prepare(const CompressOptions& o) {
     p.known = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
   else if (!p.calibration)
     p.known = statistics_of_norms(p.source.architecture, *p.source.weights);
+  p.states = find_states(o, p);
   return p;
 }
 

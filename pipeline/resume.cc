@@ -102,21 +102,40 @@ void refuse_other_run(const fs::path& folder, const ordered_json& before, const 
          folder.string(), differences);
 }
 
+constexpr const char* kAbout = "run.json";
+
 }  // namespace
 
-ResumeState::ResumeState(fs::path folder, ordered_json run, bool resume, std::chrono::seconds save_every)
-    : folder_(std::move(folder)), save_every_(save_every) {
-  const fs::path about = folder_ / "run.json";
-  if (resume && fs::exists(about)) {
-    refuse_other_run(folder_, ordered_json::parse(read_text(about), nullptr, false), run);
-    if (fs::exists(folder_ / "hidden" / "model.safetensors")) {
-      last_ = layer_of(*open_container(folder_ / "hidden" / "model.safetensors"));
-    }
-    return;
+void refuse_other_targets(const fs::path& folder, std::span<const std::string> targets) {
+  if (!fs::exists(folder)) return;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    if (!entry.is_directory() || std::find(targets.begin(), targets.end(), name) != targets.end()) continue;
+    fail(ErrorKind::usage,
+         "{} was left by a calibrated run for {} that was stopped, and this run is {}; ask for the same again, or "
+         "remove {}",
+         entry.path().string(), name,
+         targets.empty() ? std::string("without --calib") : fmt::format("for {}", fmt::join(targets, ", ")),
+         entry.path().string());
   }
+}
+
+ResumeState::ResumeState(fs::path folder, ordered_json run, bool resume, std::chrono::seconds save_every)
+    : folder_(std::move(folder)),
+      run_(std::move(run)),
+      goes_on_(resume && fs::exists(folder_ / kAbout)),
+      save_every_(save_every) {
+  if (!goes_on_) return;
+  refuse_other_run(folder_, ordered_json::parse(read_text(folder_ / kAbout), nullptr, false), run_);
+  const fs::path hidden = folder_ / "hidden" / "model.safetensors";
+  if (fs::exists(hidden)) last_ = layer_of(*open_container(hidden));
+}
+
+void ResumeState::begin() {
+  if (goes_on_) return;
   fs::remove_all(folder_);
   fs::create_directories(folder_);
-  write_text(about, run.dump(2) + "\n");
+  write_text(folder_ / kAbout, run_.dump(2) + "\n");
 }
 
 fs::path ResumeState::block_folder(int64_t layer) const { return folder_ / fmt::format("block-{}", layer); }

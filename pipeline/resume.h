@@ -37,11 +37,18 @@ struct FinishedBlock {
   std::vector<SiteOutcome> outcomes;            // of this block
 };
 
+/// Error usage when the folder of all states holds one under a name that is not among `targets`, those of a run that is
+/// to go on; there are none without calibration.
+void refuse_other_targets(const std::filesystem::path& folder, std::span<const std::string> targets);
+
 class ResumeState {
  public:
-  /// Begins anew, or with `resume` goes on with what the folder holds, if it holds something. Error usage, with the
-  /// differences, when that is of another run; nothing is touched then.
+  /// With `resume` what the folder holds is gone on with, if it holds something. Error usage, with the differences,
+  /// when that is of another run. Nothing is touched.
   ResumeState(std::filesystem::path folder, nlohmann::ordered_json run, bool resume, std::chrono::seconds save_every);
+
+  /// Before anything else is asked for: empties the folder, unless the run goes on with what it holds.
+  void begin();
 
   /// The layer after which the run can go on; nothing when it begins at the first.
   std::optional<int64_t> last() const { return last_; }
@@ -61,6 +68,8 @@ class ResumeState {
   std::filesystem::path block_folder(int64_t layer) const;
 
   std::filesystem::path folder_;
+  nlohmann::ordered_json run_;
+  bool goes_on_ = false;
   std::optional<int64_t> last_;
   std::chrono::seconds save_every_;
   std::chrono::steady_clock::time_point saved_ = std::chrono::steady_clock::now();

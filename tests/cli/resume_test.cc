@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <map>
 #include <random>
 #include <string>
 #include <thread>
@@ -90,7 +91,15 @@ TEST(Resume, ARunKilledAtAnyMomentGoesOnToTheSameBytes) {
   EXPECT_GE(taken_up, 3);  // or nothing was tested; blocks take most of the time
 }
 
-TEST(Resume, AnotherRecipeIsRefusedAndNothingIsTouched) {
+// Names and contents of all files below a folder.
+std::map<std::string, std::string> files_below(const fs::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) files[entry.path()] = read_text(entry.path());
+  return files;
+}
+
+TEST(Resume, AnotherRecipeOrTargetIsRefusedAndNothingIsTouched) {
   test::TempDir dir;
   const fs::path out = dir / "out", state = out / ".kerf-resume" / "vllm-w4a16-g32" / "run.json";
   const pid_t child = start(job(out));
@@ -98,9 +107,15 @@ TEST(Resume, AnotherRecipeIsRefusedAndNothingIsTouched) {
   kill(child, SIGKILL);
   finish(child);
   if (!fs::exists(state)) GTEST_SKIP() << "the run was over before it could be killed";
-  const std::string before = read_text(state);
+  const auto before = files_below(out);
+  EXPECT_GE(before.size(), 2u);  // and the file of weights that was begun
   EXPECT_EQ(finish(start(job(out, {"--resume", "--refine", "5"}))), 2);
-  EXPECT_EQ(read_text(state), before);
+  EXPECT_EQ(finish(start(job(out, {"--resume"}, "llama.cpp-cpu:Q8_0"))), 2);
+  EXPECT_EQ(finish(start(job(out, {"--resume", "--target", "llama.cpp-cpu:Q8_0"}))), 2);
+  EXPECT_EQ(finish(start(
+                {"kerf", "-q", "compress", test::example_dir(), "--target", "vllm:w4a16-g32", "--resume", "-o", out})),
+            2);
+  EXPECT_TRUE(files_below(out) == before);
 }
 
 }  // namespace

@@ -35,8 +35,9 @@ struct Saved {
     block.matrices["b.weight"] = {&plain, std::nullopt, {1, 2, 3}};
     block.replaced["norm"] = {4, 5};
     block.outcomes = {{.name = "a.weight", .method = "gptq", .error_rtn = 2, .error = 1}};
-    ResumeState(folder, kRun, false, kAlways)
-        .save(0, block, std::vector<float>{1, 2, 3, 4}, std::vector<float>{5, 6, 7, 8}, 2);
+    ResumeState state(folder, kRun, false, kAlways);
+    state.begin();
+    state.save(0, block, std::vector<float>{1, 2, 3, 4}, std::vector<float>{5, 6, 7, 8}, 2);
   }
   fs::path block_file() const { return folder / "block-0" / "model.safetensors"; }
   fs::path hidden_file() const { return folder / "hidden" / "model.safetensors"; }
@@ -158,6 +159,19 @@ TEST(ResumeState, AnUnreadableDescriptionIsAnotherRun) {
     test::refusal([&] { ResumeState(saved.folder, kRun, true, kAlways); }, ErrorKind::usage);
     EXPECT_TRUE(fs::exists(saved.block_file()));
   }
+}
+
+TEST(ResumeState, TheTargetOfAnotherRunIsNamedAndStays) {
+  const Saved saved;
+  const fs::path all = saved.folder.parent_path();
+  const std::string same[] = {"other", "state"}, others[] = {"other"};
+  EXPECT_NO_THROW(refuse_other_targets(all, same));
+  EXPECT_NO_THROW(refuse_other_targets(all / "nowhere", {}));
+  const std::string other = test::refusal([&] { refuse_other_targets(all, others); }, ErrorKind::usage);
+  EXPECT_TRUE(test::mentions(other, "for state that was stopped, and this run is for other")) << other;
+  const std::string none = test::refusal([&] { refuse_other_targets(all, {}); }, ErrorKind::usage);
+  EXPECT_TRUE(test::mentions(none, "this run is without --calib")) << none;
+  EXPECT_TRUE(fs::exists(saved.block_file()));
 }
 
 }  // namespace
