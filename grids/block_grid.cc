@@ -97,8 +97,9 @@ std::vector<float> evened(std::span<const float> importance) {
   float most = 0;
   for (const float v : importance) most = std::max(most, v);
   if (!(most > 0)) return {};
+  const double factor = std::ldexp(1.0, -std::ilogb(most));
   std::vector<float> even(importance.begin(), importance.end());
-  for (float& v : even) v = std::max(std::ldexp(v, -std::ilogb(most)), 0x1p-24f);
+  for (float& v : even) v = std::max(static_cast<float>(static_cast<double>(v) * factor), 0x1p-24f);
   return even;
 }
 

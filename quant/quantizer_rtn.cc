@@ -18,8 +18,10 @@ std::vector<float> by_size(std::span<const float> w, std::span<const float> impo
     double squares = 0;
     for (size_t i = begin; i < begin + kBlock; ++i) squares += static_cast<double>(w[i]) * static_cast<double>(w[i]);
     const float base = static_cast<float>(squares * (2.0 / kBlock));
-    for (size_t i = begin; i < begin + kBlock; ++i)
-      each[i] = std::sqrt(base + w[i] * w[i]) * (importance.empty() ? 1.0f : importance[i % importance.size()]);
+    for (size_t i = begin; i < begin + kBlock; ++i) each[i] = std::sqrt(base + w[i] * w[i]);
+    if (importance.empty()) continue;
+    const float* columns = importance.data() + begin % importance.size();
+    for (size_t i = 0; i < kBlock; ++i) each[begin + i] *= columns[i];
   }
   return each;
 }
