@@ -140,8 +140,8 @@ class Run {
   int64_t take_up() {
     if (!state_ || !state_->last()) return 0;
     const int64_t layer = *state_->last();
+    stream_.restore(layer, state_->load_hidden());  // first: its checksum vouches for the layer
     for (int64_t done = 0; done <= layer; ++done) write(state_->load_block(done, planned_));
-    stream_.restore(layer, state_->load_hidden());
     note(fmt::format("{}: going on after block {}", job_.plan->choice.text(), layer));
     return layer + 1;
   }

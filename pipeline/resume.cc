@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/sha256.h"
 #include "formats/container.h"
 
 namespace kerf {
@@ -13,33 +14,66 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-// Collects named arrays and writes them as one safetensors file.
+constexpr const char* kChecksum = "sha256";
+
+// Of all that a file says, wherever in it that lies; the checksum itself is left out.
+std::string checksum(std::span<const StoredTensor> tensors, const Metadata& metadata) {
+  Sha256 sum;
+  for (const auto& [key, value] : metadata)
+    if (const auto* text = std::get_if<std::string>(&value); text && key != kChecksum)
+      sum.update(as_bytes(ordered_json({key, *text}).dump()));
+  std::map<std::string_view, const StoredTensor*> by_name;
+  for (const StoredTensor& t : tensors) by_name.emplace(t.name, &t);
+  for (const auto& [name, t] : by_name) {
+    sum.update(as_bytes(ordered_json({t->name, t->type, t->shape}).dump()));
+    sum.update(t->bytes);
+  }
+  return sum.finish();
+}
+
+// Collects named arrays and writes them as one safetensors file with a checksum.
 class Arrays {
  public:
   void add(std::string name, std::string_view type, std::vector<int64_t> shape, std::span<const std::byte> bytes) {
-    plan_.tensors.push_back({std::move(name), std::string(type), std::move(shape), bytes.size()});
-    bytes_.push_back(bytes);
+    tensors_.push_back({std::move(name), std::string(type), std::move(shape), bytes});
   }
   void add(std::string name, std::span<const float> values) {
     add(std::move(name), "F32", {static_cast<int64_t>(values.size())}, std::as_bytes(values));
   }
   void write(const fs::path& folder, Metadata metadata) {
     fs::create_directories(folder);
-    plan_.metadata = std::move(metadata);
-    const auto writer = find_container("safetensors").create(folder, plan_);
-    for (size_t i = 0; i < bytes_.size(); ++i) writer->write(i, 0, bytes_[i]);
+    FilePlan plan{.metadata = std::move(metadata)};
+    plan.metadata.emplace_back(kChecksum, checksum(tensors_, plan.metadata));
+    for (const StoredTensor& t : tensors_) plan.tensors.push_back({t.name, t.type, t.shape, t.bytes.size()});
+    const auto writer = find_container("safetensors").create(folder, plan);
+    for (size_t i = 0; i < tensors_.size(); ++i) writer->write(i, 0, tensors_[i].bytes);
     writer->commit();
   }
 
  private:
-  FilePlan plan_;
-  std::vector<std::span<const std::byte>> bytes_;
+  std::vector<StoredTensor> tensors_;
 };
+
+[[noreturn]] void begin_anew(const fs::path& file, std::string_view why) {
+  fail(ErrorKind::bad_input, "{}; remove {} and begin anew", why, file.parent_path().parent_path().string());
+}
 
 // The state lies beside the output for days, and anybody may have touched it.
 [[noreturn]] void damaged(const fs::path& file, std::string_view what) {
-  fail(ErrorKind::bad_input, "{}: {}; remove {} and begin anew", file.string(), what,
-       file.parent_path().parent_path().string());
+  begin_anew(file, fmt::format("{}: {}", file.string(), what));
+}
+
+std::unique_ptr<Reader> open_state(const fs::path& file) {
+  try {
+    return open_container(file);
+  } catch (const Error& e) {
+    begin_anew(file, e.what());
+  }
+}
+
+void check_sum(const Reader& reader) {
+  if (reader.get_or<std::string>(kChecksum, "") != checksum(reader.tensors(), reader.metadata()))
+    damaged(reader.path(), "the content is not what was saved: its SHA-256 is another");
 }
 
 int64_t layer_of(const Reader& hidden) {
@@ -128,7 +162,7 @@ ResumeState::ResumeState(fs::path folder, ordered_json run, bool resume, std::ch
   if (!goes_on_) return;
   refuse_other_run(folder_, ordered_json::parse(read_text(folder_ / kAbout), nullptr, false), run_);
   const fs::path hidden = folder_ / "hidden" / "model.safetensors";
-  if (fs::exists(hidden)) last_ = layer_of(*open_container(hidden));
+  if (fs::exists(hidden)) last_ = layer_of(*open_state(hidden));
 }
 
 void ResumeState::begin() {
@@ -170,7 +204,7 @@ void ResumeState::save(int64_t layer, const FinishedBlock& b, std::span<const fl
 }
 
 FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const {
-  const auto reader = open_container(block_folder(layer) / "model.safetensors");
+  const auto reader = open_state(block_folder(layer) / "model.safetensors");
   FinishedBlock b;
   for (const auto& [name, plan] : planned) {
     if (plan->site.layer != layer) continue;
@@ -198,13 +232,15 @@ FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string,
   b.outcomes = outcomes_of(*reader);
   for (const SiteOutcome& o : b.outcomes)
     if (!planned.contains(o.name)) damaged(reader->path(), fmt::format("the model has no matrix {}", o.name));
+  check_sum(*reader);
   return b;
 }
 
 std::vector<float> ResumeState::load_states(const std::string& name) const {
-  const auto reader = open_container(folder_ / "hidden" / "model.safetensors");
+  const auto reader = open_state(folder_ / "hidden" / "model.safetensors");
   const StoredTensor* t = reader->find(name);
   if (!t) damaged(reader->path(), fmt::format("the {} states are missing", name));
+  check_sum(*reader);
   return floats_of(*reader, *t);
 }
 

@@ -6,7 +6,7 @@
 //                                       vectors under their own name; "outcomes" in the metadata
 //   FOLDER/hidden/model.safetensors     "hidden" [tokens, hidden], "full" where the model in full precision runs
 //                                       beside, and in the metadata the layer after which
-// Every file is complete when it has its name.
+// Every file is complete when it has its name, and holds the SHA-256 of its content.
 #pragma once
 
 #include <chrono>

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "core/error.h"
 #include "core/file.h"
 #include "formats/container.h"
@@ -142,10 +144,38 @@ TEST(ResumeState, DamagedBlocksAreRefusedWithTheFolderToRemove) {
   }
 }
 
+TEST(ResumeState, EveryFlippedBitIsSeen) {
+  const Saved saved;
+  for (const fs::path& file : {saved.block_file(), saved.hidden_file()}) {
+    const std::string whole = read_text(file);
+    for (size_t at = 0; at < whole.size(); ++at) {
+      std::string flipped = whole;
+      flipped[at] = static_cast<char>(flipped[at] ^ 1 << at % 8);
+      std::ofstream(file, std::ios::binary) << flipped;
+      const std::string error = saved.error();
+      EXPECT_TRUE(test::mentions(error, "remove " + saved.folder.string())) << file << " byte " << at << ": " << error;
+    }
+    std::ofstream(file, std::ios::binary) << whole;
+    EXPECT_EQ(saved.error(), "");
+  }
+}
+
+TEST(ResumeState, AnotherLayerThanWasSavedIsRefused) {
+  const Saved saved;
+  Saved::change(saved.hidden_file(), [](FilePlan& plan, auto&) { set_metadata(plan, "layer", "7"); });
+  EXPECT_TRUE(test::mentions(saved.error(), "SHA-256"));
+}
+
 TEST(ResumeState, FilesCutOffAndMissingAreRefused) {
-  const Saved cut;
-  fs::resize_file(cut.block_file(), fs::file_size(cut.block_file()) / 2);
-  EXPECT_NE(cut.error(), "");
+  for (const bool block : {false, true}) {
+    const Saved cut;
+    const fs::path file = block ? cut.block_file() : cut.hidden_file();
+    fs::resize_file(file, fs::file_size(file) / 2);
+    EXPECT_TRUE(test::mentions(cut.error(), "remove " + cut.folder.string())) << cut.error();
+  }
+  const Saved without_block;
+  fs::remove(without_block.block_file());
+  EXPECT_TRUE(test::mentions(without_block.error(), "remove " + without_block.folder.string()));
   const Saved missing;
   fs::remove(missing.hidden_file());
   EXPECT_FALSE(ResumeState(missing.folder, kRun, true, kAlways).last());
