@@ -134,15 +134,6 @@ nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& so
   return run;
 }
 
-void check_space(const fs::path& folder, const std::vector<Output>& outputs) {
-  uint64_t needed = 0;
-  for (const Output& out : outputs) needed += out.plan.bytes();
-  std::error_code ignored;
-  const fs::space_info space = fs::space(folder, ignored);
-  if (!ignored && space.available < needed)
-    fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}", folder.string(), space.available, needed);
-}
-
 // Ollama reads a model from one file.
 void write_modelfile(const Artifact& source, Output& out) {
   const fs::path path = out.folder / "Modelfile";
@@ -185,12 +176,30 @@ std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, 
   return states;
 }
 
+// What an earlier run has saved to be gone on with is taken over or removed, so its room counts.
+void check_space(const CompressOptions& o, const Prepared& p) {
+  uint64_t needed = 0, there = 0;
+  for (const Output& out : p.outputs) {
+    needed += out.plan.bytes();
+    if (p.calibration)
+      needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden, p.asymmetric);
+  }
+  if (fs::exists(o.out / kResumeFolder))
+    for (const auto& entry : fs::recursive_directory_iterator(o.out / kResumeFolder))
+      if (entry.is_regular_file()) there += entry.file_size();
+  std::error_code ignored;
+  const fs::space_info space = fs::space(o.out, ignored);
+  if (!ignored && space.available + there < needed)
+    fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}{}", o.out.string(), space.available + there,
+         needed, p.calibration ? ", with what is saved for --resume while the run is under way" : "");
+}
+
 void pack_all(const CompressOptions& o, Prepared& p) {
   const Artifact& source = p.source;
   std::vector<PackJob> jobs;
   for (Output& out : p.outputs) {
     fs::create_directories(out.folder);
-    if (jobs.empty()) check_space(out.folder, p.outputs);
+    if (jobs.empty()) check_space(o, p);
     out.writer = find_container(out.plan.choice.target->container())
                      .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
     jobs.push_back({&out.plan, out.writer.get()});

@@ -13,6 +13,7 @@
 #include "kernels/dense.h"
 #include "model/stream.h"
 #include "pipeline/calibrated_head.h"
+#include "pipeline/resume.h"
 
 namespace kerf {
 namespace {
@@ -166,6 +167,7 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   e.scratch = activations - e.activations;
   e.memory += e.activations;
   e.disk += e.scratch;
+  for (const TargetPlan* plan : plans) e.disk += state_bytes(*plan, tokens, a.hidden, asymmetric);
   e.products = copies * product_count(a, method, options, asymmetric, tokens);
   for (const TargetPlan* plan : plans)
     for (const PlannedMatrix& m : plan->matrices)

@@ -23,7 +23,7 @@ struct TargetEstimate {
 struct RunEstimate {
   int64_t parameters = 0;
   std::vector<TargetEstimate> targets;
-  uint64_t disk = 0, disk_free = 0;  // needed, and what the output's file system has
+  uint64_t disk = 0, disk_free = 0;  // needed, with what is saved for --resume; what there is
   uint64_t memory = 0;               // anonymous, at its peak
   uint64_t activations = 0;          // the part of it that holds activations of all windows
   uint64_t scratch = 0;              // activations beyond the limit, in a file of the output folder

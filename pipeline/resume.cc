@@ -4,8 +4,10 @@
 #include <charconv>
 #include <cstring>
 
+#include "core/checked.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/sha256.h"
 #include "formats/container.h"
 
@@ -41,7 +43,9 @@ class Arrays {
     add(std::move(name), "F32", {static_cast<int64_t>(values.size())}, std::as_bytes(values));
   }
   void write(const fs::path& folder, Metadata metadata) {
-    fs::create_directories(folder);
+    std::error_code error;
+    fs::create_directories(folder, error);
+    if (error) fail(ErrorKind::io, "cannot create the folder {}: {}", folder.string(), error.message());
     FilePlan plan{.metadata = std::move(metadata)};
     plan.metadata.emplace_back(kChecksum, checksum(tensors_, plan.metadata));
     for (const StoredTensor& t : tensors_) plan.tensors.push_back({t.name, t.type, t.shape, t.bytes.size()});
@@ -140,6 +144,25 @@ constexpr const char* kAbout = "run.json";
 
 }  // namespace
 
+uint64_t state_bytes(const TargetPlan& plan, int64_t tokens, int64_t hidden, bool asymmetric) {
+  const auto of_floats = [](int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); };
+  uint64_t bytes = of_floats(tokens * hidden) * 2 * (asymmetric ? 2 : 1);
+  for (const PlannedMatrix& m : plan.matrices) {
+    if (m.site.layer < 0) continue;
+    const int64_t out = m.site.out, in = m.site.in;
+    if (!m.storage.layout) {
+      bytes += of_floats(out * in);
+      continue;
+    }
+    bytes += static_cast<uint64_t>(out * in);
+    for (const Level& level : m.storage.scheme.levels)
+      bytes +=
+          static_cast<uint64_t>(bytes_of(level.stored, (level.block.rows ? ceil_div(out, level.block.rows) : 1) *
+                                                           (level.block.cols ? ceil_div(in, level.block.cols) : 1)));
+  }
+  return bytes;
+}
+
 void refuse_other_targets(const fs::path& folder, std::span<const std::string> targets) {
   if (!fs::exists(folder)) return;
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -176,6 +199,22 @@ fs::path ResumeState::block_folder(int64_t layer) const { return folder_ / fmt::
 
 void ResumeState::save(int64_t layer, const FinishedBlock& b, std::span<const float> hidden,
                        std::span<const float> full, int64_t width) {
+  if (given_up_) return;
+  try {
+    save_block(layer, b);
+    if (std::chrono::steady_clock::now() - saved_ < save_every_) return;
+    save_states(layer, hidden, full, width);
+    last_ = layer;
+    saved_ = std::chrono::steady_clock::now();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::io) throw;
+    given_up_ = true;
+    warn(fmt::format("{}; the run goes on, and nothing more is saved for --resume, which would begin {}", e.what(),
+                     last_ ? fmt::format("after block {}", *last_) : std::string("at the first block")));
+  }
+}
+
+void ResumeState::save_block(int64_t layer, const FinishedBlock& b) const {
   Arrays arrays;
   for (const auto& [name, m] : b.matrices) {
     if (!m.packed) {
@@ -193,14 +232,14 @@ void ResumeState::save(int64_t layer, const FinishedBlock& b, std::span<const fl
   ordered_json outcomes = ordered_json::array();
   for (const SiteOutcome& o : b.outcomes) outcomes.push_back(outcome_json(o));
   arrays.write(block_folder(layer), {{"outcomes", outcomes.dump()}});
+}
 
-  const auto now = std::chrono::steady_clock::now();
-  if (now - saved_ < save_every_) return;
+void ResumeState::save_states(int64_t layer, std::span<const float> hidden, std::span<const float> full,
+                              int64_t width) const {
   Arrays state;
   state.add("hidden", "F32", {static_cast<int64_t>(hidden.size()) / width, width}, std::as_bytes(hidden));
   if (!full.empty()) state.add("full", "F32", {static_cast<int64_t>(full.size()) / width, width}, std::as_bytes(full));
   state.write(folder_ / "hidden", {{"layer", std::to_string(layer)}});
-  saved_ = std::chrono::steady_clock::now();
 }
 
 FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const {

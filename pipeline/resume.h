@@ -37,6 +37,10 @@ struct FinishedBlock {
   std::vector<SiteOutcome> outcomes;            // of this block
 };
 
+/// What all that will take of the disk at most, but for names and vectors: hidden states twice, while those of a later
+/// layer take the place of others.
+uint64_t state_bytes(const TargetPlan&, int64_t tokens, int64_t hidden, bool asymmetric);
+
 /// Error usage when the folder of all states holds one under a name that is not among `targets`, those of a run that is
 /// to go on; there are none without calibration.
 void refuse_other_targets(const std::filesystem::path& folder, std::span<const std::string> targets);
@@ -59,17 +63,20 @@ class ResumeState {
   /// Those of the model in full precision, which asymmetric calibration saves too.
   std::vector<float> load_full() const { return load_states("full"); }
 
-  /// Hidden states are saved when the last time is `save_every` ago. `full` is empty where there is none.
+  /// Hidden states are saved when the last time is `save_every` ago. `full` is empty where there is none. The first
+  /// time that the system refuses to write, on a full disk say, that is told, and nothing more is saved.
   void save(int64_t layer, const FinishedBlock&, std::span<const float> hidden, std::span<const float> full,
             int64_t width);
 
  private:
   std::vector<float> load_states(const std::string& name) const;
+  void save_block(int64_t layer, const FinishedBlock&) const;
+  void save_states(int64_t layer, std::span<const float> hidden, std::span<const float> full, int64_t width) const;
   std::filesystem::path block_folder(int64_t layer) const;
 
   std::filesystem::path folder_;
   nlohmann::ordered_json run_;
-  bool goes_on_ = false;
+  bool goes_on_ = false, given_up_ = false;
   std::optional<int64_t> last_;
   std::chrono::seconds save_every_;
   std::chrono::steady_clock::time_point saved_ = std::chrono::steady_clock::now();

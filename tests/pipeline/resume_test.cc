@@ -2,7 +2,9 @@
 #include "pipeline/resume.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <fstream>
 
 #include "core/error.h"
@@ -189,6 +191,45 @@ TEST(ResumeState, AnUnreadableDescriptionIsAnotherRun) {
     test::refusal([&] { ResumeState(saved.folder, kRun, true, kAlways); }, ErrorKind::usage);
     EXPECT_TRUE(fs::exists(saved.block_file()));
   }
+}
+
+TEST(ResumeState, ADiskThatIsFullIsToldOnceAndWhatWasSavedBeforeStays) {
+  const Saved saved;
+  ResumeState state(saved.folder, kRun, true, kAlways);
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const std::vector<float> many(4096, 1.0f);  // the block fits, these do not
+  const rlimit small{.rlim_cur = 8192, .rlim_max = before.rlim_max};
+  testing::internal::CaptureStderr();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  state.save(1, saved.block, many, {}, 2);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_TRUE(test::mentions(testing::internal::GetCapturedStderr(), "begin after block 0"));
+  testing::internal::CaptureStderr();
+  state.save(2, saved.block, many, {}, 2);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_FALSE(fs::exists(saved.folder / "block-2"));
+  for (const auto& entry : fs::recursive_directory_iterator(saved.folder))
+    EXPECT_NE(entry.path().extension(), ".partial");
+  EXPECT_EQ(ResumeState(saved.folder, kRun, true, kAlways).last(), 0);
+  EXPECT_EQ(saved.error(), "");
+}
+
+TEST(ResumeState, TakesTheDiskThatIsCountedBeforehand) {
+  const Saved saved;
+  TargetPlan plan;
+  plan.matrices = {saved.packed, saved.plain};
+  const auto data = [](const fs::path& file) {
+    uint64_t bytes = 0;
+    const auto reader = open_container(file);
+    for (const StoredTensor& t : reader->tensors())
+      if (t.name != "norm") bytes += t.bytes.size();
+    return bytes;
+  };
+  const uint64_t block = data(saved.block_file());
+  EXPECT_EQ(state_bytes(plan, 2, 2, true), block + 2 * data(saved.hidden_file()));
+  EXPECT_EQ(state_bytes(plan, 2, 2, false), block + data(saved.hidden_file()));  // half of the states
 }
 
 TEST(ResumeState, TheTargetOfAnotherRunIsNamedAndStays) {
