@@ -14,8 +14,8 @@
 
 #include "core/cpu.h"
 #include "core/parallel.h"
-#include "kernels/dense.h"
-#include "model/evaluate.h"
+#include "kernels/dense/dense.h"
+#include "model/run/evaluate.h"
 
 namespace kerf {
 namespace {
@@ -83,8 +83,8 @@ void evaluate_135m(benchmark::State& state) {
   Windows windows{.count = kTokens / state.range(0), .length = state.range(0), .ids = {}};
   for (int64_t i = 0; i < kTokens; ++i) windows.ids.push_back(static_cast<int32_t>(i * 7919 % a.vocab));
   for (auto _ : state) {
-    const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
-    Stream stream(a, *weights, {}, windows);
+    const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
+    BlockwiseForward stream(a, *weights, {}, windows);
     stream.run();
     const Logits logits(a, *weights, stream);
     benchmark::DoNotOptimize(evaluate(logits, windows).ppl);

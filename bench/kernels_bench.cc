@@ -15,7 +15,7 @@
 #include "core/cpu.h"
 #include "core/parallel.h"
 #include "formats/ggml_type.h"
-#include "kernels/dense.h"
+#include "kernels/dense/dense.h"
 #include "kernels/gemm.h"
 
 namespace kerf {

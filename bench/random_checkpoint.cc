@@ -12,7 +12,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "formats/container.h"
-#include "model/architecture.h"
+#include "model/arch/architecture.h"
 
 namespace {
 namespace fs = std::filesystem;

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/file.h"
-#include "model/tokenizer.h"
+#include "model/text/tokenizer.h"
 
 namespace fs = std::filesystem;
 

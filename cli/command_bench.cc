@@ -7,7 +7,7 @@
 #include "cli/common.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
-#include "pipeline/speed_run.h"
+#include "pipeline/runs/speed_run.h"
 
 namespace kerf {
 namespace {

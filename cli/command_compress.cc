@@ -3,7 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/common.h"
-#include "pipeline/compress.h"
+#include "pipeline/runs/compress.h"
 
 namespace kerf {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "cli/command.h"
 #include "cli/common.h"
-#include "pipeline/eval_run.h"
-#include "pipeline/report.h"
+#include "pipeline/report/report.h"
+#include "pipeline/runs/eval_run.h"
 
 namespace kerf {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/common.h"
-#include "pipeline/importance.h"
+#include "pipeline/runs/imatrix_run.h"
 
 namespace kerf {
 namespace {

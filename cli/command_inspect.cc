@@ -4,8 +4,8 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "core/error.h"
-#include "pipeline/inspect.h"
-#include "pipeline/model_path.h"
+#include "pipeline/runs/inspect.h"
+#include "pipeline/runs/model_path.h"
 
 namespace kerf {
 namespace {

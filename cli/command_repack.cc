@@ -5,7 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/common.h"
-#include "pipeline/repack.h"
+#include "pipeline/runs/repack.h"
 
 namespace kerf {
 namespace {

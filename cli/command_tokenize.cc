@@ -7,9 +7,9 @@
 #include "cli/common.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "model/calibration_text.h"
-#include "pipeline/model_path.h"
-#include "pipeline/tokenizer_path.h"
+#include "model/chat/calibration_text.h"
+#include "pipeline/runs/model_path.h"
+#include "pipeline/runs/tokenizer_path.h"
 
 namespace kerf {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/common.h"
-#include "pipeline/verify_run.h"
+#include "pipeline/runs/verify_run.h"
 
 namespace kerf {
 namespace {

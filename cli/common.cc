@@ -49,11 +49,11 @@ CLI::Validator between(double least, double most) {
   return {check, fmt::format("in [{} - {}]", least, most)};
 }
 
-void add_arithmetic_option(CLI::App& command, Numerics& n) {
-  const std::map<std::string, Numerics> names = {{"runtime", Numerics::runtime},
-                                                 {"target", Numerics::runtime},
-                                                 {"vllm", Numerics::vllm},
-                                                 {"float32", Numerics::float32}};
+void add_arithmetic_option(CLI::App& command, VerifyMode& n) {
+  const std::map<std::string, VerifyMode> names = {{"runtime", VerifyMode::runtime},
+                                                   {"target", VerifyMode::runtime},
+                                                   {"vllm", VerifyMode::vllm},
+                                                   {"float32", VerifyMode::float32}};
   command
       .add_option("--arithmetic", n,
                   "runtime: what the target computes, activation rounding included; vllm: the same by vLLM's rule for "

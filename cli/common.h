@@ -5,7 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "pipeline/options.h"
+#include "pipeline/plan/options.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -20,7 +20,7 @@ CLI::Option* add_size_option(CLI::App&, const std::string& name, uint64_t& bytes
 /// A real number; unlike CLI::Range it takes no NaN.
 CLI::Validator between(double least, double most);
 
-void add_arithmetic_option(CLI::App& command, Numerics&);
+void add_arithmetic_option(CLI::App& command, VerifyMode&);
 /// Results go to stdout. Error io when it cannot be written (a full disk behind a redirection).
 void print(const std::string& text);
 void print(const nlohmann::ordered_json&);

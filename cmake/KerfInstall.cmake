@@ -1,13 +1,13 @@
-# `cmake --install`: the program, the rooms as libraries, their headers and find_package(kerf).
+# `cmake --install`: the program, the modules as libraries, their headers and find_package(kerf).
 include(CMakePackageConfigHelpers)
-get_property(rooms GLOBAL PROPERTY KERF_ROOMS)
+get_property(libraries GLOBAL PROPERTY KERF_LIBRARIES)
+get_property(folders GLOBAL PROPERTY KERF_FOLDERS)
 install(TARGETS kerf RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS ${rooms} kerf_options EXPORT kerfTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+install(TARGETS ${libraries} kerf_options EXPORT kerfTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kerf)
-foreach(room ${rooms})
-  string(REPLACE "kerf_" "" folder ${room})
-  install(DIRECTORY ${CMAKE_SOURCE_DIR}/${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kerf/${folder}
-          FILES_MATCHING PATTERN "*.h")
+foreach(folder ${folders})
+  file(GLOB headers ${CMAKE_SOURCE_DIR}/${folder}/*.h)
+  install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/kerf/${folder})
 endforeach()
 install(EXPORT kerfTargets NAMESPACE kerf:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/kerf)
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/kerfConfig.cmake.in ${CMAKE_BINARY_DIR}/kerfConfig.cmake

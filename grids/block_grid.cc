@@ -6,7 +6,7 @@
 #include <new>
 
 #include "core/fastest.h"
-#include "grids/flatfitter.h"
+#include "grids/search/block_search.h"
 
 namespace kerf {
 namespace {
@@ -45,8 +45,8 @@ void BlockGrid::encode(std::span<const float> w, QuantizedMatrix& q, std::span<c
                          .importance_blocks = 1,
                          .bits = q.scheme.bits,
                          .zero = adds ? 0.0f : fixed_offset(q.scheme),
-                         .alphabet = alphabet()};
-  fastest(all_flatfitters()).encode(p, b.scales.data(), b.offsets.data(), q.codes.data());
+                         .level_table = level_table()};
+  fastest(all_block_searches()).encode(p, b.scales.data(), b.offsets.data(), q.codes.data());
 }
 
 void BlockGrid::decode(const QuantizedMatrix& q, std::span<float> w) const {
@@ -56,14 +56,14 @@ void BlockGrid::decode(const QuantizedMatrix& q, std::span<float> w) const {
     w[i] = BlockGrid::value(q.scheme, {b.scales[i / size], b.offsets[i / size]}, q.codes[i]);
 }
 
-uint32_t BlockGrid::nearest(const Scheme& s, Effective e, float x) const {
+uint32_t BlockGrid::nearest(const Scheme& s, ScaleOffset e, float x) const {
   uint8_t code;
   float unused;
   BlockGrid::round(s, &e.scale, &e.offset, &x, 1, &code, &unused);
   return code;
 }
 
-float BlockGrid::value(const Scheme& s, Effective e, uint32_t code) const {
+float BlockGrid::value(const Scheme& s, ScaleOffset e, uint32_t code) const {
   if (alphabet_) return e.scale * alphabet_->number[code];
   const float c = static_cast<float>(code);
   return adds_offset(s) ? e.scale * c + e.offset : e.scale * (c - e.offset);
@@ -81,7 +81,7 @@ void BlockGrid::round(const Scheme& s, const float* scale, const float* offset, 
   }
 }
 
-Grid::Neighbours BlockGrid::neighbours(const Scheme& s, Effective e, uint32_t code) const {
+Grid::Neighbours BlockGrid::neighbours(const Scheme& s, ScaleOffset e, uint32_t code) const {
   const uint32_t down = alphabet_ ? alphabet_->below(code) : code == 0 ? 0 : code - 1;
   const uint32_t up = alphabet_ ? alphabet_->above(code) : std::min(code + 1, static_cast<uint32_t>(top_code(s)));
   return e.scale < 0 ? Neighbours{up, down} : Neighbours{down, up};

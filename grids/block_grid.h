@@ -2,28 +2,29 @@
 // value under them, and the nearest way back. Which parameters there are is left to two_level_grid.cc and
 // one_level_grid.cc. The value of a code is
 //   scale * code + offset              where the scheme adds its offsets,
-//   scale * number[code]               with an alphabet (the offset is 0),
+//   scale * number[code]               with an level_table (the offset is 0),
 //   scale * (code - 2^(bits-1))        otherwise (that is the offset).
 #pragma once
 
 #include <optional>
 #include <string_view>
 
-#include "grids/alphabet.h"
 #include "grids/grid.h"
+#include "grids/search/level_table.h"
 
 namespace kerf {
 
 class BlockGrid : public Grid {
  public:
-  BlockGrid(std::string_view name, std::optional<Alphabet> alphabet) : name_(name), alphabet_(std::move(alphabet)) {}
+  BlockGrid(std::string_view name, std::optional<LevelTable> level_table)
+      : name_(name), alphabet_(std::move(level_table)) {}
 
   std::string_view name() const override { return name_; }
   void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const override;
   void decode(const QuantizedMatrix& q, std::span<float> w) const override;
-  uint32_t nearest(const Scheme&, Effective, float x) const override;
-  float value(const Scheme&, Effective, uint32_t code) const override;
-  Neighbours neighbours(const Scheme&, Effective, uint32_t code) const override;
+  uint32_t nearest(const Scheme&, ScaleOffset, float x) const override;
+  float value(const Scheme&, ScaleOffset, uint32_t code) const override;
+  Neighbours neighbours(const Scheme&, ScaleOffset, uint32_t code) const override;
   void round(const Scheme&, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
              float* values) const override;
 
@@ -34,13 +35,13 @@ class BlockGrid : public Grid {
   };
   virtual Blocks blocks(const QuantizedMatrix&) const = 0;
 
-  const Alphabet* alphabet() const { return alphabet_ ? &*alphabet_ : nullptr; }
+  const LevelTable* level_table() const { return alphabet_ ? &*alphabet_ : nullptr; }
   /// The offset of a scheme that stores none.
   float fixed_offset(const Scheme& s) const { return alphabet_ ? 0.0f : static_cast<float>(1 << (s.bits - 1)); }
 
  private:
   std::string_view name_;
-  std::optional<Alphabet> alphabet_;
+  std::optional<LevelTable> alphabet_;
 };
 
 /// The parameters of a level as numbers.

@@ -5,7 +5,7 @@
 
 #include "core/error.h"
 #include "core/fastest.h"
-#include "grids/wordfitter.h"
+#include "grids/search/codebook_search.h"
 
 namespace kerf {
 namespace {
@@ -27,11 +27,11 @@ WordFitProblem problem(const Codebook& book, std::span<const float> w, const std
 }  // namespace
 
 CodebookGrid::CodebookGrid(std::string_view name, Scheme scheme, float unit)
-    : BlockGrid(name, Alphabet(codebook(name).numbers())),
+    : BlockGrid(name, LevelTable(codebook(name).numbers())),
       scheme_(std::move(scheme)),
       book_(codebook(name)),
       unit_(unit) {
-  const int bits = stored_bits(scheme_.levels[1]) - (book_.beside == Beside::delta_of_block);
+  const int bits = stored_bits(scheme_.levels[1]) - (book_.beside == SignEncoding::delta_of_block);
   steps_ = (1 << bits) - 1;
 }
 
@@ -49,7 +49,7 @@ void CodebookGrid::fit_and_encode(std::span<const float> w, std::span<const floa
   const WordFitProblem p = problem(book_, w, even, q, steps_, unit_);
   std::vector<float> d(static_cast<size_t>(p.supers));
   std::vector<uint8_t> s(q.params[1].bytes.size());
-  fastest(all_wordfitters()).search(p, d.data(), s.data(), q.codes.data());
+  fastest(all_codebook_searches()).search(p, d.data(), s.data(), q.codes.data());
   for (size_t i = 0; i < d.size(); ++i)
     if (!std::isfinite(d[i]))
       fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for F16",
@@ -60,7 +60,8 @@ void CodebookGrid::fit_and_encode(std::span<const float> w, std::span<const floa
 
 void CodebookGrid::encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance) const {
   const std::vector<float> even = evened(importance);
-  fastest(all_wordfitters()).encode(problem(book_, w, even, q, steps_, unit_), blocks(q).scales.data(), q.codes.data());
+  fastest(all_codebook_searches())
+      .encode(problem(book_, w, even, q, steps_, unit_), blocks(q).scales.data(), q.codes.data());
 }
 
 float CodebookGrid::scale_of(float d, int stored) const {
@@ -83,18 +84,18 @@ BlockGrid::Blocks CodebookGrid::blocks(const QuantizedMatrix& q) const {
   return b;
 }
 
-Effective CodebookGrid::effective(const QuantizedMatrix& q, int64_t row, int64_t col) const {
+ScaleOffset CodebookGrid::effective(const QuantizedMatrix& q, int64_t row, int64_t col) const {
   const int64_t sub = col / q.scheme.levels[1].block.cols;
   return {scale_of(q.params[0].get(row, col / kSuper), static_cast<int>(q.params[1].get(row, sub))), 0};
 }
 
-Effective CodebookGrid::project(const QuantizedMatrix& q, int64_t row, int64_t col, Effective wanted) const {
+ScaleOffset CodebookGrid::project(const QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset wanted) const {
   const float d = q.params[0].get(row, col / kSuper);
   const bool negative = std::signbit(effective(q, row, col).scale);
   return {scale_of(d, step_of(negative ? -wanted.scale : wanted.scale, d) + (negative ? steps_ + 1 : 0)), 0};
 }
 
-void CodebookGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e) const {
+void CodebookGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset e) const {
   const float d = q.params[0].get(row, col / kSuper);
   const int stored = step_of(std::abs(e.scale), d) + (std::signbit(e.scale) ? steps_ + 1 : 0);
   q.params[1].set(row, col / q.scheme.levels[1].block.cols, static_cast<float>(stored));
@@ -102,7 +103,7 @@ void CodebookGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e
 
 void CodebookGrid::round_words(const Scheme&, const float* scale, const float* x, const float* importance, int64_t n,
                                uint8_t* codes, float* values) const {
-  fastest(all_wordfitters()).round(book_, scheme_.codeword, scale, x, importance, n, codes, values);
+  fastest(all_codebook_searches()).round(book_, scheme_.codeword, scale, x, importance, n, codes, values);
 }
 
 }  // namespace kerf

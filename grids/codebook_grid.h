@@ -3,7 +3,7 @@
 #pragma once
 
 #include "grids/block_grid.h"
-#include "grids/codebook.h"
+#include "grids/search/codebook.h"
 
 namespace kerf {
 
@@ -15,10 +15,10 @@ class CodebookGrid final : public BlockGrid {
   void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override;
   void fit_and_encode(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override;
   void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float> importance = {}) const override;
-  Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
+  ScaleOffset effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
   /// The delta of a block, which is the sign of its scale, stays as it is.
-  Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const override;
-  void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const override;
+  ScaleOffset project(const QuantizedMatrix&, int64_t row, int64_t col, ScaleOffset wanted) const override;
+  void set(QuantizedMatrix&, int64_t row, int64_t col, ScaleOffset) const override;
   void round_words(const Scheme&, const float* scale, const float* x, const float* importance, int64_t n,
                    uint8_t* codes, float* values) const override;
 

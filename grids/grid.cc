@@ -18,7 +18,7 @@ void Grid::fit_and_encode(std::span<const float> w, std::span<const float> impor
 void Grid::round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
                  float* values) const {
   for (int64_t i = 0; i < n; ++i) {
-    const Effective e{scale[i], offset[i]};
+    const ScaleOffset e{scale[i], offset[i]};
     const uint32_t code = nearest(s, e, x[i]);
     codes[i] = static_cast<uint8_t>(code);
     values[i] = value(s, e, code);
@@ -32,8 +32,8 @@ int64_t columns_of(const Level& level, const Scheme& s, int64_t cols) {
 }
 }  // namespace
 
-int64_t own_block(const Scheme& s, int64_t cols) { return columns_of(s.levels.back(), s, cols); }
-int64_t outer_block(const Scheme& s, int64_t cols) { return columns_of(s.levels.front(), s, cols); }
+int64_t group_columns(const Scheme& s, int64_t cols) { return columns_of(s.levels.back(), s, cols); }
+int64_t superblock_columns(const Scheme& s, int64_t cols) { return columns_of(s.levels.front(), s, cols); }
 
 const Grid& find_grid(std::string_view name) {
   std::string known;

@@ -13,7 +13,7 @@ namespace kerf {
 
 /// What the stored parameters of a block amount to: value = scale * (code - offset), or scale * code + offset where
 /// adds_offset(scheme).
-struct Effective {
+struct ScaleOffset {
   float scale = 0, offset = 0;
 };
 
@@ -39,18 +39,18 @@ class Grid {
   virtual void decode(const QuantizedMatrix& q, std::span<float> w) const = 0;
 
   /// What the parameters say at one weight.
-  virtual Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const = 0;
+  virtual ScaleOffset effective(const QuantizedMatrix&, int64_t row, int64_t col) const = 0;
   /// The nearest parameters to a wanted scale and offset that the finest block holding a weight can store while coarser
   /// levels stay as they are, as they will read back.
-  virtual Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const = 0;
+  virtual ScaleOffset project(const QuantizedMatrix&, int64_t row, int64_t col, ScaleOffset wanted) const = 0;
   /// The code nearest to x, by itself, and the value of a code.
-  virtual uint32_t nearest(const Scheme&, Effective, float x) const = 0;
-  virtual float value(const Scheme&, Effective, uint32_t code) const = 0;
+  virtual uint32_t nearest(const Scheme&, ScaleOffset, float x) const = 0;
+  virtual float value(const Scheme&, ScaleOffset, uint32_t code) const = 0;
   /// The codes of the next smaller and next larger number on the grid (the code itself at an end).
   struct Neighbours {
     uint32_t below, above;
   };
-  virtual Neighbours neighbours(const Scheme&, Effective, uint32_t code) const = 0;
+  virtual Neighbours neighbours(const Scheme&, ScaleOffset, uint32_t code) const = 0;
 
   /// nearest() and value() for n numbers, each by itself, each under its own parameters (arrays of n).
   virtual void round(const Scheme&, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
@@ -60,15 +60,15 @@ class Grid {
   /// whose codes stand alone.
   virtual void round_words(const Scheme&, const float* scale, const float* x, const float* importance, int64_t n,
                            uint8_t* codes, float* values) const;
-  /// Stores parameters that project() gave for the block that holds a weight. Only where own_block() is not 0.
-  virtual void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const = 0;
+  /// Stores parameters that project() gave for the block that holds a weight. Only where group_columns() is not 0.
+  virtual void set(QuantizedMatrix&, int64_t row, int64_t col, ScaleOffset) const = 0;
 };
 
 /// Columns of a row of `cols` whose finest parameters can be set without regard to other rows or blocks; 0 when rows
 /// share parameters.
-int64_t own_block(const Scheme&, int64_t cols);
-/// Columns that share the coarsest parameters: own_block() where there is one level.
-int64_t outer_block(const Scheme&, int64_t cols);
+int64_t group_columns(const Scheme&, int64_t cols);
+/// Columns that share the coarsest parameters: group_columns() where there is one level.
+int64_t superblock_columns(const Scheme&, int64_t cols);
 
 std::span<const Grid* const> all_grids();
 /// Error usage, with the known names, when there is none.

@@ -7,7 +7,7 @@ namespace kerf {
 
 const Grid& grid_e2m1() {
   static const OneLevelGrid grid("e2m1",
-                                 Alphabet({0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6}));
+                                 LevelTable({0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6}));
   return grid;
 }
 

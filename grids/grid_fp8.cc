@@ -7,15 +7,15 @@
 
 #include "core/error.h"
 #include "core/fastest.h"
-#include "grids/fp8fitter.h"
 #include "grids/grid.h"
+#include "grids/search/fp8_search.h"
 
 namespace kerf {
 namespace {
 
 constexpr uint32_t kSign = 0x80, kLargest = 0x7e;  // the code of 448; one more is NaN
 
-const Fp8Fitter& best_fitter() { return fastest(all_fp8fitters()); }
+const Fp8Search& fastest_search() { return fastest(all_fp8_searches()); }
 
 // The scales of a matrix and what each covers.
 struct Tiling {
@@ -75,9 +75,9 @@ class Fp8Grid final : public Grid {
   }
 
   void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float>) const override {
-    const Fp8Fitter& fitter = best_fitter();
+    const Fp8Search& scales = fastest_search();
     Tiling(q).for_each_part(q, [&](int64_t r, int64_t c, int64_t n, float scale) {
-      fitter.encode(w.data() + r * q.cols + c, scale, n, q.code_row(r).data() + c);
+      scales.encode(w.data() + r * q.cols + c, scale, n, q.code_row(r).data() + c);
     });
   }
 
@@ -89,30 +89,30 @@ class Fp8Grid final : public Grid {
     });
   }
 
-  Effective effective(const QuantizedMatrix& q, int64_t row, int64_t col) const override {
+  ScaleOffset effective(const QuantizedMatrix& q, int64_t row, int64_t col) const override {
     const Tiling tiles(q);
     return {q.params[0].get(row / tiles.rows, col / tiles.cols), 0};
   }
 
-  void set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e) const override {
+  void set(QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset e) const override {
     const Tiling tiles(q);
     q.params[0].set(row / tiles.rows, col / tiles.cols, e.scale);
   }
 
-  Effective project(const QuantizedMatrix& q, int64_t, int64_t, Effective wanted) const override {
+  ScaleOffset project(const QuantizedMatrix& q, int64_t, int64_t, ScaleOffset wanted) const override {
     return {round_to(q.scheme.levels[0].stored, wanted.scale), 0};
   }
 
-  uint32_t nearest(const Scheme&, Effective e, float x) const override {
+  uint32_t nearest(const Scheme&, ScaleOffset e, float x) const override {
     return e.scale != 0.0f ? f32_to_f8_e4m3(x / e.scale) : 0;
   }
 
-  float value(const Scheme&, Effective e, uint32_t code) const override {
+  float value(const Scheme&, ScaleOffset e, uint32_t code) const override {
     return e.scale * f8_e4m3_to_f32(static_cast<uint8_t>(code));
   }
 
   // Codes are sign and magnitude; both zeros have the same neighbours.
-  Neighbours neighbours(const Scheme&, Effective e, uint32_t code) const override {
+  Neighbours neighbours(const Scheme&, ScaleOffset e, uint32_t code) const override {
     const uint32_t magnitude = code & ~kSign;
     const uint32_t away = (code & kSign) | std::min(magnitude + 1, kLargest);
     Neighbours n;
@@ -128,11 +128,11 @@ class Fp8Grid final : public Grid {
  private:
   // The better of the searched scale and of the one that the largest weight dictates, both in their stored form.
   static float stored_scale(const Fp8Block& block, Dtype stored) {
-    const Fp8Fitter& fitter = best_fitter();
-    const Fp8Fitter::Found found = fitter.search(block);
+    const Fp8Search& scales = fastest_search();
+    const Fp8Search::Found found = scales.search(block);
     const float plain = round_to(stored, found.plain), searched = round_to(stored, found.best);
     if (searched == plain || !std::isfinite(searched)) return plain;
-    return fitter.error(block, searched) < fitter.error(block, plain) ? searched : plain;
+    return scales.error(block, searched) < scales.error(block, plain) ? searched : plain;
   }
 };
 

@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "core/fastest.h"
-#include "grids/fitter.h"
 #include "grids/grid.h"
+#include "grids/search/int_search.h"
 
 namespace kerf {
 namespace {
@@ -19,7 +19,7 @@ float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); 
 constexpr float kToInteger = 12582912.0f;
 float symmetric_zero(const Scheme& s) { return static_cast<float>(1 << (s.bits - 1)); }
 
-const Fitter& best_fitter() { return fastest(all_fitters()); }
+const IntSearch& fastest_search() { return fastest(all_int_searches()); }
 
 struct FreeAligned {
   void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
@@ -84,7 +84,7 @@ class IntGrid final : public Grid {
     IntFitProblem p = problem(w, q);
     p.importance = importance.empty() ? nullptr : importance.data();
     p.scratch = scratch.get();
-    best_fitter().search(p, found.scales.data(), found.zeros.data());
+    fastest_search().search(p, found.scales.data(), found.zeros.data());
     for (size_t i = 0; i < n; ++i)
       if (!std::isfinite(found.scales[i]))
         fail(ErrorKind::numerical,
@@ -99,7 +99,7 @@ class IntGrid final : public Grid {
 
   void encode(std::span<const float> w, QuantizedMatrix& q, std::span<const float>) const override {
     const BlockParams p = read_params(q);
-    best_fitter().encode(problem(w, q), p.scales.data(), p.zeros.data(), q.codes.data());
+    fastest_search().encode(problem(w, q), p.scales.data(), p.zeros.data(), q.codes.data());
   }
 
   void decode(const QuantizedMatrix& q, std::span<float> w) const override {
@@ -111,12 +111,12 @@ class IntGrid final : public Grid {
     }
   }
 
-  Effective effective(const QuantizedMatrix& q, int64_t row, int64_t col) const override {
+  ScaleOffset effective(const QuantizedMatrix& q, int64_t row, int64_t col) const override {
     const int64_t block = col / (q.cols / q.params[0].cols);
     return {q.params[0].get(row, block), symmetric(q.scheme) ? symmetric_zero(q.scheme) : q.params[1].get(row, block)};
   }
 
-  Effective project(const QuantizedMatrix& q, int64_t, int64_t, Effective wanted) const override {
+  ScaleOffset project(const QuantizedMatrix& q, int64_t, int64_t, ScaleOffset wanted) const override {
     const Scheme& s = q.scheme;
     float scale = round_to(s.levels[0].stored, wanted.scale);
     if (symmetric(s)) return {scale, symmetric_zero(s)};
@@ -125,18 +125,18 @@ class IntGrid final : public Grid {
     return {scale, zero};
   }
 
-  uint32_t nearest(const Scheme& s, Effective e, float x) const override {
-    // As in the fitter, so that ties of x / scale fall alike.
+  uint32_t nearest(const Scheme& s, ScaleOffset e, float x) const override {
+    // As in the search, so that ties of x / scale fall alike.
     const float inverse = e.scale != 0.0f ? 1.0f / e.scale : 0.0f;
     const float code = (x * inverse + (kToInteger + e.offset)) - kToInteger;
     return static_cast<uint32_t>(std::clamp(code, 0.0f, top_code(s)));
   }
 
-  float value(const Scheme&, Effective e, uint32_t code) const override {
+  float value(const Scheme&, ScaleOffset e, uint32_t code) const override {
     return e.scale * (static_cast<float>(code) - e.offset);
   }
 
-  Neighbours neighbours(const Scheme& s, Effective e, uint32_t code) const override {
+  Neighbours neighbours(const Scheme& s, ScaleOffset e, uint32_t code) const override {
     const uint32_t down = code == 0 ? 0 : code - 1;
     const uint32_t up = std::min(code + 1, static_cast<uint32_t>(top_code(s)));
     return e.scale < 0 ? Neighbours{up, down} : Neighbours{down, up};
@@ -156,7 +156,7 @@ class IntGrid final : public Grid {
     }
   }
 
-  void set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e) const override {
+  void set(QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset e) const override {
     const int64_t block = col / (q.cols / q.params[0].cols);
     q.params[0].set(row, block, e.scale);
     if (!symmetric(q.scheme)) q.params[1].set(row, block, e.offset);

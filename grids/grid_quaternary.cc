@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_quaternary() {
-  static const OneLevelGrid grid("quaternary", Alphabet({-1, 0, 1, 2}));
+  static const OneLevelGrid grid("quaternary", LevelTable({-1, 0, 1, 2}));
   return grid;
 }
 

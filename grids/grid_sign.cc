@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_sign() {
-  static const OneLevelGrid grid("sign", Alphabet({-1, 1}));
+  static const OneLevelGrid grid("sign", LevelTable({-1, 1}));
   return grid;
 }
 

@@ -4,7 +4,7 @@
 namespace kerf {
 
 const Grid& grid_ternary() {
-  static const OneLevelGrid grid("ternary", Alphabet({-1, 0, 1}));
+  static const OneLevelGrid grid("ternary", LevelTable({-1, 0, 1}));
   return grid;
 }
 

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/fastest.h"
-#include "grids/flatfitter.h"
+#include "grids/search/block_search.h"
 
 namespace kerf {
 namespace {
@@ -29,10 +29,11 @@ float stored(const FlatFitProblem& p, float x, int steps) {
   return raw;
 }
 
-FlatFitProblem problem(const Scheme& s, const Alphabet* alphabet) {
+FlatFitProblem problem(const Scheme& s, const LevelTable* level_table) {
   // E4M3 has eight scales to an octave, E8M0 one: the best may be the second nearest.
   const bool bytes = bits_of(s.levels[0].stored) == 8;
-  return {.bits = s.bits, .alphabet = alphabet, .stored = stored, .type = s.levels[0].stored, .steps = bytes ? 1 : 0};
+  return {
+      .bits = s.bits, .level_table = level_table, .stored = stored, .type = s.levels[0].stored, .steps = bytes ? 1 : 0};
 }
 
 }  // namespace
@@ -42,20 +43,21 @@ void OneLevelGrid::check(const Scheme& s) const {
     fail(ErrorKind::unsupported, "'{}' is no scheme of the grid '{}': {}", describe(s), name(), rule);
   };
   if (s.grid != name() || s.codeword != 1) refuse("every weight by itself");
-  if (s.levels.size() != (alphabet() ? 1u : 2u) || s.levels[0].offset || adds_offset(s) == (alphabet() != nullptr))
-    refuse(alphabet() ? "one level of scales" : "scales, and offsets that are added");
+  if (s.levels.size() != (level_table() ? 1u : 2u) || s.levels[0].offset ||
+      adds_offset(s) == (level_table() != nullptr))
+    refuse(level_table() ? "one level of scales" : "scales, and offsets that are added");
   const Level& scale = s.levels[0];
   if (scale.block.rows != 1 || scale.block.cols <= 0 || scale.block.cols % kFlatLanes != 0)
     refuse("blocks of a multiple of 16 weights of a row");
-  if (alphabet()) {
-    if (1u << s.bits < alphabet()->number.size()) refuse("codes have room for all numbers");
+  if (level_table()) {
+    if (1u << s.bits < level_table()->number.size()) refuse("codes have room for all numbers");
   } else if (s.bits < 2 || s.bits > 8 || s.levels[1].block != scale.block || s.levels[1].stored != scale.stored) {
     refuse("2 to 8 bits, and offsets of the type and blocks of the scales");
   }
   const auto stored_as = [&](Dtype t) { return scale.stored == t; };
   const bool bytes = stored_as(Dtype::f8_e8m0) || stored_as(Dtype::f8_e4m3);
-  if (!stored_as(Dtype::f16) && !stored_as(Dtype::bf16) && !stored_as(Dtype::f32) && !(bytes && alphabet()))
-    refuse("scales are stored as F16, BF16 or F32, with an alphabet also as F8_E8M0 or F8_E4M3");
+  if (!stored_as(Dtype::f16) && !stored_as(Dtype::bf16) && !stored_as(Dtype::f32) && !(bytes && level_table()))
+    refuse("scales are stored as F16, BF16 or F32, with an level_table also as F8_E8M0 or F8_E4M3");
 }
 
 void OneLevelGrid::fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const {
@@ -63,7 +65,7 @@ void OneLevelGrid::fit(std::span<const float> w, std::span<const float> importan
   const int64_t size = q.cols / shape.cols;
   const auto n = static_cast<size_t>(shape.rows * shape.cols);
   const std::vector<float> even = evened(importance);
-  FlatFitProblem p = problem(q.scheme, alphabet());
+  FlatFitProblem p = problem(q.scheme, level_table());
   p.w = w.data();
   p.blocks = static_cast<int64_t>(n);
   p.size = size;
@@ -72,35 +74,35 @@ void OneLevelGrid::fit(std::span<const float> w, std::span<const float> importan
   const std::unique_ptr<float[], FreeAligned> scratch(static_cast<float*>(
       ::operator new[](static_cast<size_t>(2 * kFlatLanes * (size + 1)) * sizeof(float), std::align_val_t{64})));
   std::vector<float> scales(n), offsets(n);
-  fastest(all_flatfitters()).search(p, scratch.get(), scales.data(), offsets.data());
+  fastest(all_block_searches()).search(p, scratch.get(), scales.data(), offsets.data());
   for (size_t i = 0; i < n; ++i)
     if (!std::isfinite(scales[i]) || !std::isfinite(offsets[i]))
       fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for {}",
            static_cast<int64_t>(i) / shape.cols, name_of(shape.stored));
   from_f32(shape.stored, scales, q.params[0].bytes);
-  if (!alphabet()) from_f32(shape.stored, offsets, q.params[1].bytes);
+  if (!level_table()) from_f32(shape.stored, offsets, q.params[1].bytes);
 }
 
 BlockGrid::Blocks OneLevelGrid::blocks(const QuantizedMatrix& q) const {
   Blocks b{floats_of(q.params[0]), {}};
-  b.offsets = alphabet() ? std::vector<float>(b.scales.size()) : floats_of(q.params[1]);
+  b.offsets = level_table() ? std::vector<float>(b.scales.size()) : floats_of(q.params[1]);
   return b;
 }
 
-Effective OneLevelGrid::effective(const QuantizedMatrix& q, int64_t row, int64_t col) const {
+ScaleOffset OneLevelGrid::effective(const QuantizedMatrix& q, int64_t row, int64_t col) const {
   const int64_t block = col / (q.cols / q.params[0].cols);
-  return {q.params[0].get(row, block), alphabet() ? 0.0f : q.params[1].get(row, block)};
+  return {q.params[0].get(row, block), level_table() ? 0.0f : q.params[1].get(row, block)};
 }
 
-Effective OneLevelGrid::project(const QuantizedMatrix& q, int64_t, int64_t, Effective wanted) const {
-  const FlatFitProblem p = problem(q.scheme, alphabet());
-  return {stored(p, wanted.scale, 0), alphabet() ? 0.0f : stored(p, wanted.offset, 0)};
+ScaleOffset OneLevelGrid::project(const QuantizedMatrix& q, int64_t, int64_t, ScaleOffset wanted) const {
+  const FlatFitProblem p = problem(q.scheme, level_table());
+  return {stored(p, wanted.scale, 0), level_table() ? 0.0f : stored(p, wanted.offset, 0)};
 }
 
-void OneLevelGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e) const {
+void OneLevelGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset e) const {
   const int64_t block = col / (q.cols / q.params[0].cols);
   q.params[0].set(row, block, e.scale);
-  if (!alphabet()) q.params[1].set(row, block, e.offset);
+  if (!level_table()) q.params[1].set(row, block, e.offset);
 }
 
 }  // namespace kerf

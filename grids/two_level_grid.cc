@@ -5,7 +5,7 @@
 
 #include "core/error.h"
 #include "core/fastest.h"
-#include "grids/kfitter.h"
+#include "grids/search/superblock_search.h"
 
 namespace kerf {
 namespace {
@@ -55,26 +55,26 @@ void TwoLevelGrid::check(const Scheme& s) const {
     for (const int sub_bits : {4, 6, 8}) {
       Scheme affine = two_level_affine(s.bits, sub, sub_bits), symmetric = two_level_symmetric(s.bits, sub, sub_bits);
       affine.grid = symmetric.grid = name();
-      const bool known = alphabet() ? s == symmetric && 1u << s.bits == alphabet()->number.size()
-                                    : (s == affine || s == symmetric) && s.bits >= 2 && s.bits <= 6;
+      const bool known = level_table() ? s == symmetric && 1u << s.bits == level_table()->number.size()
+                                       : (s == affine || s == symmetric) && s.bits >= 2 && s.bits <= 6;
       if (known) return;
     }
   fail(ErrorKind::unsupported,
        "'{}' is no scheme of the grid '{}': codes of {} bits, scales of 4, 6 or 8 bits for 16 or 32 weights and in F16 "
        "for "
        "256",
-       describe(s), name(), alphabet() ? "4" : "2 to 6");
+       describe(s), name(), level_table() ? "4" : "2 to 6");
 }
 
 void TwoLevelGrid::fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const {
   const Places at = places(q.scheme);
   KFitProblem p = problem(w, q);
-  p.alphabet = alphabet();
+  p.level_table = level_table();
   const std::vector<float> even = evened(importance);
   p.importance = even.empty() ? nullptr : even.data();
   const auto supers = static_cast<size_t>(p.supers), subs = supers * static_cast<size_t>(kSuper / p.sub);
   std::vector<float> d(supers), e(supers), s(subs), m(subs);
-  fastest(all_kfitters()).search(p, {d.data(), e.data(), s.data(), m.data()});
+  fastest(all_superblock_searches()).search(p, {d.data(), e.data(), s.data(), m.data()});
   for (size_t i = 0; i < supers; ++i)
     if (!std::isfinite(d[i]) || !std::isfinite(e[i]))
       fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for F16; store BF16 or F32",
@@ -102,7 +102,7 @@ BlockGrid::Blocks TwoLevelGrid::blocks(const QuantizedMatrix& q) const {
   return b;
 }
 
-Effective TwoLevelGrid::effective(const QuantizedMatrix& q, int64_t row, int64_t col) const {
+ScaleOffset TwoLevelGrid::effective(const QuantizedMatrix& q, int64_t row, int64_t col) const {
   const Places at = places(q.scheme);
   const int64_t super = col / kSuper, sub = col / sub_block(q.scheme);
   const float scale = q.params[at.scale].get(row, super) * q.params[at.sub].get(row, sub);
@@ -110,7 +110,7 @@ Effective TwoLevelGrid::effective(const QuantizedMatrix& q, int64_t row, int64_t
   return {scale, -(q.params[at.min].get(row, super) * q.params[at.sub_min].get(row, sub))};
 }
 
-Effective TwoLevelGrid::project(const QuantizedMatrix& q, int64_t row, int64_t col, Effective wanted) const {
+ScaleOffset TwoLevelGrid::project(const QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset wanted) const {
   const Places at = places(q.scheme);
   const Level& level = q.scheme.levels[at.sub];
   const float d = q.params[at.scale].get(row, col / kSuper);
@@ -120,7 +120,7 @@ Effective TwoLevelGrid::project(const QuantizedMatrix& q, int64_t row, int64_t c
   return {scale, -(dmin * multiple(-wanted.offset, dmin, level))};
 }
 
-void TwoLevelGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, Effective e) const {
+void TwoLevelGrid::set(QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset e) const {
   const Places at = places(q.scheme);
   const Level& level = q.scheme.levels[at.sub];
   const int64_t super = col / kSuper, sub = col / sub_block(q.scheme);

@@ -12,9 +12,9 @@ class TwoLevelGrid final : public BlockGrid {
   using BlockGrid::BlockGrid;
   void check(const Scheme&) const override;
   void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override;
-  Effective effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
-  Effective project(const QuantizedMatrix&, int64_t row, int64_t col, Effective wanted) const override;
-  void set(QuantizedMatrix&, int64_t row, int64_t col, Effective) const override;
+  ScaleOffset effective(const QuantizedMatrix&, int64_t row, int64_t col) const override;
+  ScaleOffset project(const QuantizedMatrix&, int64_t row, int64_t col, ScaleOffset wanted) const override;
+  void set(QuantizedMatrix&, int64_t row, int64_t col, ScaleOffset) const override;
 
  protected:
   Blocks blocks(const QuantizedMatrix&) const override;

@@ -9,9 +9,9 @@ namespace kerf {
 /// In which order float32 sums are taken, and by which steps exponentials and angles are computed.
 enum class SumOrder {
   any,   // kerf's own, whichever is fast: within the rounding bounds of any order
-  ggml,  // llama.cpp's CPU code on x86: model/ggml_ops.h says it operation by operation, kernels/q8_gemm_ref.h
-         // and q8_k_gemm_ref.h for products with quantized weights (which have no other order). Products with F32, F16
-         // and BF16 weights keep kerf's order.
+  ggml,  // llama.cpp's CPU code on x86: kernels/gguf/ggml_ops.h says it operation by operation,
+         // kernels/gguf/q8_gemm_ref.h and q8_k_gemm_ref.h for products with quantized weights (which have no other
+         // order). Products with F32, F16 and BF16 weights keep kerf's order.
 };
 
 /// Float32 throughout is the reference. Rounding is to nearest even, element by element.

@@ -45,7 +45,7 @@ std::vector<double> rounding_noise(const ActivationSample& a, std::span<const fl
                                            kLargestCode);
       sum += d * d;
     }
-    squares[static_cast<size_t>(g)] = sum * a.each / 12;
+    squares[static_cast<size_t>(g)] = sum * a.tokens_per_row / 12;
   });
   std::vector<double> noise(static_cast<size_t>(a.cols));
   for (int64_t c = 0; c < a.cols; ++c) noise[static_cast<size_t>(c)] = squares[static_cast<size_t>(c / group)];

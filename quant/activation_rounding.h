@@ -12,8 +12,8 @@ namespace kerf {
 struct ActivationSample {
   std::vector<float> x;  // [rows, cols]
   int64_t rows = 0, cols = 0;
-  int64_t group = 0;  // channels that share a scale, a divisor of cols; 0: all
-  double each = 1;    // tokens that a row stands for
+  int64_t group = 0;          // channels that share a scale, a divisor of cols; 0: all
+  double tokens_per_row = 1;  // tokens that a row stands for
 
   /// The largest absolute value of each channel.
   std::vector<float> largest() const;

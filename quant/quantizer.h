@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "grids/quantized_matrix.h"
@@ -47,6 +49,9 @@ class Quantizer {
   virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme&,
                                    const Statistics*, const QuantizerOptions&) const = 0;
 };
+
+/// What is known of the inputs of matrices, by their names in the checkpoint.
+using SiteStatistics = std::unordered_map<std::string, Statistics>;
 
 std::span<const Quantizer* const> all_quantizers();
 /// Error usage, with the known names, when there is none.

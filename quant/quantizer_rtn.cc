@@ -9,8 +9,8 @@
 namespace kerf {
 namespace {
 
-// Where neighbouring weights share a word and there is no Hessian to judge by, one per weight: large ones count more,
-// as llama-quantize has it; by sqrt(2 m + w^2), m being the mean square of the 256 around it.
+// Where neighbouring weights share a word and there is no Hessian to validation by, one per weight: large ones count
+// more, as llama-quantize has it; by sqrt(2 m + w^2), m being the mean square of the 256 around it.
 std::vector<float> by_size(std::span<const float> w, std::span<const float> importance) {
   constexpr size_t kBlock = 256;
   std::vector<float> each(w.size());

@@ -11,7 +11,7 @@
 
 #include "core/checked.h"
 #include "core/error.h"
-#include "kernels/dense_panel.h"
+#include "kernels/dense/dense_panel.h"
 
 namespace kerf {
 namespace {
@@ -19,15 +19,15 @@ namespace {
 constexpr int64_t kBlock = 128;
 constexpr int64_t kTogether = 16;
 
-// Columns of kLanes floats.
+// Columns of kRowsPerPanel floats.
 class Lanes {
  public:
   explicit Lanes(int64_t columns)
       : data_(static_cast<float*>(
-            ::operator new[](static_cast<size_t>(columns* kLanes) * sizeof(float), std::align_val_t{64}))) {
-    std::fill_n(data_.get(), columns * kLanes, 0.0f);
+            ::operator new[](static_cast<size_t>(columns* kRowsPerPanel) * sizeof(float), std::align_val_t{64}))) {
+    std::fill_n(data_.get(), columns * kRowsPerPanel, 0.0f);
   }
-  float* column(int64_t k) { return data_.get() + k * kLanes; }
+  float* column(int64_t k) { return data_.get() + k * kRowsPerPanel; }
 
  private:
   struct Free {
@@ -119,7 +119,7 @@ ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, in
 int64_t ErrorFeedback::block_size(int64_t begin) const { return std::min(block_, h_.n - begin); }
 
 void ErrorFeedback::choose(std::span<const float> stored_w, int64_t rows, std::span<float> stored_e,
-                           const ChooseUnit& choose) const {
+                           const ChooseColumns& choose) const {
   const int64_t n = h_.n;
   std::vector<float> w(stored_w.size()), e(w.size());
   for (int64_t r = 0; r < rows; ++r)
@@ -128,7 +128,7 @@ void ErrorFeedback::choose(std::span<const float> stored_w, int64_t rows, std::s
   const Feedback& kernel = feedback();
   Lanes target(block_), q(block_), f(block_), sums(block_);
   std::vector<float> product(static_cast<size_t>(rows * block_));
-  const std::vector<float> infinite(kLanes, std::numeric_limits<float>::infinity());
+  const std::vector<float> infinite(kRowsPerPanel, std::numeric_limits<float>::infinity());
   for (int64_t begin = 0; begin < n; begin += block_) {
     const int64_t size = block_size(begin);
     const std::vector<float>& u = block_u_[static_cast<size_t>(begin / block_)];
@@ -169,7 +169,8 @@ void ErrorFeedback::choose(std::span<const float> stored_w, int64_t rows, std::s
       stored_e[static_cast<size_t>(r * n + order_[static_cast<size_t>(k)])] = e[static_cast<size_t>(r * n + k)];
 }
 
-void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit& choose) const {
+void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<float> e,
+                           const ChooseColumns& choose) const {
   const int64_t n = h_.n;
   const Feedback& kernel = feedback();
   Lanes slope(block_), target(unit_), q(unit_), before(unit_), f(unit_), best(1);
@@ -192,13 +193,13 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
           values[static_cast<size_t>(r * count + k)] = w[i] - e[i];
         }
       to_lanes(values.data(), count, rows, count, q);
-      std::copy_n(q.column(0), count * kLanes, before.column(0));
+      std::copy_n(q.column(0), count * kRowsPerPanel, before.column(0));
       // The unit's best real values are q + slope * inverse(H[unit, unit]); the present ones lose slope * that step.
-      std::fill_n(target.column(0), count * kLanes, 0.0f);
+      std::fill_n(target.column(0), count * kRowsPerPanel, 0.0f);
       kernel.subtract(target.column(0), count, slope.column(at), count, unit_inverse_[number].data(), count);
-      std::fill_n(best.column(0), kLanes, 0.0f);
+      std::fill_n(best.column(0), kRowsPerPanel, 0.0f);
       for (int64_t k = 0; k < count; ++k)
-        for (int64_t r = 0; r < kLanes; ++r) {
+        for (int64_t r = 0; r < kRowsPerPanel; ++r) {
           best.column(0)[r] += target.column(k)[r] * slope.column(at + k)[r];
           target.column(k)[r] += q.column(k)[r];
         }
@@ -216,7 +217,7 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
               .q = q.column(0),
               .f = f.column(0)});
       for (int64_t k = 0; k < count; ++k)
-        for (int64_t r = 0; r < kLanes; ++r) before.column(k)[r] = q.column(k)[r] - before.column(k)[r];
+        for (int64_t r = 0; r < kRowsPerPanel; ++r) before.column(k)[r] = q.column(k)[r] - before.column(k)[r];
       // E changes by -(q - before): the slope of what follows in the block goes with it.
       kernel.subtract(slope.column(end), size - end, before.column(0), count, h_.row(first) + begin + end, n);
       from_lanes(q, rows, count, values.data(), count);

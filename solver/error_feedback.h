@@ -1,5 +1,5 @@
 // Choosing the columns of a matrix one after the other while the columns not yet chosen make up for the errors so far:
-// what GPTQ and its kin share with SparseGPT. Rows are independent and travel in panels of kLanes.
+// what GPTQ and its kin share with SparseGPT. Rows are independent and travel in panels of kRowsPerPanel.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ namespace kerf {
 /// most columns to make up for its errors.
 std::vector<int64_t> falling_order(const Hessian&, std::span<const int64_t> sizes);
 
-/// Columns of one panel whose stand-ins are chosen together. Columns of kLanes floats, aligned to 64
+/// Columns of one panel whose stand-ins are chosen together. Columns of kRowsPerPanel floats, aligned to 64
 /// bytes.
-struct Unit {
+struct ColumnGroup {
   int64_t begin = 0, size = 0;  // in the order of the pass
   /// Columns from `begin` on for which target and u can be read: at least `size`, and in the first pass up to the next
   /// multiple of ErrorFeedback's `outer`.
@@ -50,7 +50,7 @@ struct Unit {
 };
 
 /// Called for the units of a panel, one after the other.
-using ChooseUnit = std::function<void(const Unit&)>;
+using ChooseColumns = std::function<void(const ColumnGroup&)>;
 
 class ErrorFeedback {
  public:
@@ -63,11 +63,11 @@ class ErrorFeedback {
   const Factor& factor() const { return factor_; }  // in the order of the first pass
   int64_t unit() const { return unit_; }
 
-  /// First pass over w [rows, n], rows <= kLanes: afterwards e [rows, n] = w - q.
-  void choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit&) const;
+  /// First pass over w [rows, n], rows <= kRowsPerPanel: afterwards e [rows, n] = w - q.
+  void choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
   /// A pass that improves on q = w - e, unit by unit with all others as they are; updates e. The objective never rises
-  /// when the caller keeps to Unit::best.
-  void refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseUnit&) const;
+  /// when the caller keeps to ColumnGroup::best.
+  void refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
 
  private:
   int64_t block_size(int64_t begin) const;

@@ -11,7 +11,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/parallel.h"
-#include "kernels/dense.h"
+#include "kernels/dense/dense.h"
 
 namespace kerf {
 namespace {

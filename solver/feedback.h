@@ -8,14 +8,14 @@
 
 namespace kerf {
 
-/// Rows of a weight matrix that are quantized together, one vector lane each: columns of kLanes floats lie one after
-/// the other.
-constexpr int64_t kLanes = 64;
+/// Rows of a weight matrix that are quantized together, one vector lane each: columns of kRowsPerPanel floats lie one
+/// after the other.
+constexpr int64_t kRowsPerPanel = 64;
 
 struct Feedback {
   Isa isa;
-  /// t[k * kLanes + r] -= sum over m < terms of u[m * u_stride + k] * e[m * kLanes + r]   for k < columns, r < kLanes,
-  /// in the order of m. Pointers to columns are aligned to 64 bytes.
+  /// t[k * kRowsPerPanel + r] -= sum over m < terms of u[m * u_stride + k] * e[m * kRowsPerPanel + r]   for k <
+  /// columns, r < kRowsPerPanel, in the order of m. Pointers to columns are aligned to 64 bytes.
   void (*subtract)(float* t, int64_t columns, const float* e, int64_t terms, const float* u, int64_t u_stride);
 };
 

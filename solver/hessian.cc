@@ -9,8 +9,8 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/parallel.h"
-#include "kernels/dense.h"
-#include "kernels/dense_panel.h"
+#include "kernels/dense/dense.h"
+#include "kernels/dense/dense_panel.h"
 
 namespace kerf {
 namespace {

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
 #include "grids/scheme.h"
 #include "kernels/arithmetic.h"
 
@@ -24,7 +24,7 @@ struct ModelShape {
 
 /// What a target needs to know of one matrix.
 struct SiteShape {
-  std::string role;  // "attn_q", ..., "token_embd", "output" (model/architecture.h)
+  std::string role;  // "attn_q", ..., "token_embd", "output" (model/arch/architecture.h)
   std::string name;  // the checkpoint's tensor, for sentences
   int64_t out = 0, in = 0;
   int64_t layer = -1;  // -1 for the embedding and the head

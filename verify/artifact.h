@@ -16,9 +16,9 @@
 #include "grids/scheme.h"
 #include "kernels/arithmetic.h"
 #include "kernels/gemm.h"
-#include "model/architecture.h"
-#include "model/tokenizer.h"
-#include "model/weights.h"
+#include "model/arch/architecture.h"
+#include "model/run/weights.h"
+#include "model/text/tokenizer.h"
 
 namespace kerf {
 
@@ -96,16 +96,16 @@ struct Artifact {
 /// be there with the right shape. Errors: io, bad_input and unsupported as the readers say.
 Artifact open_artifact(const std::filesystem::path&);
 
-enum class Numerics {
+enum class VerifyMode {
   runtime,  // the arithmetic of the runtime
   vllm,     // as vLLM's kernels round activations to 8 bits, known from source; otherwise `runtime`
   float32,  // decoded weights, everything in float32
 };
 
 /// The artifact's weights for a model run. It must outlive the result.
-std::unique_ptr<Weights> weights_of(const Artifact&, Numerics);
-inline Arithmetic arithmetic_of(const Artifact& a, Numerics n) {
-  return n == Numerics::float32 ? Arithmetic{} : a.arithmetic;
+std::unique_ptr<WeightProvider> weights_of(const Artifact&, VerifyMode);
+inline Arithmetic arithmetic_of(const Artifact& a, VerifyMode n) {
+  return n == VerifyMode::float32 ? Arithmetic{} : a.arithmetic;
 }
 
 /// The tokenizer.ggml.* keys of a GGUF file, which may hold nothing else.

@@ -1,5 +1,5 @@
-// AWQ, version "gemm" (formats/layout_awq.cc describes the bytes). A weight is (code - zero) * scale, rounded to F16
-// and then to the model's dtype, as gptqmodel and AutoAWQ compute it.
+// AWQ, version "gemm" (formats/layouts/layout_awq.cc describes the bytes). A weight is (code - zero) * scale, rounded
+// to F16 and then to the model's dtype, as gptqmodel and AutoAWQ compute it.
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"

@@ -1,5 +1,5 @@
-// compressed-tensors "pack-quantized" (formats/layout_ct_pack.cc describes the bytes). A weight is (code - zero) *
-// scale in the model's dtype, to which transformers rounds scales of another type when it loads them. Symmetric
+// compressed-tensors "pack-quantized" (formats/layouts/layout_ct_pack.cc describes the bytes). A weight is (code -
+// zero) * scale in the model's dtype, to which transformers rounds scales of another type when it loads them. Symmetric
 // matrices of 4 and 8 bits are multiplied where they lie.
 #include <nlohmann/json.hpp>
 

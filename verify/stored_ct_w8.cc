@@ -1,7 +1,7 @@
-// compressed-tensors "int-quantized" and "float-quantized": a byte per weight (formats/layout_ct_int.cc and
+// compressed-tensors "int-quantized" and "float-quantized": a byte per weight (formats/layouts/layout_ct_int.cc and
 // layout_ct_float.cc describe the bytes), activations rounded to 8 bits as they come. Which of the two rules for
-// activations a runtime follows is not in the files (kernels/w8_activations.h): `gemm` is the compressed-tensors
-// package's, `vllm` is vLLM's.
+// activations a runtime follows is not in the files (kernels/compressed_tensors/w8_activations.h): `gemm` is the
+// compressed-tensors package's, `vllm` is vLLM's.
 #include <nlohmann/json.hpp>
 
 #include "core/checked.h"

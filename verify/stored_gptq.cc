@@ -1,4 +1,4 @@
-// GPTQ, versions 1 and 2, groups in any order (formats/layout_gptq.h describes the bytes). A weight is
+// GPTQ, versions 1 and 2, groups in any order (formats/layouts/layout_gptq.h describes the bytes). A weight is
 // (code - zero) * scale, rounded to F16 and then to the model's dtype, as gptqmodel computes it.
 #include <algorithm>
 #include <nlohmann/json.hpp>

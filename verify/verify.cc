@@ -27,8 +27,8 @@ struct Squares {
   double difference = 0, reference = 0;
 };
 
-Squares site_squares(Weights& weights, const Arithmetic& arithmetic, const Site& site, const float* x, int64_t tokens,
-                     const float* y) {
+Squares site_squares(WeightProvider& weights, const Arithmetic& arithmetic, const Site& site, const float* x,
+                     int64_t tokens, const float* y) {
   std::vector<float> input(x, x + tokens * site.in), output(static_cast<size_t>(tokens * site.out));
   round_to(arithmetic.stream, input);
   weights.linear(site)->apply(input.data(), tokens, 0, site.out, output.data(), site.out);
@@ -49,11 +49,11 @@ Squares site_squares(Weights& weights, const Arithmetic& arithmetic, const Site&
 struct Run {
   const Artifact* artifact;
   Arithmetic arithmetic;
-  std::unique_ptr<Weights> weights;
-  std::optional<Stream> stream;
+  std::unique_ptr<WeightProvider> weights;
+  std::optional<BlockwiseForward> stream;
 };
 
-Run start(const Artifact& a, Numerics numerics, const Windows& windows) {
+Run start(const Artifact& a, VerifyMode numerics, const Windows& windows) {
   Run run{&a, arithmetic_of(a, numerics), weights_of(a, numerics), {}};
   run.stream.emplace(a.architecture, *run.weights, run.arithmetic, windows);
   return run;
@@ -64,7 +64,7 @@ Run start(const Artifact& a, Numerics numerics, const Windows& windows) {
 std::vector<Verification> verify(const Artifact& reference, std::span<const VerifySide> packed,
                                  const Windows& windows) {
   for (const VerifySide& p : packed) check_same_model(reference, *p.artifact);
-  Run original = start(reference, Numerics::float32, windows);
+  Run original = start(reference, VerifyMode::float32, windows);
   std::vector<Run> runs;
   for (const VerifySide& p : packed) runs.push_back(start(*p.artifact, p.numerics, windows));
   std::vector<Verification> results(packed.size());

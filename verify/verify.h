@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "model/evaluate.h"
-#include "model/windows.h"
+#include "model/run/evaluate.h"
+#include "model/text/windows.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -26,7 +26,7 @@ struct Verification {
 /// A packed artifact and how it is to be computed.
 struct VerifySide {
   const Artifact* artifact;
-  Numerics numerics;
+  VerifyMode numerics;
 };
 
 /// Runs the reference in float32 and every packed artifact beside it, block by block, and compares. One entry per side.

@@ -4,7 +4,7 @@
 
 #include "core/checked.h"
 #include "core/parallel.h"
-#include "model/ggml_attention.h"
+#include "model/ops/ggml_attention.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -67,7 +67,7 @@ class GgmlLinear final : public Linear {
   const bool pairs_;
 };
 
-class RuntimeWeights final : public Weights {
+class RuntimeWeights final : public WeightProvider {
  public:
   RuntimeWeights(const Artifact& a, bool vllm)
       : artifact_(a), vllm_(vllm), decoded_(dense_weights(a.architecture, *a.weights)) {}
@@ -84,7 +84,7 @@ class RuntimeWeights final : public Weights {
  private:
   const Artifact& artifact_;
   const bool vllm_;
-  std::unique_ptr<Weights> decoded_;
+  std::unique_ptr<WeightProvider> decoded_;
 };
 
 }  // namespace
@@ -161,9 +161,9 @@ void StoredWeights::read_plain(const StoredWeight& w, int64_t begin, std::span<f
   }
 }
 
-std::unique_ptr<Weights> weights_of(const Artifact& a, Numerics n) {
-  if (n == Numerics::float32) return dense_weights(a.architecture, *a.weights);
-  return std::make_unique<RuntimeWeights>(a, n == Numerics::vllm);
+std::unique_ptr<WeightProvider> weights_of(const Artifact& a, VerifyMode n) {
+  if (n == VerifyMode::float32) return dense_weights(a.architecture, *a.weights);
+  return std::make_unique<RuntimeWeights>(a, n == VerifyMode::vllm);
 }
 
 }  // namespace kerf

@@ -1,5 +1,5 @@
 // Every layout in the table, on every scheme that it lists. A new layout joins by existing.
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
 
 #include <gtest/gtest.h>
 

@@ -6,10 +6,10 @@
 #include <random>
 
 #include "core/error.h"
-#include "grids/flatfitter.h"
 #include "grids/grid.h"
 #include "grids/iq4_numbers.h"
-#include "grids/kfitter.h"
+#include "grids/search/block_search.h"
+#include "grids/search/superblock_search.h"
 #include "tests/grids/quantized.h"
 
 namespace kerf {
@@ -63,9 +63,9 @@ TEST(BlockGrids, KnowTheirOwnSchemesAlone) {
   for (const Type& t : types()) {
     EXPECT_NO_THROW(find_grid(t.scheme.grid).check(t.scheme)) << t.name;
   }
-  EXPECT_EQ(own_block(two_level_affine(4, 32, 6), kCols), 32);
-  EXPECT_EQ(outer_block(two_level_affine(4, 32, 6), kCols), 256);
-  EXPECT_EQ(outer_block(affine(4, 32, Dtype::f16), kCols), 32);
+  EXPECT_EQ(group_columns(two_level_affine(4, 32, 6), kCols), 32);
+  EXPECT_EQ(superblock_columns(two_level_affine(4, 32, 6), kCols), 256);
+  EXPECT_EQ(superblock_columns(affine(4, 32, Dtype::f16), kCols), 32);
   for (const Type& t : types())
     for (const Grid* grid : all_grids())
       if (grid->name() != t.scheme.grid) {
@@ -86,7 +86,7 @@ TEST(BlockGrids, EncodingChoosesTheNearestCodeAndDecodingItsValue) {
     std::vector<float> back(w.size());
     grid.decode(q, back);
     for (int64_t i = 0; i < kRows * kCols; ++i) {
-      const Effective e = grid.effective(q, i / kCols, i % kCols);
+      const ScaleOffset e = grid.effective(q, i / kCols, i % kCols);
       const auto at = static_cast<size_t>(i);
       ASSERT_EQ(grid.nearest(t.scheme, e, w[at]), q.codes[at]) << t.name;
       ASSERT_EQ(grid.value(t.scheme, e, q.codes[at]), back[at]) << t.name;
@@ -107,7 +107,7 @@ TEST(BlockGrids, RoundingManyIsRoundingEach) {
     std::vector<float> scale, offset, values(w.size());
     std::vector<uint8_t> codes(w.size());
     for (int64_t i = 0; i < kRows * kCols; ++i) {
-      const Effective e = grid.effective(q, i / kCols, i % kCols);
+      const ScaleOffset e = grid.effective(q, i / kCols, i % kCols);
       scale.push_back(e.scale);
       offset.push_back(e.offset);
     }
@@ -123,15 +123,15 @@ TEST(BlockGrids, ProjectedParametersCanBeSetAndReadBack) {
   for (const Type& t : types()) {
     const Grid& grid = find_grid(t.scheme.grid);
     QuantizedMatrix q = quantized(t.scheme, w);
-    const int64_t block = own_block(t.scheme, kCols);
+    const int64_t block = group_columns(t.scheme, kCols);
     for (int64_t c = 0; c < kCols; c += block) {
-      const Effective stored = grid.effective(q, 1, c), same = grid.project(q, 1, c, stored);
+      const ScaleOffset stored = grid.effective(q, 1, c), same = grid.project(q, 1, c, stored);
       EXPECT_EQ(stored.scale, same.scale) << t.name;
       EXPECT_EQ(stored.offset, same.offset) << t.name;
       const QuantizedMatrix before = q;
-      const Effective p = grid.project(q, 1, c, {stored.scale * 0.7f, stored.offset * 0.8f});
+      const ScaleOffset p = grid.project(q, 1, c, {stored.scale * 0.7f, stored.offset * 0.8f});
       grid.set(q, 1, c, p);
-      const Effective now = grid.effective(q, 1, c + block - 1);
+      const ScaleOffset now = grid.effective(q, 1, c + block - 1);
       EXPECT_EQ(now.scale, p.scale) << t.name;
       EXPECT_EQ(now.offset, p.offset) << t.name;
       if (c + block < kCols) {
@@ -145,7 +145,7 @@ TEST(BlockGrids, NeighboursAreTheNextNumbersDownAndUp) {
   for (const Type& t : types()) {
     const Grid& grid = find_grid(t.scheme.grid);
     for (float scale : {0.5f, -0.5f}) {
-      const Effective e{scale, grid.effective(allocate(t.scheme, 1, kCols), 0, 0).offset};
+      const ScaleOffset e{scale, grid.effective(allocate(t.scheme, 1, kCols), 0, 0).offset};
       for (uint32_t c = 0; c < codes_of(t); ++c) {
         const float x = grid.value(t.scheme, e, c);
         const auto [down, up] = grid.neighbours(t.scheme, e, c);
@@ -204,20 +204,20 @@ TEST(BlockGrids, SearchingLowersTheErrorOfGaussianWeightsWell) {
     const Type t = two_level()[i];
     const auto w = normal(6);
     QuantizedMatrix plain = allocate(t.scheme, kRows, kCols);
-    const int64_t sub = own_block(t.scheme, kCols);
+    const int64_t sub = group_columns(t.scheme, kCols);
     const bool affine = adds_offset(t.scheme);
     const float top = static_cast<float>((1 << t.scheme.bits) - 1), half = static_cast<float>(1 << (t.scheme.bits - 1));
     const float last = static_cast<float>((1 << stored_bits(t.scheme.levels.back())) - 1);
     for (int64_t r = 0; r < kRows; ++r)
       for (int64_t c = 0; c < kCols; c += 256) {
-        std::vector<Effective> wanted;
+        std::vector<ScaleOffset> wanted;
         float scale = 0, low = 0;
         for (int64_t b = 0; b < 256; b += sub) {
           const auto part = std::span(w).subspan(static_cast<size_t>(r * kCols + c + b), static_cast<size_t>(sub));
           const auto [least, most] = std::minmax_element(part.begin(), part.end());
           const float begin = std::min(*least, 0.0f), end = std::max(*most, 0.0f);
-          wanted.push_back(affine ? Effective{(end - begin) / top, begin}
-                                  : Effective{(end > -begin ? end : begin) / -half, half});
+          wanted.push_back(affine ? ScaleOffset{(end - begin) / top, begin}
+                                  : ScaleOffset{(end > -begin ? end : begin) / -half, half});
           if (std::abs(wanted.back().scale) > std::abs(scale)) scale = wanted.back().scale;
           low = std::min(low, wanted.back().offset);
         }
@@ -233,9 +233,9 @@ TEST(BlockGrids, SearchingLowersTheErrorOfGaussianWeightsWell) {
 }
 
 // The promise "the same bytes everywhere": one text, three instruction sets, equal bits.
-TEST(KFitters, AgreeBitForBitOnEveryInstructionSet) {
-  const KFitter* reference = nullptr;
-  for (const KFitter* f : all_kfitters())
+TEST(SuperblockSearches, AgreeBitForBitOnEveryInstructionSet) {
+  const SuperblockSearch* reference = nullptr;
+  for (const SuperblockSearch* f : all_superblock_searches())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
   const auto w = normal(7);
@@ -257,29 +257,29 @@ TEST(KFitters, AgreeBitForBitOnEveryInstructionSet) {
           std::vector<float> d = std::vector<float>(7), e = d, s = std::vector<float>(7 * 16), m = s;
           bool operator==(const Found&) const = default;
         };
-        const auto run = [&](const KFitter& f) {
+        const auto run = [&](const SuperblockSearch& f) {
           Found x;
           f.search(p, {x.d.data(), x.e.data(), x.s.data(), x.m.data()});
           return x;
         };
         const Found expected = run(*reference);
-        for (const KFitter* f : all_kfitters())
+        for (const SuperblockSearch* f : all_superblock_searches())
           EXPECT_TRUE(f->isa > cpu_isa() || run(*f) == expected) << t.name << " " << name_of(f->isa);
       }
 }
 
-TEST(FlatFitters, AgreeBitForBitOnEveryInstructionSet) {
-  const FlatFitter* reference = nullptr;
-  for (const FlatFitter* f : all_flatfitters())
+TEST(BlockSearches, AgreeBitForBitOnEveryInstructionSet) {
+  const BlockSearch* reference = nullptr;
+  for (const BlockSearch* f : all_block_searches())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
   const auto w = normal(9);
   std::vector<float> importance = normal(10);
   for (float& x : importance) x = x * x + 1e-4f;
-  const Alphabet iq4 = iq4_numbers(), ternary({-1, 0, 1}),
-                 e2m1({0, .5f, 1, 1.5f, 2, 3, 4, 6, -.5f, -1, -1.5f, -2, -3, -4, -6});
+  const LevelTable iq4 = iq4_numbers(), ternary({-1, 0, 1}),
+                   e2m1({0, .5f, 1, 1.5f, 2, 3, 4, 6, -.5f, -1, -1.5f, -2, -3, -4, -6});
   const auto f16 = [](const FlatFitProblem&, float x, int) { return round_to(Dtype::f16, x); };
-  for (const Alphabet* alphabet : {static_cast<const Alphabet*>(nullptr), &iq4, &ternary, &e2m1})
+  for (const LevelTable* level_table : {static_cast<const LevelTable*>(nullptr), &iq4, &ternary, &e2m1})
     for (int64_t size : {16, 32, 256})
       for (int64_t blocks : {1, 7, 15})
         for (bool weighted : {false, true}) {
@@ -290,10 +290,10 @@ TEST(FlatFitters, AgreeBitForBitOnEveryInstructionSet) {
                                  .importance_blocks = 3,
                                  .bits = 4,
                                  .zero = 0,
-                                 .alphabet = alphabet,
+                                 .level_table = level_table,
                                  .stored = f16,
                                  .type = Dtype::f16,
-                                 .steps = alphabet == &e2m1};
+                                 .steps = level_table == &e2m1};
           std::vector<float> scratch(static_cast<size_t>(2 * kFlatLanes * (size + 1) + 16));
           const auto address = reinterpret_cast<uintptr_t>(scratch.data());
           struct Found {
@@ -301,23 +301,24 @@ TEST(FlatFitters, AgreeBitForBitOnEveryInstructionSet) {
             std::vector<uint8_t> codes = std::vector<uint8_t>(kRows * kCols);
             bool operator==(const Found&) const = default;
           };
-          const auto run = [&](const FlatFitter& f) {
+          const auto run = [&](const BlockSearch& f) {
             Found x;
             f.search(p, scratch.data() + (64 - address % 64) % 64 / 4, x.scales.data(), x.offsets.data());
             f.encode(p, x.scales.data(), x.offsets.data(), x.codes.data());
             return x;
           };
           const Found expected = run(*reference);
-          for (const FlatFitter* f : all_flatfitters())
+          for (const BlockSearch* f : all_block_searches())
             EXPECT_TRUE(f->isa > cpu_isa() || run(*f) == expected) << name_of(f->isa) << " " << size;
         }
 }
 
 // The cells by which the searches look a number up, against comparing with every number.
 TEST(Alphabets, CellsHoldTheNearestNumber) {
-  const Alphabet alphabets[] = {iq4_numbers(), Alphabet({-1, 0, 1}), Alphabet({-1, 1}), Alphabet({-1, 0, 1, 2}),
-                                Alphabet({0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6})};
-  for (const Alphabet& a : alphabets) {
+  const LevelTable level tables[] = {iq4_numbers(), LevelTable({-1, 0, 1}), LevelTable({-1, 1}),
+                                     LevelTable({-1, 0, 1, 2}),
+                                     LevelTable({0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6})};
+  for (const LevelTable& a : level tables) {
     const float first = a.ascending.front(), last = a.ascending.back(), range = last - first;
     std::vector<float> tries = a.between;
     for (const float x : a.between) {
@@ -326,13 +327,14 @@ TEST(Alphabets, CellsHoldTheNearestNumber) {
     }
     for (int i = -1000; i < 11000; ++i) tries.push_back(first + range * static_cast<float>(i) / 10000);
     for (const float x : tries) {
-      const float cell = std::clamp(std::nearbyint(x * a.cells_per_unit + a.first_cell), 0.0f, Alphabet::kCells - 1.0f);
+      const float cell =
+          std::clamp(std::nearbyint(x * a.cells_per_unit + a.first_cell), 0.0f, LevelTable::kCells - 1.0f);
       const auto c = static_cast<size_t>(cell);
       ASSERT_EQ(a.lower[c] + (x > a.limit[c] ? a.step[c] : 0), a.number[a.nearest(x)]) << x;
       for (const float number : a.number) ASSERT_LE(std::abs(a.number[a.nearest(x)] - x), std::abs(number - x)) << x;
     }
   }
-  EXPECT_THROW(Alphabet({0, 1, 2, 1000}), Error);
+  EXPECT_THROW(LevelTable({0, 1, 2, 1000}), Error);
 }
 
 TEST(BlockGrids, AScalePastItsTypeIsANumericalError) {

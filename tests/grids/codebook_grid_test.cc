@@ -7,9 +7,9 @@
 #include <random>
 
 #include "core/error.h"
-#include "grids/codebook.h"
 #include "grids/grid.h"
-#include "grids/wordfitter.h"
+#include "grids/search/codebook.h"
+#include "grids/search/codebook_search.h"
 #include "tests/grids/quantized.h"
 
 namespace kerf {
@@ -54,7 +54,7 @@ TEST(CodebookGrids, KnowTheirOwnSchemesAlone) {
 // The ranks of a word, as the file has them.
 std::vector<uint8_t> entry_codes(const Codebook& book, const uint8_t* codes, float scale) {
   std::vector<uint8_t> word(codes, codes + book.weights);
-  if (book.beside == Beside::delta_of_block && std::signbit(scale))
+  if (book.beside == SignEncoding::delta_of_block && std::signbit(scale))
     for (uint8_t& code : word) code = static_cast<uint8_t>(2 - code);
   return word;
 }
@@ -77,10 +77,10 @@ TEST(CodebookGrids, WriteOnlyWhatTheCodebookAndItsSignsHold) {
       odd += flags % 2;
       mixed += flags % 8 != 0;
     }
-    EXPECT_EQ(odd > 0, book.beside == Beside::signs) << t.scheme.grid;
+    EXPECT_EQ(odd > 0, book.beside == SignEncoding::signs) << t.scheme.grid;
     EXPECT_EQ(mixed > 0, book.has_signs()) << t.scheme.grid;
     for (int64_t i = 0; i < kRows * kCols; ++i) {
-      const Effective e = find_grid(t.scheme.grid).effective(q, i / kCols, i % kCols);
+      const ScaleOffset e = find_grid(t.scheme.grid).effective(q, i / kCols, i % kCols);
       const auto at = static_cast<size_t>(i);
       ASSERT_EQ(find_grid(t.scheme.grid).value(t.scheme, e, q.codes[at]), back[at]) << t.scheme.grid;
     }
@@ -93,11 +93,11 @@ struct Choice {
   double delta;
 };
 std::vector<Choice> choices(const Codebook& book, float scale) {
-  if (book.beside == Beside::delta_of_block) return {{0, std::signbit(scale) ? -1.0 : 1.0}};
-  if (book.beside == Beside::delta_of_word) return {{0, 1}, {0, -1}};
+  if (book.beside == SignEncoding::delta_of_block) return {{0, std::signbit(scale) ? -1.0 : 1.0}};
+  if (book.beside == SignEncoding::delta_of_word) return {{0, 1}, {0, -1}};
   std::vector<Choice> all;
   for (unsigned signs = 0; signs < 256; ++signs)
-    if (book.beside == Beside::signs || std::popcount(signs) % 2 == 0) all.push_back({signs, 0});
+    if (book.beside == SignEncoding::signs || std::popcount(signs) % 2 == 0) all.push_back({signs, 0});
   return all;
 }
 
@@ -140,7 +140,7 @@ TEST(CodebookGrids, EncodingFindsTheBestEntryOfAll) {
       }
       best += least;
     }
-    EXPECT_LE(found, best * (book.beside == Beside::even_signs ? 1.03 : 1.0001)) << t.scheme.grid;
+    EXPECT_LE(found, best * (book.beside == SignEncoding::even_signs ? 1.03 : 1.0001)) << t.scheme.grid;
     EXPECT_GE(found, best * 0.9999) << t.scheme.grid;
   }
 }
@@ -183,10 +183,10 @@ TEST(CodebookGrids, ProjectedParametersCanBeSetAndReadBack) {
   for (const Type& t : types()) {
     QuantizedMatrix q = quantized(t.scheme, w, {});
     const Grid& grid = find_grid(t.scheme.grid);
-    for (int64_t c = 0; c < kCols; c += own_block(t.scheme, kCols)) {
-      const Effective stored = grid.effective(q, 1, c);
+    for (int64_t c = 0; c < kCols; c += group_columns(t.scheme, kCols)) {
+      const ScaleOffset stored = grid.effective(q, 1, c);
       EXPECT_EQ(grid.project(q, 1, c, stored).scale, stored.scale) << t.scheme.grid;
-      const Effective p = grid.project(q, 1, c, {stored.scale * 0.7f, 0});
+      const ScaleOffset p = grid.project(q, 1, c, {stored.scale * 0.7f, 0});
       grid.set(q, 1, c, p);
       EXPECT_EQ(grid.effective(q, 1, c).scale, p.scale) << t.scheme.grid;
       EXPECT_EQ(std::signbit(p.scale), std::signbit(stored.scale)) << t.scheme.grid;
@@ -275,9 +275,9 @@ TEST(CodebookGrids, ZeroTinyAndHugeBlocksAreFiniteOrRefused) {
   }
 }
 
-TEST(WordFitters, AgreeOnEveryInstructionSet) {
-  const WordFitter* reference = nullptr;
-  for (const WordFitter* f : all_wordfitters())
+TEST(CodebookSearches, AgreeOnEveryInstructionSet) {
+  const CodebookSearch* reference = nullptr;
+  for (const CodebookSearch* f : all_codebook_searches())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
   struct Found {
@@ -289,7 +289,7 @@ TEST(WordFitters, AgreeOnEveryInstructionSet) {
   const auto w = normal(supers * 256, 5), v = importances(supers * 256);
   for (const Type& t : types()) {
     const int sub = static_cast<int>(t.scheme.levels[1].block.cols), weights = t.scheme.codeword;
-    const auto run = [&](const WordFitter& f) {
+    const auto run = [&](const CodebookSearch& f) {
       Found found{.d = std::vector<float>(supers),
                   .values = std::vector<float>(static_cast<size_t>(n * weights)),
                   .s = std::vector<uint8_t>(static_cast<size_t>(supers * 256 / sub)),
@@ -308,7 +308,7 @@ TEST(WordFitters, AgreeOnEveryInstructionSet) {
       return found;
     };
     const Found expected = run(*reference);
-    for (const WordFitter* f : all_wordfitters())
+    for (const CodebookSearch* f : all_codebook_searches())
       if (f->isa <= cpu_isa()) {
         EXPECT_TRUE(run(*f) == expected) << name_of(f->isa) << " " << t.scheme.grid;
       }

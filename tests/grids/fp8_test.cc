@@ -6,8 +6,8 @@
 #include <random>
 
 #include "core/error.h"
-#include "grids/fp8fitter.h"
 #include "grids/grid.h"
+#include "grids/search/fp8_search.h"
 
 namespace kerf {
 namespace {
@@ -55,7 +55,7 @@ TEST(Fp8Grid, EncodingChoosesTheNearestOfAllCodes) {
     const QuantizedMatrix q = quantized(s, w, 5, 120);
     for (int64_t r = 0; r < 5; ++r)
       for (int64_t c = 0; c < 120; ++c) {
-        const Effective e = grid.effective(q, r, c);
+        const ScaleOffset e = grid.effective(q, r, c);
         const float x = w[static_cast<size_t>(r * 120 + c)];
         const uint32_t code = q.code_row(r)[static_cast<size_t>(c)];
         EXPECT_EQ(grid.nearest(s, e, x), code);
@@ -77,7 +77,7 @@ TEST(Fp8Grid, DecodesWhatEffectiveAndValueSay) {
     std::vector<float> back(w.size());
     grid.decode(q, back);
     for (int64_t i = 0; i < 5 * 120; ++i) {
-      const Effective e = grid.effective(q, i / 120, i % 120);
+      const ScaleOffset e = grid.effective(q, i / 120, i % 120);
       EXPECT_EQ(back[static_cast<size_t>(i)], grid.value(s, e, q.codes[static_cast<size_t>(i)]));
       EXPECT_EQ(grid.project(q, 0, 0, e).scale, e.scale) << "parameters are what project calls stored";
     }
@@ -182,7 +182,7 @@ TEST(Fp8Grid, NeighboursAreTheNextNumbersOnTheGrid) {
   const Grid& grid = find_grid("fp8");
   const Scheme s = fp8({1, 0}, Dtype::f32);
   for (float scale : {0.5f, -0.5f}) {
-    const Effective e{scale, 0};
+    const ScaleOffset e{scale, 0};
     for (uint32_t c = 0; c < 256; ++c) {
       if ((c & 0x7f) == 0x7f) continue;
       const float here = grid.value(s, e, c);
@@ -214,9 +214,9 @@ TEST(Fp8Grid, ChecksAndDescribesItsSchemes) {
   EXPECT_EQ(describe(fp8({128, 128}, Dtype::bf16)), "fp8 128x128 BF16");
 }
 
-TEST(Fp8Fitters, AgreeBitForBitOnEveryInstructionSet) {
-  const Fp8Fitter* reference = nullptr;
-  for (const Fp8Fitter* f : all_fp8fitters())
+TEST(Fp8Searches, AgreeBitForBitOnEveryInstructionSet) {
+  const Fp8Search* reference = nullptr;
+  for (const Fp8Search* f : all_fp8_searches())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
   for (int64_t rows : {1, 3, 130})
@@ -228,11 +228,11 @@ TEST(Fp8Fitters, AgreeBitForBitOnEveryInstructionSet) {
       for (float& x : importance) x = x * x + 1e-4f;
       for (bool weighted : {true, false}) {
         const Fp8Block b{w.data(), rows, cols, stride, weighted ? importance.data() : nullptr};
-        const Fp8Fitter::Found found = reference->search(b);
+        const Fp8Search::Found found = reference->search(b);
         const double error = reference->error(b, found.best);
         std::vector<uint8_t> codes(w.size()), other(w.size());
         reference->encode(w.data(), found.plain, static_cast<int64_t>(w.size()), codes.data());
-        for (const Fp8Fitter* f : all_fp8fitters()) {
+        for (const Fp8Search* f : all_fp8_searches()) {
           if (f->isa > cpu_isa()) continue;
           EXPECT_EQ(f->search(b).plain, found.plain) << name_of(f->isa);
           EXPECT_EQ(f->search(b).best, found.best) << name_of(f->isa) << " " << rows << " x " << cols;
@@ -245,7 +245,7 @@ TEST(Fp8Fitters, AgreeBitForBitOnEveryInstructionSet) {
 }
 
 // The vector code's own rounding against the library's, over every boundary: codes, midpoints and their neighbours.
-TEST(Fp8Fitters, RoundAsTheFormatSays) {
+TEST(Fp8Searches, RoundAsTheFormatSays) {
   std::vector<float> x;
   for (uint32_t c = 0; c < 0x7f; ++c) {
     const float a = f8_e4m3_to_f32(static_cast<uint8_t>(c)),
@@ -255,7 +255,7 @@ TEST(Fp8Fitters, RoundAsTheFormatSays) {
   }
   x.insert(x.end(), {1e30f, -1e30f, 1e-30f, -1e-30f, 500.0f, std::numeric_limits<float>::max()});
   std::vector<uint8_t> codes(x.size());
-  for (const Fp8Fitter* f : all_fp8fitters()) {
+  for (const Fp8Search* f : all_fp8_searches()) {
     if (f->isa > cpu_isa()) continue;
     f->encode(x.data(), 1.0f, static_cast<int64_t>(x.size()), codes.data());
     for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(codes[i], f32_to_f8_e4m3(x[i])) << x[i];

@@ -7,7 +7,7 @@
 #include <random>
 
 #include "core/error.h"
-#include "grids/fitter.h"
+#include "grids/search/int_search.h"
 #include "tests/grids/quantized.h"
 
 namespace kerf {
@@ -49,7 +49,7 @@ TEST(IntGrid, AZeroPointThatMayNotBeStoredIsTurnedRoundWithoutLoss) {
     EXPECT_GT(turned, 0);
     EXPECT_EQ(squared_error(w, any), squared_error(w, from_one));
     const Grid& grid = find_grid("int");
-    const Effective e = grid.project(from_one, 0, 0, {0.5f, 0.2f});
+    const ScaleOffset e = grid.project(from_one, 0, 0, {0.5f, 0.2f});
     EXPECT_EQ(e.scale, -0.5f);
     EXPECT_EQ(e.offset, static_cast<float>((1 << bits) - 1));
   }
@@ -62,7 +62,7 @@ TEST(IntGrid, EncodingChoosesTheNearestCodeOfAll) {
     const Grid& grid = find_grid("int");
     for (int64_t r = 0; r < 4; ++r)
       for (int64_t c = 0; c < 96; ++c) {
-        const Effective e = grid.effective(q, r, c);
+        const ScaleOffset e = grid.effective(q, r, c);
         const float x = w[static_cast<size_t>(r * 96 + c)];
         const uint32_t code = q.code_row(r)[static_cast<size_t>(c)];
         EXPECT_EQ(grid.nearest(s, e, x), code);
@@ -79,8 +79,8 @@ TEST(IntGrid, ParametersAreWhatProjectCallsStored) {
   for (const Scheme& s : int_schemes()) {
     const QuantizedMatrix q = quantized(s, w, 4, 96);
     for (int64_t c = 0; c < 96; c += 24) {
-      const Effective e = find_grid("int").effective(q, 1, c);
-      const Effective p = find_grid("int").project(q, 1, c, e);
+      const ScaleOffset e = find_grid("int").effective(q, 1, c);
+      const ScaleOffset p = find_grid("int").project(q, 1, c, e);
       EXPECT_EQ(e.scale, p.scale);
       EXPECT_EQ(e.offset, p.offset);
     }
@@ -91,7 +91,7 @@ TEST(IntGrid, NeighboursAreTheNextNumbersDownAndUp) {
   const Grid& grid = find_grid("int");
   const Scheme s = symmetric_int(4, 32, Dtype::f16);
   for (float scale : {0.5f, -0.5f}) {
-    const Effective e{scale, 8};
+    const ScaleOffset e{scale, 8};
     for (uint32_t c = 0; c < 16; ++c) {
       const auto [below, above] = grid.neighbours(s, e, c);
       EXPECT_LE(grid.value(s, e, below), grid.value(s, e, c));
@@ -125,7 +125,7 @@ TEST(IntGrid, SearchedScalesAreNoWorseThanThePlainOnes) {
   }
 }
 
-// What kPast promises (grids/fitter_int_body.h), a hundredth above the figures there.
+// What kPast promises (grids/search/int_search_body.h), a hundredth above the figures there.
 TEST(IntGrid, SearchingLowersTheErrorOfGaussianWeightsWell) {
   struct Case {
     int bits;
@@ -196,9 +196,9 @@ TEST(IntGrid, ChecksItsSchemes) {
 }
 
 // The promise "the same bytes everywhere": one text, three instruction sets, equal bits.
-TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
-  const Fitter* reference = nullptr;
-  for (const Fitter* f : all_fitters())
+TEST(IntSearches, AgreeBitForBitOnEveryInstructionSet) {
+  const IntSearch* reference = nullptr;
+  for (const IntSearch* f : all_int_searches())
     if (f->isa == Isa::ref) reference = f;
   ASSERT_TRUE(reference);
   for (int64_t size : {1, 5, 24, 32, 128, 4100})
@@ -226,7 +226,7 @@ TEST(Fitters, AgreeBitForBitOnEveryInstructionSet) {
             std::vector<uint8_t> codes(w.size()), other_codes(w.size());
             reference->search(p, scales.data(), zeros.data());
             reference->encode(p, scales.data(), zeros.data(), codes.data());
-            for (const Fitter* f : all_fitters()) {
+            for (const IntSearch* f : all_int_searches()) {
               if (f->isa > cpu_isa()) continue;
               f->search(p, other_scales.data(), other_zeros.data());
               f->encode(p, other_scales.data(), other_zeros.data(), other_codes.data());

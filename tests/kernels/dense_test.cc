@@ -1,4 +1,4 @@
-#include "kernels/dense.h"
+#include "kernels/dense/dense.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/parallel.h"
-#include "kernels/dense_panel.h"
+#include "kernels/dense/dense_panel.h"
 
 namespace kerf {
 namespace {

@@ -177,8 +177,8 @@ TEST_P(EveryGemm, IsWithinTheRoundingBoundOfTheExactProduct) {
   }
 }
 
-// The GGUF formats are defined down to the order of sums (kernels/q8_gemm_ref.h, q8_k_gemm_ref.h), vLLM's W8A8 sums
-// integers, for any number of tokens and rows.
+// The GGUF formats are defined down to the order of sums (kernels/gguf/q8_gemm_ref.h, q8_k_gemm_ref.h), vLLM's W8A8
+// sums integers, for any number of tokens and rows.
 TEST_P(EveryGemm, GivesTheBitsOfTheReferenceWhereTheOrderOfSumsIsDefined) {
   if (!test::is_gguf(gemm().format) && gemm().format != "vllm-w8a8") return;
   for (const PackedCase& c : test::packed_cases(gemm().format)) {
@@ -300,7 +300,7 @@ TEST_P(EveryGemm, TheWholeProductIsBitwiseTheSameForAnyNumberOfThreads) {
   }
 }
 
-// The order of sums may depend on how many tokens there are (kernels/q8_k_gemm_ref.h), not on how kerf cuts them.
+// The order of sums may depend on how many tokens there are (kernels/gguf/q8_k_gemm_ref.h), not on how kerf cuts them.
 TEST_P(EveryGemm, PanelsOfTokensDoNotShowInTheResult) {
   if (!test::is_gguf(gemm().format)) return;
   for (const PackedCase& c : test::packed_cases(gemm().format)) {

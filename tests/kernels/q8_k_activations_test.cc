@@ -1,5 +1,5 @@
 // Activations in blocks of 256: a worked example, and the values with which the division goes wrong.
-#include "kernels/q8_k_activations.h"
+#include "kernels/gguf/q8_k_activations.h"
 
 #include <gtest/gtest.h>
 

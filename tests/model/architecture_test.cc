@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "model/architecture.h"
+#include "model/arch/architecture.h"
 #include "tests/model/random_checkpoint.h"
 
 namespace kerf {

@@ -1,5 +1,5 @@
 // Calibration windows against their stated rule, and texts that cannot be read.
-#include "model/calibration_text.h"
+#include "model/chat/calibration_text.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Chat templates against transformers' own renderings (goldens/chat/make.py), and against templates that mean harm.
-#include "model/chat_template.h"
+#include "model/chat/chat_template.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "model/jinja_json.h"
-#include "model/tokenizer.h"
+#include "model/chat/jinja_json.h"
+#include "model/text/tokenizer.h"
 #include "tests/support/data.h"
 
 namespace kerf {

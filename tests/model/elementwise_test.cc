@@ -8,7 +8,7 @@
 
 #include "core/cpu.h"
 #include "core/dtype.h"
-#include "model/elementwise_choice.h"
+#include "kernels/elementwise/elementwise_choice.h"
 #include "tests/model/random_checkpoint.h"
 
 namespace kerf {

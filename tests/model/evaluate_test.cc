@@ -1,4 +1,4 @@
-#include "model/evaluate.h"
+#include "model/run/evaluate.h"
 
 #include <gtest/gtest.h>
 
@@ -33,8 +33,8 @@ Architecture small(int64_t vocab) {
 struct Model {
   Architecture a;
   test::RandomCheckpoint checkpoint;
-  std::unique_ptr<Weights> weights;
-  Stream stream;
+  std::unique_ptr<WeightProvider> weights;
+  BlockwiseForward stream;
   Logits logits;
 
   Model(int64_t vocab, const Windows& windows, float noise = 0)
@@ -50,8 +50,8 @@ struct Model {
     for (size_t i = 0; i < head.size(); ++i) head[i] += noise * static_cast<float>(static_cast<int>(i * 7 % 11) - 5);
     return c;
   }
-  static Stream run(const Architecture& a, Weights& weights, const Windows& windows) {
-    Stream s(a, weights, {}, windows);
+  static BlockwiseForward run(const Architecture& a, WeightProvider& weights, const Windows& windows) {
+    BlockwiseForward s(a, weights, {}, windows);
     s.run();
     return s;
   }

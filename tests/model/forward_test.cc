@@ -8,10 +8,10 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "model/evaluate.h"
-#include "model/folds.h"
-#include "model/logits.h"
-#include "model/stream.h"
+#include "model/arch/folds.h"
+#include "model/run/blockwise_forward.h"
+#include "model/run/evaluate.h"
+#include "model/run/logits.h"
 #include "tests/model/random_checkpoint.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
@@ -43,8 +43,8 @@ struct Golden {
 std::vector<float> logits_of(const Architecture& a, const TensorSource& source, const Golden& golden,
                              Arithmetic arithmetic = {}) {
   const Windows windows = golden.windows();
-  const std::unique_ptr<Weights> weights = dense_weights(a, source);
-  Stream stream(a, *weights, arithmetic, windows);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, source);
+  BlockwiseForward stream(a, *weights, arithmetic, windows);
   stream.run();
   const Logits logits(a, *weights, stream);
   std::vector<float> out;
@@ -114,19 +114,19 @@ TEST_P(Forward, RunsInGroupsAsItRunsInBatches) {
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
   const Windows windows = golden.windows();
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
-  Stream batches(a, *weights, {}, windows), groups(a, *weights, {}, windows);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
+  BlockwiseForward batches(a, *weights, {}, windows), groups(a, *weights, {}, windows);
   for (int64_t layer = 0; layer < a.layers; ++layer) {
     batches.run_block(layer);
     size_t seen = 0;
-    groups.run_block_in_groups(layer, [&](const Stream::Group& g) {
+    groups.run_block_in_groups(layer, [&](const BlockwiseForward::Group& g) {
       EXPECT_EQ(g.tokens, windows.tokens());
       const std::string& role = g.sites[0].role;
       EXPECT_EQ(g.states != nullptr, role == "attn_output" || role == "ffn_down") << role;
       if (g.states) {
         EXPECT_EQ(g.states->data(), groups.hidden().data());
       }
-      std::vector<Stream::Replacement> same;
+      std::vector<BlockwiseForward::Replacement> same;
       for (size_t i = 0; i < g.sites.size(); ++i)
         same.push_back({weights->linear(g.sites[i]), {g.biases[i].begin(), g.biases[i].end()}});
       seen += same.size();
@@ -290,14 +290,14 @@ TEST(Forward, ATokenDependsOnEarlierOnesOfItsWindowOnly) {
   const Golden golden("gqa_tied");
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   // Longer than a block of queries (128), so that several are in play.
   Windows windows = test::random_windows(3, 300, a.vocab);
-  Stream before(a, *weights, {}, windows);
+  BlockwiseForward before(a, *weights, {}, windows);
   before.run();
   const int64_t changed = 300 + 200;  // window 1, position 200
   windows.ids[static_cast<size_t>(changed)] = (windows.ids[static_cast<size_t>(changed)] + 1) % 96;
-  Stream after(a, *weights, {}, windows);
+  BlockwiseForward after(a, *weights, {}, windows);
   after.run();
   for (int64_t t = 0; t < windows.tokens(); ++t) {
     const auto begin = static_cast<size_t>(t * a.hidden), n = static_cast<size_t>(a.hidden);
@@ -310,12 +310,12 @@ TEST(Forward, IsTheSameForEveryNumberOfThreads) {
   const Golden golden("all");
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   const Windows windows = test::random_windows(13, 200, a.vocab);  // three batches, the last one smaller
   std::vector<std::vector<float>> results;
   for (int threads : {1, 2, 5}) {
     set_threads(threads);
-    Stream stream(a, *weights, {}, windows);
+    BlockwiseForward stream(a, *weights, {}, windows);
     stream.run();
     results.emplace_back(stream.hidden().begin(), stream.hidden().end());
   }
@@ -328,13 +328,13 @@ TEST(Forward, WindowsOfABatchDoNotMeet) {
   const Golden golden("all");
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   const Windows windows = test::random_windows(9, 130, a.vocab);
-  Stream together(a, *weights, {}, windows);
+  BlockwiseForward together(a, *weights, {}, windows);
   together.run();
   for (int64_t w = 0; w < windows.count; ++w) {
     const std::span<const int32_t> ids = windows.window(w);
-    Stream alone(a, *weights, {}, {.count = 1, .length = 130, .ids = {ids.begin(), ids.end()}});
+    BlockwiseForward alone(a, *weights, {}, {.count = 1, .length = 130, .ids = {ids.begin(), ids.end()}});
     alone.run();
     for (size_t i = 0; i < alone.hidden().size(); ++i)
       EXPECT_NEAR(alone.hidden()[i], together.hidden()[static_cast<size_t>(w * 130 * a.hidden) + i], 1e-4);
@@ -345,9 +345,9 @@ TEST(Forward, ShowsEverySiteItsInputsAndOutputs) {
   const Golden golden("attention_bias");
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   const Windows windows = test::random_windows(13, 100, a.vocab);
-  Stream stream(a, *weights, {}, windows);
+  BlockwiseForward stream(a, *weights, {}, windows);
   std::vector<std::string> seen;
   int64_t tokens_of_q = 0;
   stream.run_block(0);
@@ -392,14 +392,14 @@ TEST(Forward, TheHeadReadsWhatTheFinalNormMadeOfTheLastBlock) {
   const Golden golden("mha");
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   const Windows windows = test::random_windows(13, 100, a.vocab);  // more than one batch
-  Stream stream(a, *weights, {}, windows);
+  BlockwiseForward stream(a, *weights, {}, windows);
   for (int64_t layer = 0; layer < a.layers; ++layer) stream.run_block(layer);
   EXPECT_THROW(stream.head_group(), Error);
   const std::vector<float> last(stream.hidden().begin(), stream.hidden().end());
   stream.finish();
-  const Stream::Group g = stream.head_group();
+  const BlockwiseForward::Group g = stream.head_group();
   EXPECT_EQ(g.tokens, windows.tokens());
   EXPECT_EQ(g.sites.at(0).name, a.head().name);
   const std::vector<float> weight = weights->vector(a.checkpoint_name(a.final_norm_role));
@@ -423,8 +423,8 @@ TEST(Forward, NamesTheLayerWhereAHiddenStateOverflows) {
   const Architecture a = describe_architecture(golden.config());
   RandomCheckpoint checkpoint(a);
   for (float& x : checkpoint.values("model.layers.1.mlp.down_proj.weight")) x *= 1e6F;
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
-  Stream stream(a, *weights, {.stream = Dtype::f16, .attention = Dtype::f16}, golden.windows());
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
+  BlockwiseForward stream(a, *weights, {.stream = Dtype::f16, .attention = Dtype::f16}, golden.windows());
   const std::string said = test::refusal([&] { stream.run(); }, ErrorKind::numerical);
   EXPECT_TRUE(test::mentions(said, "layer 1")) << said;
 }
@@ -433,9 +433,13 @@ TEST(Forward, RefusesIdsOutsideOfTheVocabulary) {
   const Golden golden("mha");
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   for (int32_t id : {-1, 96}) {
-    test::refusal([&] { Stream(a, *weights, {}, {.count = 1, .length = 2, .ids = {0, id}}); }, ErrorKind::bad_input);
+    test::refusal(
+        [&] {
+          BlockwiseForward(a, *weights, {}, {.count = 1, .length = 2, .ids = {0, id}});
+        },
+        ErrorKind::bad_input);
   }
 }
 
@@ -444,9 +448,9 @@ TEST(Forward, ReadsTheHeadInPanels) {
   config["vocab_size"] = 5000;
   const Architecture a = describe_architecture(config);
   RandomCheckpoint checkpoint(a);
-  const std::unique_ptr<Weights> weights = dense_weights(a, checkpoint);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   const Windows windows = test::random_windows(2, 20, a.vocab);
-  Stream stream(a, *weights, {}, windows);
+  BlockwiseForward stream(a, *weights, {}, windows);
   stream.run();
   const Logits logits(a, *weights, stream);
   evaluate(logits, windows);

@@ -1,6 +1,6 @@
 // llama.cpp's float32 steps: the vector code against the definitions bit for bit, the definitions against doubles.
 // (That they are llama.cpp's is for tests/interop to show, where the runtime itself computes.)
-#include "model/ggml_ops.h"
+#include "kernels/gguf/ggml_ops.h"
 
 #include <gtest/gtest.h>
 
@@ -12,9 +12,9 @@
 
 #include "core/cpu.h"
 #include "core/dtype.h"
-#include "model/ggml_attention.h"
-#include "model/logits.h"
-#include "model/stream.h"
+#include "model/ops/ggml_attention.h"
+#include "model/run/blockwise_forward.h"
+#include "model/run/logits.h"
 #include "tests/model/random_checkpoint.h"
 
 namespace kerf {

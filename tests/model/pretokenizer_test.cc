@@ -1,13 +1,13 @@
 // The scanners against the regular expressions they stand for, run by PCRE2.
-#include "model/pretokenizer.h"
+#include "model/text/pretokenizer.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "core/error.h"
-#include "model/pretokenizer_regex.h"
-#include "model/unicode.h"
+#include "model/text/pretokenizer_regex.h"
+#include "model/text/unicode.h"
 
 namespace kerf {
 namespace {

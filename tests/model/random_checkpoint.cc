@@ -1,8 +1,8 @@
 #include "tests/model/random_checkpoint.h"
 
 #include <algorithm>
-#include <mutex>
 #include <cmath>
+#include <mutex>
 
 #include "core/checked.h"
 

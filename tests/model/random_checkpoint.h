@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "model/architecture.h"
-#include "model/windows.h"
+#include "model/arch/architecture.h"
+#include "model/text/windows.h"
 
 namespace kerf::test {
 

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "core/file.h"
-#include "model/tokenizer.h"
-#include "model/unicode.h"
+#include "model/text/tokenizer.h"
+#include "model/text/unicode.h"
 #include "tests/support/data.h"
 
 namespace kerf::test {

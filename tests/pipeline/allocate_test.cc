@@ -1,10 +1,10 @@
-#include "pipeline/allocate.h"
+#include "pipeline/runs/allocate.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "pipeline/compress.h"
-#include "pipeline/text_windows.h"
+#include "pipeline/runs/compress.h"
+#include "pipeline/runs/text_windows.h"
 #include "tests/support/data.h"
 
 namespace kerf {

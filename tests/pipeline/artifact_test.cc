@@ -10,8 +10,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "pipeline/compress.h"
-#include "pipeline/tokenizer_path.h"
+#include "pipeline/runs/compress.h"
+#include "pipeline/runs/tokenizer_path.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 
@@ -211,7 +211,7 @@ TEST_F(GgufArtifact, WithAScaleBesideAMatrixMultipliesItsProductsAndItsWeights) 
       const TensorInfo& info = *a.weights->find(name);
       std::vector<float> x(static_cast<size_t>(info.cols())), y(static_cast<size_t>(info.rows()));
       for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 7) - 2.5f;
-      weights_of(a, Numerics::runtime)
+      weights_of(a, VerifyMode::runtime)
           ->linear({.name = name, .out = info.rows(), .in = info.cols()})
           ->apply(x.data(), 1, 0, info.rows(), y.data(), info.rows());
       std::vector<float> w(static_cast<size_t>(info.rows() * info.cols()));

@@ -1,4 +1,4 @@
-#include "pipeline/budget.h"
+#include "pipeline/plan/budget.h"
 
 #include <gtest/gtest.h>
 

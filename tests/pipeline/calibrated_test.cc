@@ -1,5 +1,5 @@
 // Compression that looks at activations, on the embedded model.
-#include "pipeline/calibrated.h"
+#include "pipeline/calibrate/calibrated.h"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/parallel.h"
-#include "pipeline/compress.h"
-#include "pipeline/verify_run.h"
+#include "pipeline/runs/compress.h"
+#include "pipeline/runs/verify_run.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 
@@ -91,9 +91,9 @@ TEST(Calibrated, AsymmetricCalibrationLosesLess) {
     EXPECT_LT(on.targets[0].verification->comparison.kl_mean, 0.95 * off) << target;
     EXPECT_EQ(on.recipe->asymmetric, true);
     for (const SiteOutcome& s : on.targets[0].calibrated)  // nothing is lacking before the first matrices
-      EXPECT_EQ(s.moved > 0, s.name.find("layers.0.self_attn.q") == s.name.npos &&
-                                 s.name.find("layers.0.self_attn.k") == s.name.npos &&
-                                 s.name.find("layers.0.self_attn.v") == s.name.npos)
+      EXPECT_EQ(s.asymmetric_strength > 0, s.name.find("layers.0.self_attn.q") == s.name.npos &&
+                                               s.name.find("layers.0.self_attn.k") == s.name.npos &&
+                                               s.name.find("layers.0.self_attn.v") == s.name.npos)
           << s.name;
   }
 }

@@ -1,5 +1,5 @@
 // From the embedded model to packed files and back, end to end.
-#include "pipeline/compress.h"
+#include "pipeline/runs/compress.h"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 #include "core/parallel.h"
 #include "core/sha256.h"
 #include "formats/container.h"
-#include "pipeline/eval_run.h"
-#include "pipeline/verify_run.h"
+#include "pipeline/runs/eval_run.h"
+#include "pipeline/runs/verify_run.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 
@@ -307,7 +307,7 @@ TEST(Eval, ThePackedModelWithoutActivationRoundingIsNearerToItsSource) {
   compress(o);
   VerifyOptions v{.packed = dir / "out", .against = o.model, .eval = o.eval};
   const double with = verify_run(v).targets[0].verification->comparison.kl_mean;
-  v.numerics = Numerics::float32;
+  v.numerics = VerifyMode::float32;
   EXPECT_LT(verify_run(v).targets[0].verification->comparison.kl_mean, with);
 }
 

@@ -5,8 +5,8 @@
 
 #include "core/file.h"
 #include "core/parallel.h"
-#include "pipeline/compress.h"
-#include "pipeline/verify_run.h"
+#include "pipeline/runs/compress.h"
+#include "pipeline/runs/verify_run.h"
 #include "tests/support/data.h"
 
 namespace kerf {
@@ -45,7 +45,7 @@ TEST(CompressW8, MeasuresBothRulesOfActivationsAndSaysWhichIsWhich) {
     EXPECT_LT(kl, 0.006);
     EXPECT_GT(kl, 2 * r.targets[2].verification->comparison.kl_mean);
     const auto json = to_json(r)["targets"][i];
-    EXPECT_TRUE(json["second"]["metrics"].contains("kl_mean"));
+    EXPECT_TRUE(json["alternative_arithmetic"]["metrics"].contains("kl_mean"));
   }
   EXPECT_FALSE(r.targets[2].second);
 
@@ -53,7 +53,7 @@ TEST(CompressW8, MeasuresBothRulesOfActivationsAndSaysWhichIsWhich) {
   const Report verified = verify_run(again);
   EXPECT_EQ(verified.targets[0].scheme, "w8a8");
   EXPECT_EQ(verified.targets[0].verification->comparison.kl_mean, r.targets[0].verification->comparison.kl_mean);
-  again.numerics = Numerics::vllm;
+  again.numerics = VerifyMode::vllm;
   EXPECT_EQ(verify_run(again).targets[0].verification->comparison.kl_mean,
             r.targets[0].second->verification.comparison.kl_mean);
 }

@@ -1,14 +1,15 @@
 // Importance matrices against llama-imatrix's own: goldens/tinytales.imatrix is what
 //   llama-imatrix -m tinytales-F32.gguf -f calibration.txt -c 256 -b 256 --chunks 20 --no-ppl --parse-special
 // of llama.cpp v0.5.0 made of the embedded model (as `kerf compress --target llama.cpp-cpu:F32` writes it) on x86.
-#include "pipeline/importance.h"
+#include "pipeline/calibrate/importance.h"
+#include "pipeline/runs/imatrix_run.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "core/error.h"
-#include "pipeline/compress.h"
+#include "pipeline/runs/compress.h"
 #include "tests/support/data.h"
 
 namespace kerf {

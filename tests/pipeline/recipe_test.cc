@@ -1,5 +1,5 @@
 // Recipes: what they say, what they refuse, and what their overrides do to a plan.
-#include "pipeline/recipe.h"
+#include "pipeline/plan/recipe.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "pipeline/plan.h"
+#include "pipeline/plan/plan.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 #include "verify/artifact.h"

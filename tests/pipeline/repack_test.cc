@@ -1,4 +1,4 @@
-#include "pipeline/repack.h"
+#include "pipeline/runs/repack.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "formats/container.h"
-#include "pipeline/compress.h"
+#include "pipeline/runs/compress.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 #include "verify/artifact.h"

@@ -1,5 +1,5 @@
 // What a killed run left behind, and what others may have made of it.
-#include "pipeline/resume.h"
+#include "pipeline/calibrate/resume.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

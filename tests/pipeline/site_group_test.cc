@@ -1,4 +1,4 @@
-#include "pipeline/site_group.h"
+#include "pipeline/calibrate/site_group.h"
 
 #include <gtest/gtest.h>
 
@@ -39,11 +39,11 @@ TEST(SiteGroup, WhatTheHeldOutWindowsChoseIsDoneAgainWithAllWindows) {
   const std::vector<GroupSite> sites = {{&site, &scheme, &method, w}};
   const QuantizerOptions options;
   Statistics part{moments(seen, kIn)};
-  const Hessian judge = moments(held_out, kIn);
-  const ChosenGroup chosen = choose_group(sites, part, judge, options, std::nullopt);
+  const Hessian validation = moments(held_out, kIn);
+  const ChosenGroup chosen = choose_group(sites, part, validation, options, std::nullopt);
 
   Hessian both = moments(seen, kIn);
-  for (size_t i = 0; i < both.values.size(); ++i) both.values[i] += judge.values[i];
+  for (size_t i = 0; i < both.values.size(); ++i) both.values[i] += validation.values[i];
   Statistics all{both};
   const Quantizer& gptq = find_quantizer("gptq");
   gptq.prepare(all, scheme, options);
@@ -59,14 +59,14 @@ TEST(SiteGroup, WhatTheHeldOutWindowsChoseIsDoneAgainWithAllWindows) {
 TEST(SiteGroup, PiecesOfRowsGetTheCodesOfTheWhole) {
   constexpr int64_t kRows = 100, kOut = 3 * kRows, kIn = 96;
   const std::vector<float> w = normal(kOut * kIn, 4);
-  const Hessian judge = moments(inputs(100, kIn, 6), kIn);
+  const Hessian validation = moments(inputs(100, kIn, 6), kIn);
   Statistics statistics{moments(inputs(400, kIn, 5), kIn)};
   const Scheme scheme = symmetric_int(3, 32, Dtype::f16);
   const Method method = parse_method("gptq", true);
   const auto codes = [&](int64_t begin, int64_t end) {
     const Site site{.name = "w", .out = end - begin, .in = kIn};
     const GroupSite s{&site, &scheme, &method, {w.begin() + begin * kIn, w.begin() + end * kIn}};
-    return choose_group({&s, 1}, statistics, judge, {}, std::nullopt).sites[0].matrix.codes;
+    return choose_group({&s, 1}, statistics, validation, {}, std::nullopt).sites[0].matrix.codes;
   };
   std::vector<uint8_t> pieces;
   for (int64_t row = 0; row < kOut; row += kRows) {

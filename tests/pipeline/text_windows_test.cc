@@ -1,5 +1,5 @@
 // Calibration windows of a model on disk.
-#include "pipeline/text_windows.h"
+#include "pipeline/runs/text_windows.h"
 
 #include <gtest/gtest.h>
 

@@ -8,9 +8,9 @@
 #include <random>
 
 #include "core/error.h"
-#include "kernels/dense.h"
+#include "kernels/dense/dense.h"
+#include "solver/asymmetric.h"
 #include "solver/error_feedback.h"
-#include "solver/shortfall.h"
 
 namespace kerf {
 namespace {
@@ -166,8 +166,8 @@ struct Disturbed {
         x(disturbed(full_x, n, seed + 1)),
         full_h(activations(count, m, seed + 2)),
         h(disturbed(full_h, m, seed + 3)) {}
-  Shortfall shortfall(int64_t first, int64_t count) const {
-    Shortfall s(n, m);
+  AsymmetricMoments shortfall(int64_t first, int64_t count) const {
+    AsymmetricMoments s(n, m);
     s.add(x.data() + first * n, full_x.data() + first * n, h.data() + first * m, full_h.data() + first * m, count);
     return s;
   }
@@ -184,7 +184,7 @@ struct Disturbed {
   }
 };
 
-TEST(Shortfall, CorrectedWeightsAreTheDampedLeastSquaresOfWhatIsMissing) {
+TEST(AsymmetricMoments, CorrectedWeightsAreTheDampedLeastSquaresOfWhatIsMissing) {
   const int64_t n = 70, m = 40, tokens = 2500;
   const Disturbed d(n, m, tokens, 4);
   const Hessian h = d.hessian(0, tokens);
@@ -192,7 +192,7 @@ TEST(Shortfall, CorrectedWeightsAreTheDampedLeastSquaresOfWhatIsMissing) {
   const auto w = normal_weights(m * n, 8);
   std::vector<float> moved = w;
   // Judged by what it was fitted to (and so little damped that more would not do better): all of it is taken.
-  const double strength = correct(moved, d.shortfall(0, tokens), f, d.shortfall(0, tokens), h);
+  const double strength = shift_towards_full_precision(moved, d.shortfall(0, tokens), f, d.shortfall(0, tokens), h);
   EXPECT_GT(strength, 0.99);
   const Matrix wm = to_matrix(w.data(), m, n), xm = to_matrix(d.x.data(), tokens, n), missing = d.missing(wm);
   const Matrix damped = xm.transpose() * xm + f.damping * Matrix::Identity(n, n);
@@ -202,14 +202,15 @@ TEST(Shortfall, CorrectedWeightsAreTheDampedLeastSquaresOfWhatIsMissing) {
   EXPECT_LE((got - exact).norm(), 0.02 * exact.norm());
 }
 
-TEST(Shortfall, TheStrengthIsTheBestForTokensThatWereNotFitted) {
+TEST(AsymmetricMoments, TheStrengthIsTheBestForTokensThatWereNotFitted) {
   // 100 tokens for 70 channels: most of what they explain is chance.
   const int64_t n = 70, m = 40, fitted = 100, held = 2000;
   const Disturbed d(n, m, fitted + held, 4);
   const auto w = normal_weights(m * n, 8);
   const Factor f = factorize(d.hessian(0, fitted), 0.001);
   std::vector<float> moved = w;
-  const double strength = correct(moved, d.shortfall(0, fitted), f, d.shortfall(fitted, held), d.hessian(fitted, held));
+  const double strength = shift_towards_full_precision(moved, d.shortfall(0, fitted), f, d.shortfall(fitted, held),
+                                                       d.hessian(fitted, held));
   EXPECT_LT(strength, 0.9);
   ASSERT_GT(strength, 0.01);
   const Matrix wm = to_matrix(w.data(), m, n), step = (to_matrix(moved.data(), m, n) - wm) / strength;
@@ -220,30 +221,30 @@ TEST(Shortfall, TheStrengthIsTheBestForTokensThatWereNotFitted) {
   EXPECT_LT(loss(strength), loss(1.2 * strength));
 }
 
-TEST(Shortfall, OfEqualActivationsMovesNoWeight) {
+TEST(AsymmetricMoments, OfEqualActivationsMovesNoWeight) {
   const int64_t n = 33, tokens = 500;
   const auto x = activations(tokens, n);
-  Shortfall s(n, 0);
+  AsymmetricMoments s(n, 0);
   s.add(x.data(), x.data(), nullptr, nullptr, tokens);
   const auto w = normal_weights(7 * n, 2);
   const Hessian h = hessian_of(x, n);
   std::vector<float> moved = w;
-  EXPECT_EQ(correct(moved, s, factorize(h, 0.01), s, h), 0);
+  EXPECT_EQ(shift_towards_full_precision(moved, s, factorize(h, 0.01), s, h), 0);
   EXPECT_EQ(moved, w);
 }
 
 // A grid of whole multiples of a step.
 float nearest(float x) { return 0.02f * std::nearbyint(x / 0.02f); }
 
-void choose_nearest(const Unit& u) {
-  for (int64_t r = 0; r < kLanes; ++r) {
+void choose_nearest(const ColumnGroup& u) {
+  for (int64_t r = 0; r < kRowsPerPanel; ++r) {
     std::vector<float> t(static_cast<size_t>(u.size));
-    for (int64_t k = 0; k < u.size; ++k) t[static_cast<size_t>(k)] = u.target[k * kLanes + r];
+    for (int64_t k = 0; k < u.size; ++k) t[static_cast<size_t>(k)] = u.target[k * kRowsPerPanel + r];
     for (int64_t k = 0; k < u.size; ++k) {
       const float q = nearest(t[static_cast<size_t>(k)]);
       const float f = (t[static_cast<size_t>(k)] - q) / u.u[k * u.stride + k];
-      u.q[k * kLanes + r] = q;
-      u.f[k * kLanes + r] = f;
+      u.q[k * kRowsPerPanel + r] = q;
+      u.f[k * kRowsPerPanel + r] = f;
       for (int64_t j = k + 1; j < u.size; ++j) t[static_cast<size_t>(j)] -= f * u.u[k * u.stride + j];
     }
   }
@@ -318,13 +319,14 @@ TEST(ErrorFeedback, RefiningKnowsTheLossOfThePresentValues) {
   feedback.choose(w, rows, e, choose_nearest);
   const std::vector<float> before = e;
   // best is the loss above that of the unit's best real values: |f|^2 of the present values must equal it.
-  feedback.refine(w, rows, e, [&](const Unit& u) {
+  feedback.refine(w, rows, e, [&](const ColumnGroup& u) {
     for (int64_t r = 0; r < rows; ++r) {
       double loss = 0;
       std::vector<double> t(static_cast<size_t>(unit));
-      for (int64_t k = 0; k < unit; ++k) t[static_cast<size_t>(k)] = static_cast<double>(u.target[k * kLanes + r]);
+      for (int64_t k = 0; k < unit; ++k)
+        t[static_cast<size_t>(k)] = static_cast<double>(u.target[k * kRowsPerPanel + r]);
       for (int64_t k = 0; k < unit; ++k) {
-        const double f = (t[static_cast<size_t>(k)] - static_cast<double>(u.q[k * kLanes + r])) /
+        const double f = (t[static_cast<size_t>(k)] - static_cast<double>(u.q[k * kRowsPerPanel + r])) /
                          static_cast<double>(u.u[k * u.stride + k]);
         loss += f * f;
         for (int64_t j = k + 1; j < unit; ++j)
@@ -339,7 +341,7 @@ TEST(ErrorFeedback, RefiningKnowsTheLossOfThePresentValues) {
 
 TEST(Feedback, EveryInstructionSetSubtractsTheSameProducts) {
   const int64_t columns = 13, terms = 9, stride = 40;
-  alignas(64) static float t[13 * kLanes], e[9 * kLanes];
+  alignas(64) static float t[13 * kRowsPerPanel], e[9 * kRowsPerPanel];
   std::mt19937 rng(8);
   std::normal_distribution<float> normal;
   std::vector<float> u(static_cast<size_t>(terms * stride));
@@ -350,16 +352,16 @@ TEST(Feedback, EveryInstructionSetSubtractsTheSameProducts) {
     std::fill(std::begin(t), std::end(t), 1.0f);
     f->subtract(t, columns, e, terms, u.data(), stride);
     for (int64_t k = 0; k < columns; ++k)
-      for (int64_t r = 0; r < kLanes; ++r) {
+      for (int64_t r = 0; r < kRowsPerPanel; ++r) {
         double exact = 1, size = 1;
         for (int64_t m = 0; m < terms; ++m) {
-          const double product =
-              static_cast<double>(u[static_cast<size_t>(m * stride + k)]) * static_cast<double>(e[m * kLanes + r]);
+          const double product = static_cast<double>(u[static_cast<size_t>(m * stride + k)]) *
+                                 static_cast<double>(e[m * kRowsPerPanel + r]);
           exact -= product;
           size += std::abs(product);
         }
         // terms + 1 roundings of partial sums no larger than `size`.
-        EXPECT_NEAR(static_cast<double>(t[k * kLanes + r]), exact, size * 12 * std::ldexp(1, -24));
+        EXPECT_NEAR(static_cast<double>(t[k * kRowsPerPanel + r]), exact, size * 12 * std::ldexp(1, -24));
       }
   }
 }
@@ -367,7 +369,7 @@ TEST(Feedback, EveryInstructionSetSubtractsTheSameProducts) {
 TEST(Hessian, RoundedInputsChooseCodesThatAreAsGood) {
   // Where the CPU multiplies bf16 faster, statistics are of rounded activations; judged by the exact ones, the codes
   // that they choose lose as much as those of the exact ones, but for the scatter of equally good choices.
-  const int64_t n = 256, tokens = 4096, rows = kLanes;
+  const int64_t n = 256, tokens = 4096, rows = kRowsPerPanel;
   const auto x = activations(tokens, n);
   const Hessian h = hessian_of(x, n);
   Hessian exact(n);

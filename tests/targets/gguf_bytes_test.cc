@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
 #include "grids/grid.h"
 #include "kernels/gemm.h"
 

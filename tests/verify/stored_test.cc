@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 
@@ -203,7 +203,7 @@ TEST(StoredGptq, TakesTheWidthFromTheWordsWhereTheConfigSaysThatModulesDiffer) {
 }
 
 TEST(StoredGptq, ReadsAZeroPointOfMinusOneAsZero) {
-  // As readers that mask do; nobody should write it (formats/layout_gptq.h).
+  // As readers that mask do; nobody should write it (formats/layouts/layout_gptq.h).
   const Changed changed("gptq_w4_g32_v1", [](Tensors& t, json&) {
     std::fill(t["qzeros"].bytes.begin(), t["qzeros"].bytes.end(), std::byte{0xff});
   });

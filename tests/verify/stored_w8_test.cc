@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "formats/layout.h"
+#include "formats/layouts/layout.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 #include "verify/stored.h"

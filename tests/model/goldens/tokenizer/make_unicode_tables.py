@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes model/unicode_tables.cc: which code points belong to the classes that tokenizers split by.
+"""Writes model/text/unicode_tables.cc: which code points belong to the classes that tokenizers split by.
 
 The classes are asked from the Hugging Face `tokenizers` library itself (PyPI, version printed into the file), code
 point by code point, because it mixes three Unicode versions: that of its regex engine (\\p{L}, \\p{N}), of Rust's
@@ -88,7 +88,7 @@ def main():
     print(f"""// Which code points belong to the classes that tokenizers split by, as runs: gap since the end of the last one, length.
 // Written by tests/model/goldens/tokenizer/make_unicode_tables.py from the answers of Hugging Face tokenizers
 // {tokenizers.__version__}.
-#include "model/unicode.h"
+#include "model/text/unicode.h"
 
 // clang-format off
 namespace kerf::unicode_tables {{

@@ -1,0 +1,11 @@
+#include "kernels/gguf/iq_blocks_avx2.h"
+#include "kernels/gguf/q8_k_gemm_avx2.h"
+
+namespace kerf {
+
+const PackedGemm& gemm_iq3_xxs_avx2() {
+  static constexpr PackedGemm gemm = q8_k_gemm<IQ3_XXSBlock, Q8KAvx2>("IQ3_XXS");
+  return gemm;
+}
+
+}  // namespace kerf

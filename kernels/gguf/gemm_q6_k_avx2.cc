@@ -1,0 +1,11 @@
+// Q6_K on AVX2: q8_k_gemm_body.h.
+#include "kernels/gguf/q8_k_gemm_avx2.h"
+
+namespace kerf {
+
+const PackedGemm& gemm_q6_k_avx2() {
+  static constexpr PackedGemm gemm = q8_k_gemm<Q6_KBlock, Q8KAvx2>("Q6_K");
+  return gemm;
+}
+
+}  // namespace kerf

@@ -1,3 +1,0 @@
-// elementwise_body.h compiled for avx512.
-#define KERF_ELEMENTWISE elementwise_avx512
-#include "model/elementwise_body.h"

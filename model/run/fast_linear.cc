@@ -1,0 +1,56 @@
+#include "model/run/fast_linear.h"
+
+#include "core/checked.h"
+#include "core/dtype.h"
+#include "core/parallel.h"
+#include "kernels/dense/dense.h"
+
+namespace kerf {
+namespace {
+
+std::vector<uint16_t> rounded(const float* x, int64_t rows, int64_t cols) {
+  constexpr int64_t kRowsPerTask = 64;
+  std::vector<uint16_t> out(static_cast<size_t>(rows * cols));
+  parallel_for(ceil_div(rows, kRowsPerTask), [&](int64_t task) {
+    const int64_t begin = task * kRowsPerTask * cols, n = std::min(kRowsPerTask * cols, rows * cols - begin);
+    from_f32(Dtype::bf16, std::span(x + begin, static_cast<size_t>(n)),
+             std::as_writable_bytes(std::span(out).subspan(static_cast<size_t>(begin), static_cast<size_t>(n))));
+  });
+  return out;
+}
+
+class Bf16Linear final : public Linear {
+ public:
+  Bf16Linear(const std::vector<float>& w, int64_t rows, int64_t cols)
+      : Linear(rows, cols), w_(rounded(w.data(), rows, cols)) {}
+  void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
+             int64_t y_stride) const override {
+    matmul_nt_bf16(tokens, row_end - row_begin, in, x, in, w_.data() + row_begin * in, y, y_stride);
+  }
+
+ private:
+  std::vector<uint16_t> w_;
+};
+
+class FloatLinear final : public Linear {
+ public:
+  FloatLinear(std::vector<float> w, int64_t rows, int64_t cols) : Linear(rows, cols), w_(std::move(w)) {}
+  void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
+             int64_t y_stride) const override {
+    matmul_nt(tokens, row_end - row_begin, in, x, in, w_.data() + row_begin * in, in, y, y_stride);
+  }
+
+ private:
+  std::vector<float> w_;
+};
+
+}  // namespace
+
+std::unique_ptr<Linear> fast_linear(std::vector<float> w, int64_t out, int64_t in) {
+  if (fast_bf16()) return std::make_unique<Bf16Linear>(w, out, in);
+  return std::make_unique<FloatLinear>(std::move(w), out, in);
+}
+
+Arithmetic fast_arithmetic() { return {.attention = fast_bf16() ? Dtype::bf16 : Dtype::f32}; }
+
+}  // namespace kerf

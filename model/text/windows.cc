@@ -1,0 +1,44 @@
+// Windows are cut back to back, so that every id of the text is used at most once.
+#include "model/text/windows.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace kerf {
+
+Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most,
+                    int64_t skip) {
+  if (context < 2)
+    fail(ErrorKind::usage, "a window of {} token(s) was asked for; at least 2 are needed to predict one", context);
+  if (most < 0 || skip < 0)
+    fail(ErrorKind::usage, "{} windows after skipping {} tokens were asked for; neither may be negative", most, skip);
+  const auto available = static_cast<int64_t>(ids.size());
+  const int64_t step = bos ? context - 1 : context;
+  const int64_t count = (available - std::min(skip, available)) / step;
+  if (count == 0)
+    fail(
+        ErrorKind::bad_input,
+        "the text has {} tokens, of which {} are skipped: too few for one window of {} (each takes {} tokens of text); "
+        "give a longer text or a smaller context",
+        available, skip, context, step);
+  Windows w{.count = most > 0 ? std::min(most, count) : count, .length = context, .ids = {}};
+  w.ids.reserve(static_cast<size_t>(w.tokens()));
+  for (int64_t i = 0; i < w.count; ++i) {
+    if (bos) w.ids.push_back(*bos);
+    const auto begin = ids.begin() + (skip + i * step);
+    w.ids.insert(w.ids.end(), begin, begin + step);
+  }
+  return w;
+}
+
+Windows cut_chunks(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most) {
+  std::vector<int32_t> all;
+  if (bos) all.push_back(*bos);
+  all.insert(all.end(), ids.begin(), ids.end());
+  Windows w = cut_windows(all, std::nullopt, context, most, 0);
+  for (int64_t i = 0; bos && i < w.count; ++i) w.ids[static_cast<size_t>(i * w.length)] = *bos;
+  return w;
+}
+
+}  // namespace kerf

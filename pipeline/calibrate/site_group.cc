@@ -1,0 +1,189 @@
+#include "pipeline/calibrate/site_group.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <numeric>
+
+#include "grids/grid.h"
+#include "quant/awq.h"
+#include "solver/error_feedback.h"
+
+namespace kerf {
+namespace {
+
+double sum(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }
+
+// Relative output error of values that stand for w.
+double error_of(const Hessian& validation, std::span<const float> w, std::span<const float> values, int64_t rows,
+                double signal) {
+  std::vector<float> e(w.size());
+  std::transform(w.begin(), w.end(), values.begin(), e.begin(), std::minus<>());
+  return sum(hessian_norms(validation, e, rows)) / signal;
+}
+
+// Everything that the attempts at one group share.
+struct Trial {
+  std::span<const GroupSite> sites;
+  const Hessian& validation;
+  const QuantizerOptions& options;
+  const ActivationSample* rounded;
+  std::vector<double> signals = {};
+  std::vector<ChosenSite> nearest = {};  // without scales: what every method is compared with
+
+  // One attempt, with the weights' columns multiplied by these scales (none when empty). Statistics are of the inputs
+  // so scaled.
+  ChosenGroup attempt(Statistics& statistics, std::vector<float> scales) const {
+    ChosenGroup group{.scales = std::move(scales)};
+    group.sites.resize(sites.size());
+    const std::vector<double> noise = noise_under(group.scales);
+    const auto wanted = [&](size_t i, const Quantizer* q) { return sites[i].scheme && uses(*sites[i].method, q); };
+    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, size_t i) {
+      const bool known = &quantizer == nearest[i].quantizer && group.scales.empty();
+      keep_better(group.sites[i], known ? nearest[i] : judged(quantizer, i, statistics, group.scales, noise));
+    });
+    if (statistics.feedback) group.damping = relative_damping(statistics);
+    return group;
+  }
+
+  // The same choices again, for these statistics. Errors stay those by which they were chosen.
+  void choose_again(ChosenGroup& group, Statistics& statistics) const {
+    const auto wanted = [&](size_t i, const Quantizer* q) { return group.sites[i].quantizer == q; };
+    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, size_t i) {
+      ChosenSite& chosen = group.sites[i];
+      const double error = chosen.error;
+      chosen = quantized(quantizer, i, statistics, group.scales);
+      chosen.error = error;
+      if (!group.scales.empty()) unscale_columns(chosen.values, group.scales);
+    });
+  }
+
+  // f(quantizer, i) for the sites that want it; prepared once for all of one scheme that follow each other.
+  template <class Wanted, class F>
+  void for_quantizers(Statistics& statistics, Wanted&& wanted, F&& f) const {
+    for (const Quantizer* quantizer : all_quantizers()) {
+      const Scheme* prepared = nullptr;
+      for (size_t i = 0; i < sites.size(); ++i) {
+        if (!wanted(i, quantizer)) continue;
+        if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
+          quantizer->prepare(statistics, *sites[i].scheme, options);
+          prepared = sites[i].scheme;
+        }
+        f(*quantizer, i);
+      }
+    }
+  }
+
+  ChosenSite judged(const Quantizer& quantizer, size_t i, const Statistics& statistics,
+                    const std::vector<float>& scales, std::span<const double> noise) const {
+    const GroupSite& s = sites[i];
+    ChosenSite chosen = quantized(quantizer, i, statistics, scales);
+    const double of_activations = noise_error(noise, chosen.values) / signals[i];
+    if (!scales.empty()) unscale_columns(chosen.values, scales);
+    chosen.error = error_of(validation, s.w, chosen.values, s.site->out, signals[i]) + of_activations;
+    return chosen;
+  }
+
+  // Not judged; values are of the scaled weights.
+  ChosenSite quantized(const Quantizer& quantizer, size_t i, const Statistics& statistics,
+                       const std::vector<float>& scales) const {
+    const GroupSite& s = sites[i];
+    ChosenSite chosen{.quantizer = &quantizer};
+    const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(s.w, scales);
+    chosen.matrix =
+        quantizer.quantize(scales.empty() ? s.w : scaled_w, s.site->out, s.site->in, *s.scheme, &statistics, options);
+    chosen.values.resize(s.w.size());
+    find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
+    return chosen;
+  }
+
+  // Of rounded activations, for as many tokens as the validation has.
+  std::vector<double> noise_under(std::span<const float> scales) const {
+    if (!rounded) return {};
+    std::vector<double> noise = rounding_noise(*rounded, scales);
+    const double part =
+        static_cast<double>(validation.tokens) / (rounded->tokens_per_row * static_cast<double>(rounded->rows));
+    for (double& x : noise) x *= part;
+    return noise;
+  }
+
+  static bool uses(const Method& m, const Quantizer* q) {
+    return std::find(m.quantizers.begin(), m.quantizers.end(), q) != m.quantizers.end();
+  }
+
+  static void keep_better(ChosenSite& best, ChosenSite other) {
+    if (!best.quantizer || other.error < best.error) best = std::move(other);
+  }
+
+  static double relative_damping(const Statistics& s) {
+    const double mean = s.hessian.mean();
+    return mean > 0 ? s.feedback->factor().damping / mean : 0;
+  }
+};
+
+double total_error(const ChosenGroup& g) {
+  double error = 0;
+  for (const ChosenSite& s : g.sites) error += s.error;
+  return error;
+}
+
+// Scales whose fold is exact: those of a norm are what the norm, rounded to its stored type, is smaller by.
+std::vector<float> foldable(const Folding& f, std::vector<float> scales) {
+  if (f.norm.empty()) return scales;
+  const std::vector<float> folded = folded_norm(f, scales);
+  for (size_t c = 0; c < scales.size(); ++c)
+    scales[c] = folded[c] == 0.0f || f.norm[c] == 0.0f ? 1.0f : f.norm[c] / folded[c];
+  return scales;
+}
+
+}  // namespace
+
+std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) {
+  std::vector<float> norm(f.norm.size());
+  for (size_t c = 0; c < norm.size(); ++c) norm[c] = round_to(f.norm_dtype, f.norm[c] / scales[c]);
+  return norm;
+}
+
+ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistics, const Hessian& validation,
+                         const QuantizerOptions& options, const std::optional<Folding>& folding,
+                         const ActivationSample* rounded) {
+  Trial trial{sites, validation, options, rounded};
+  const std::vector<double> noise = trial.noise_under({});
+  bool may_scale = folding.has_value(), may_leave = false;
+  std::vector<ScaledSite> to_scale;
+  for (size_t i = 0; i < sites.size(); ++i) {
+    const GroupSite& s = sites[i];
+    trial.signals.push_back(std::max(sum(hessian_norms(validation, s.w, s.site->out)), 1e-30));
+    trial.nearest.push_back(s.scheme ? trial.judged(find_quantizer("rtn"), i, statistics, {}, noise) : ChosenSite());
+    may_scale = may_scale && s.method->scaled;
+    may_leave = may_leave || s.method->plain;
+    if (s.scheme) to_scale.push_back({s.w, s.site->out, *s.scheme});
+  }
+  std::optional<ScaleChoice> scaling;
+  if (may_scale && !to_scale.empty()) {
+    scaling = awq_scales(to_scale, statistics.hessian, folding->fold.source, folding->norm.empty(), rounded);
+    if (scaling->alpha == 0) scaling.reset();
+  }
+  std::optional<ChosenGroup> best;
+  if (may_leave || !scaling) best = trial.attempt(statistics, {});
+  if (scaling) {
+    std::vector<float> scales = foldable(*folding, std::move(scaling->scales));
+    Statistics scaled_statistics{scaled(statistics.hessian, scales)};
+    ChosenGroup other = trial.attempt(scaled_statistics, std::move(scales));
+    other.alpha = scaling->alpha;
+    other.smooth = scaling->smooth;
+    if (!best || total_error(other) < total_error(*best)) best = std::move(other);
+  }
+  if (&validation != &statistics.hessian) {
+    Hessian all = sum_of(statistics.hessian, validation);
+    Statistics everything{best->scales.empty() ? std::move(all) : scaled(all, best->scales)};
+    trial.choose_again(*best, everything);
+  }
+  for (size_t i = 0; i < sites.size(); ++i) {
+    best->sites[i].error_rtn = trial.nearest[i].error;
+    best->sites[i].signal = trial.signals[i];
+  }
+  return std::move(*best);
+}
+
+}  // namespace kerf

@@ -1,0 +1,279 @@
+#include "pipeline/plan/pack.h"
+
+#include <atomic>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "core/checked.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "model/run/weights.h"
+
+namespace kerf {
+namespace {
+
+// Weights in one panel, about: their floats (512 KiB) and codes stay in the processor's second cache from the first
+// pass to the last, and a panel still costs far more than handing it out.
+constexpr int64_t kPanelWeights = 1 << 17;
+
+// The panels of a matrix whose layout packs it as a whole.
+struct WholeMatrixBuffer {
+  explicit WholeMatrixBuffer(int64_t rows) : missing_rows(rows) {}
+  std::once_flag begun;
+  QuantizedMatrix matrix;
+  std::atomic<int64_t> missing_rows;
+};
+
+// Matrices that are quantized in one piece, because their rows share parameters: one, or those of a fused group.
+struct SharedScaleGroup {
+  struct Member {
+    const PlannedMatrix* matrix;
+    int64_t first_row;
+  };
+  const PackJob* job = nullptr;
+  std::vector<Member> members = {};
+  int64_t rows = 0;
+  std::once_flag begun = {};
+  std::unique_ptr<float[]> weights = {};
+  std::atomic<int64_t> missing_rows = 0;
+};
+
+// One matrix of the checkpoint and what each target does with it.
+struct MatrixWork {
+  const Site* site;
+  const Statistics* input_statistics;  // nullptr: nothing
+  struct Use {
+    const PackJob* job;
+    const PlannedMatrix* matrix;
+    std::unique_ptr<WholeMatrixBuffer> gathered = nullptr;  // where the layout packs whole matrices
+    SharedScaleGroup* together = nullptr;                   // where rows share parameters
+    int64_t first_row = 0;                                  // among those of `together`
+  };
+  std::vector<Use> uses;
+};
+
+struct Panel {
+  const MatrixWork* work;
+  int64_t begin, end;  // rows of the checkpoint
+};
+
+std::vector<std::byte> to_bytes(Dtype type, std::span<const float> values, std::string_view name) {
+  std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(type, static_cast<int64_t>(values.size()))));
+  from_f32(type, values, bytes);
+  if (type != Dtype::f16) return bytes;
+  for (const float v : values)
+    if (std::abs(v) >= 65520.0f)  // rounds to infinity
+      fail(ErrorKind::numerical, "{} holds {}, which does not fit F16; choose BF16 or F32", name, v);
+  return bytes;
+}
+
+// Rows of the panel in the order of the file. Orders only move rows within a head, and panels hold whole heads.
+std::vector<float> reordered(std::span<const float> w, const Panel& panel, std::span<const int64_t> source_row,
+                             int64_t cols) {
+  std::vector<float> out(w.size());
+  for (int64_t r = panel.begin; r < panel.end; ++r)
+    std::copy_n(w.data() + (source_row[static_cast<size_t>(r)] - panel.begin) * cols, cols,
+                out.data() + (r - panel.begin) * cols);
+  return out;
+}
+
+void write_parts(const PackJob& job, const PlannedMatrix& m, int64_t row,
+                 const std::vector<std::vector<std::byte>>& parts) {
+  for (size_t i = 0; i < m.parts.size(); ++i)
+    if (!m.parts[i].is_constant())
+      job.writer->write(m.file_tensors[i], static_cast<uint64_t>(row) * m.parts[i].row_bytes, parts[i]);
+}
+
+// The thread that brings the last rows packs the matrix.
+void gather_panel(const MatrixWork::Use& use, int64_t row, const QuantizedMatrix& q) {
+  WholeMatrixBuffer& g = *use.gathered;
+  std::call_once(g.begun, [&] { g.matrix = allocate(q.scheme, use.matrix->site.out, use.matrix->site.in); });
+  const auto place = [&](auto& whole, const auto& part) {
+    std::copy(part.begin(), part.end(), whole.begin() + row * static_cast<std::ptrdiff_t>(part.size()) / q.rows);
+  };
+  place(g.matrix.codes, q.codes);
+  for (size_t i = 0; i < q.params.size(); ++i) place(g.matrix.params[i].bytes, q.params[i].bytes);
+  if (g.missing_rows.fetch_sub(q.rows) != q.rows) return;
+  write_parts(*use.job, *use.matrix, 0, use.matrix->storage.layout->pack(g.matrix));
+  g.matrix = {};
+}
+
+// The thread that brings the last rows quantizes and packs all of them.
+void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const float> w,
+                   const Statistics* input_statistics, const Quantizer& quantizer) {
+  SharedScaleGroup& t = *use.together;
+  const int64_t cols = use.matrix->site.in, rows = static_cast<int64_t>(w.size()) / cols;
+  std::call_once(t.begun, [&] { t.weights.reset(new float[static_cast<size_t>(t.rows * cols)]); });
+  std::copy(w.begin(), w.end(), t.weights.get() + (use.first_row + row) * cols);
+  if (t.missing_rows.fetch_sub(rows) != rows) return;
+  const Storage& storage = use.matrix->storage;
+  const std::span<const float> all(t.weights.get(), static_cast<size_t>(t.rows * cols));
+  const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, input_statistics, {});
+  t.weights.reset();
+  for (const Together::Member& m : t.members) {
+    const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
+    write_parts(*t.job, *m.matrix, 0, m.matrix->storage.layout->pack(part));
+  }
+}
+
+void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w, const Quantizer& quantizer) {
+  const PlannedMatrix& m = *use.matrix;
+  const int64_t cols = m.site.in;
+  std::vector<float> in_order;
+  if (!m.source_row.empty()) {
+    in_order = reordered(w, panel, m.source_row, cols);
+    w = in_order;
+  }
+  if (!m.storage.layout) {
+    write_parts(*use.job, m, panel.begin, {to_bytes(m.storage.dense, w, m.site.name)});
+    return;
+  }
+  if (use.together) {
+    collect_panel(use, panel.begin, w, panel.work->input_statistics, quantizer);
+    return;
+  }
+  const QuantizedMatrix q =
+      quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, panel.work->input_statistics, {});
+  if (use.gathered)
+    gather_panel(use, panel.begin, q);
+  else
+    write_parts(*use.job, m, panel.begin, m.storage.layout->pack(q));
+}
+
+void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& quantizer) {
+  const Site& site = *panel.work->site;
+  const auto n = static_cast<size_t>((panel.end - panel.begin) * site.in);
+  const auto buffer = std::make_unique_for_overwrite<float[]>(n);
+  const std::span<float> w(buffer.get(), n);
+  source.read(*source.find(site.name), panel.begin, w);
+  check_finite(w, site.name, panel.begin, site.in);
+  for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w, quantizer);
+}
+
+// Decides what is gathered before it is packed, and what is quantized together.
+std::vector<std::unique_ptr<SharedScaleGroup>> prepare_gathering(std::vector<MatrixWork>& block) {
+  std::vector<std::unique_ptr<SharedScaleGroup>> all;
+  std::map<std::pair<const PackJob*, std::string>, SharedScaleGroup*> fused;
+  for (MatrixWork& work : block)
+    for (MatrixWork::Use& use : work.uses) {
+      const Storage& storage = use.matrix->storage;
+      if (!storage.layout) continue;
+      if (rows_together(storage.scheme) == 1) {
+        if (storage.layout->packs_whole_matrices(storage.scheme))
+          use.gathered = std::make_unique<WholeMatrixBuffer>(work.site->out);
+        continue;
+      }
+      SharedScaleGroup* t = nullptr;
+      SharedScaleGroup*& group =
+          storage.fused_scale && !work.site->fused.empty() ? fused[{use.job, work.site->fused}] : t;
+      if (!group) group = all.emplace_back(new SharedScaleGroup{.job = use.job}).get();
+      use.together = group;
+      use.first_row = group->rows;
+      group->members.push_back({use.matrix, group->rows});
+      group->rows += work.site->out;
+      group->missing_rows = group->rows;
+    }
+  return all;
+}
+
+// Whole heads where a target wants their rows in another order.
+int64_t panel_rows(const MatrixWork& work, int64_t head_dim) {
+  bool moves = false;
+  for (const MatrixWork::Use& use : work.uses) moves = moves || !use.matrix->source_row.empty();
+  const int64_t unit = moves ? head_dim : 1;
+  return std::max<int64_t>(1, kPanelWeights / work.site->in / unit) * unit;
+}
+
+// The rows of a whole matrix in the order of the file. Where rows move, their parameters are their own.
+QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> source_row) {
+  QuantizedMatrix out = q;
+  const auto move_rows = [&](auto& to, const auto& from) {
+    const auto row = static_cast<std::ptrdiff_t>(from.size()) / q.rows;
+    for (int64_t r = 0; r < q.rows; ++r)
+      std::copy_n(from.begin() + source_row[static_cast<size_t>(r)] * row, row, to.begin() + r * row);
+  };
+  move_rows(out.codes, q.codes);
+  for (size_t i = 0; i < q.params.size(); ++i) move_rows(out.params[i].bytes, q.params[i].bytes);
+  return out;
+}
+
+}  // namespace
+
+void write_matrix(const PackJob& job, const PlannedMatrix& m, const QuantizedMatrix& q) {
+  const Layout& layout = *m.storage.layout;
+  write_parts(job, m, 0, m.source_row.empty() ? layout.pack(q) : layout.pack(reordered(q, m.source_row)));
+}
+
+void write_rows(const PackJob& job, const PlannedMatrix& m, int64_t row, const QuantizedMatrix& q) {
+  write_parts(job, m, row, m.storage.layout->pack(q));
+}
+
+void write_matrix(const PackJob& job, const PlannedMatrix& m, std::span<const float> w) {
+  const std::vector<float> in_order =
+      m.source_row.empty() ? std::vector<float>() : reordered(w, {nullptr, 0, m.site.out}, m.source_row, m.site.in);
+  write_parts(job, m, 0, {to_bytes(m.storage.dense, in_order.empty() ? w : in_order, m.site.name)});
+}
+
+void write_vectors(const TensorSource& source, const PackJob& job, const Replaced& replaced) {
+  for (const PlannedVector& v : job.plan->vectors) {
+    std::vector<float> values(static_cast<size_t>(v.size));
+    const auto other = replaced.find(v.name);
+    if (other != replaced.end() && other->second.size() != values.size())
+      fail(ErrorKind::bad_input, "{} was saved with {} numbers, and the model has {}", v.name, other->second.size(),
+           values.size());
+    if (other != replaced.end())
+      values = other->second;
+    else
+      source.read(*source.find(v.name), 0, values);
+    check_finite(values, v.name, 0, 1);
+    if (!v.source_row.empty()) {
+      const std::vector<float> original = values;
+      for (size_t i = 0; i < values.size(); ++i) values[i] = original[static_cast<size_t>(v.source_row[i])];
+    }
+    job.writer->write(v.file_tensor, 0, to_bytes(v.dtype, values, v.name));
+  }
+  for (const PlannedConstant& c : job.plan->constants) job.writer->write(c.file_tensor, 0, c.bytes);
+}
+
+void pack_matrices(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
+                   std::span<const PackJob> jobs, int64_t layers, const SiteStatistics& input_statistics,
+                   const std::function<bool(const PlannedMatrix&)>& apart) {
+  // Block by block, the vocabulary's matrices (layer -1) first.
+  std::vector<std::vector<MatrixWork>> blocks(static_cast<size_t>(layers + 1));
+  std::unordered_map<std::string, size_t> position;
+  for (const PackJob& job : jobs)
+    for (const PlannedMatrix& m : job.plan->matrices) {
+      if (m.site.layer >= layers || (apart && apart(m))) continue;
+      auto& block = blocks[static_cast<size_t>(m.site.layer + 1)];
+      const auto [at, is_new] = position.emplace(m.site.name, block.size());
+      const auto inputs = input_statistics.find(m.site.name);
+      if (is_new) block.push_back({&m.site, inputs == input_statistics.end() ? nullptr : &inputs->second, {}});
+      block[at->second].uses.push_back({&job, &m});
+    }
+
+  Progress progress("packing block", static_cast<int64_t>(blocks.size()));
+  for (auto& block : blocks) {
+    std::vector<Panel> panels;
+    const auto together = prepare_gathering(block);
+    for (MatrixWork& work : block) {
+      const int64_t rows = panel_rows(work, a.head_dim);
+      for (int64_t begin = 0; begin < work.site->out; begin += rows)
+        panels.push_back({&work, begin, std::min(work.site->out, begin + rows)});
+    }
+    parallel_for(static_cast<int64_t>(panels.size()),
+                 [&](int64_t i) { run_panel(panels[static_cast<size_t>(i)], source, quantizer); });
+    progress.advance();
+  }
+}
+
+void pack(const Architecture& a, const TensorSource& source, const Quantizer& quantizer, std::span<const PackJob> jobs,
+          const SiteStatistics& input_statistics) {
+  // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
+  for (const PackJob& job : jobs) write_vectors(source, job, {});
+  pack_matrices(a, source, quantizer, jobs, a.layers, input_statistics);
+}
+
+}  // namespace kerf

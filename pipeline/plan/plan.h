@@ -1,0 +1,71 @@
+// What a run will write for one target, decided before the first weight is read: how every tensor is stored, under
+// which name, in which order. Packing only executes it.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "formats/container.h"
+#include "model/arch/architecture.h"
+#include "pipeline/plan/recipe.h"
+#include "targets/target.h"
+
+namespace kerf {
+
+struct PlannedMatrix {
+  Site site;
+  Storage storage;
+  std::string scheme;                // canonical: the target's, or an override's
+  std::string method;                // an override's; "": that of the run
+  std::vector<LayoutTensor> parts;   // one for plain numbers
+  std::vector<size_t> file_tensors;  // of each part, in TargetPlan::file
+  std::vector<int64_t> source_row;   // row r of the file is row source_row[r] of the checkpoint; empty: the same
+};
+
+/// A norm or a bias.
+struct PlannedVector {
+  std::string name;  // the checkpoint's tensor
+  int64_t size = 0;
+  Dtype dtype = Dtype::f32;
+  size_t file_tensor = 0;
+  std::vector<int64_t> source_row;  // as above, of a bias
+};
+
+/// A tensor that follows from the architecture alone.
+struct PlannedConstant {
+  size_t file_tensor = 0;
+  std::vector<std::byte> bytes;
+};
+
+struct TargetPlan {
+  TargetChoice choice;
+  std::string file_name;  // of a single file; "" where the container names its files
+  FilePlan file;
+  std::vector<PlannedMatrix> matrices;  // embedding and head (layer -1) first, then the blocks in order
+  std::vector<PlannedVector> vectors;
+  std::vector<PlannedConstant> constants;
+  std::vector<std::string> remarks;
+
+  uint64_t bytes() const;  // of all tensors
+  /// A hash of every decision above: equal plans write equal bytes from equal weights.
+  std::string hash() const;
+};
+
+/// A matrix as targets see it.
+SiteShape shape_of(const Architecture&, const Site&);
+
+/// Error unsupported, with the rule and the choices, when the target cannot take a matrix; with `strict`, also when it
+/// can only be stored in another way than the scheme's name says. `name` is the model's, for the file name. Error usage
+/// for an override that concerns no matrix of the model, or whose scheme the target does not have. `importance`: codes
+/// will be chosen by calibration or an importance matrix.
+TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict,
+                     std::span<const SiteOverride> overrides = {}, bool importance = false);
+
+/// The same with `storage` deciding for each matrix instead of the choice's scheme.
+using ChooseStorage = std::function<Storage(const SiteShape&)>;
+TargetPlan make_plan(const Architecture&, const TargetChoice&, const std::string& name, bool strict,
+                     const ChooseStorage& storage);
+
+}  // namespace kerf

@@ -1,0 +1,78 @@
+// A run of `kerf compress` as a file: YAML that says what the command line says, and which matrices are treated
+// otherwise.
+//
+//   targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]   # or one name
+//   method: rtn                                      # pipeline/plan/method.h
+//   gptq: {damping: 0.01, refine: 2}
+//   asymmetric: on                                   # calibrated.h; left out: on with the method auto
+//   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
+//   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
+//   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
+//   gate: kl<0.05,top1>0.9
+//   strict: false                                    # true: refuse what a target would store in another way
+//   shard_size: 2000000000                           # most tensor bytes of one file
+//   overrides:                                       # in order; of two that say the same of a matrix the last counts
+//     - {sites: "model.layers.*.mlp.down_proj", scheme: w8a16-g32}
+//     - {sites: [attn_v, "re:layers\\.[0-3]\\."], method: rtn}
+//
+// Every key may be left out. Paths are taken as on the command line: from the working directory.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pipeline/plan/options.h"
+#include "quant/quantizer.h"
+
+namespace kerf {
+
+/// What some matrices get instead of what all get.
+struct SiteOverride {
+  /// A matrix is meant when one pattern fits its tensor's name in the checkpoint, with or without ".weight", or its
+  /// role ("attn_v"). A pattern is a glob for the whole name (* any characters, ? one), or behind "re:" a regular
+  /// expression (ECMAScript) for a part of it.
+  std::vector<std::string> sites;
+  std::string scheme;  // of the target; "": as all
+  std::string method;  // "": as all
+  bool operator==(const SiteOverride&) const = default;
+};
+
+struct Recipe {
+  std::vector<std::string> targets;
+  std::string method;  // pipeline/plan/method.h; "": auto with a calibration text, rtn without
+  QuantizerOptions quantizer;
+  std::optional<bool> asymmetric;  // calibrated.h; empty: with the method auto, if there are windows enough
+  CalibrationOptions calib;
+  std::filesystem::path imatrix;  // of llama.cpp; empty: none
+  EvalOptions eval;
+  std::string gate;
+  bool strict = false;       // refuse what a target would store in another way
+  uint64_t shard_bytes = 0;  // most tensor bytes of one file; 0: 5 GB in safetensors, GGUF is one file
+  std::vector<SiteOverride> overrides;
+  bool operator==(const Recipe&) const = default;
+};
+
+/// Reads a recipe. `name` is what errors call it; `methods` are the methods there are, those of method.h when none
+/// are given. Errors name the line: bad_input for what is no YAML, usage for unknown keys and names (with the
+/// known ones), wrong types, numbers out of range, and patterns that are no regular expression.
+Recipe parse_recipe(std::string_view yaml, const std::string& name, std::span<const std::string> methods = {});
+Recipe read_recipe(const std::filesystem::path&, std::span<const std::string> methods = {});
+
+/// All of a recipe, for the report; recipe_from_json gives the same recipe back.
+nlohmann::ordered_json to_json(const Recipe&);
+Recipe recipe_from_json(const nlohmann::ordered_json&, std::span<const std::string> methods = {});
+
+/// The recipe with what the command line says instead: `given` names the keys that were given there, as "method" or
+/// "calib.windows". Error internal for a key that recipes do not have.
+Recipe overridden(const Recipe&, const Recipe& command_line, const std::set<std::string>& given);
+
+/// Whether an override means the matrix of that tensor and role.
+bool concerns(const SiteOverride&, std::string_view tensor, std::string_view role);
+
+}  // namespace kerf

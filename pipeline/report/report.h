@@ -1,0 +1,64 @@
+// The outcome of a run: what was written, what it cost, and whether that is acceptable.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pipeline/calibrate/site_outcome.h"
+#include "pipeline/plan/allocation.h"
+#include "pipeline/plan/recipe.h"
+#include "verify/gate.h"
+#include "verify/verify.h"
+
+namespace kerf {
+
+struct FileEntry {
+  std::string name;  // relative to the report
+  uint64_t bytes = 0;
+  std::string sha256;
+};
+
+/// The same files by another rule that a runtime of the target follows.
+struct AlternativeVerification {
+  std::string arithmetic;  // which, and how far it is known
+  Verification verification;
+};
+
+struct TargetResult {
+  std::string target, scheme;  // "llama.cpp-cpu", "Q4_0"
+  std::string arithmetic;      // how far the verification arithmetic is known to be the runtime's
+  std::string plan;            // hash, when kerf made the files
+  std::vector<FileEntry> files;
+  uint64_t bytes = 0;  // of the files that hold weights
+  BitsPerWeight bpw;
+  std::optional<Verification> verification;
+  std::optional<AlternativeVerification> alternative;
+  GateResult gate;
+  std::vector<std::string> remarks;
+  std::vector<SiteOutcome> calibrated;   // in the order in which sites ran
+  std::optional<Allocation> allocation;  // when a size was shared out; its overrides are in the recipe
+};
+
+struct Report {
+  std::string model, method;
+  int64_t parameters = 0;
+  EvalOptions eval;
+  std::string gate;
+  std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
+  std::vector<TargetResult> targets = {};
+
+  bool passed() const;
+};
+
+/// kerf-report.json; the same inputs give the same text.
+nlohmann::ordered_json to_json(const Report&);
+/// The table for people.
+std::string to_table(const Report&);
+/// Metrics by the names that gates use.
+std::map<std::string, double> figures(const TargetResult&);
+/// How the windows were cut, in words.
+std::string window_rule(const EvalOptions&);
+
+}  // namespace kerf

@@ -1,0 +1,13 @@
+// The model card: README.md with the front matter that the hub reads and the measured figures.
+#pragma once
+
+#include <string>
+
+#include "pipeline/plan/plan.h"
+#include "pipeline/report/report.h"
+
+namespace kerf {
+
+std::string model_card(const Report&, const TargetResult&, const TargetPlan&);
+
+}  // namespace kerf

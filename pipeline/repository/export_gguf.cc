@@ -1,0 +1,108 @@
+// Which keys: what llama.cpp's own converter writes for the same model (src/llama-arch.cpp, src/llama-vocab.cpp).
+#include "pipeline/repository/export_gguf.h"
+
+#include <filesystem>
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "targets/gguf_mixture.h"
+
+namespace kerf {
+namespace {
+
+class Keys {
+ public:
+  explicit Keys(std::string architecture) : architecture_(std::move(architecture)) {}
+  void add(const char* key, MetaValue value) { metadata.emplace_back(key, std::move(value)); }
+  void of_model(const char* key, MetaValue value) {
+    metadata.emplace_back(architecture_ + "." + key, std::move(value));
+  }
+  void size(const char* key, int64_t n) { of_model(key, checked_cast<uint32_t>(n, key)); }
+  void id(const char* key, std::optional<int32_t> id) {
+    if (id) add(key, static_cast<uint32_t>(*id));
+  }
+
+  Metadata metadata;
+
+ private:
+  std::string architecture_;
+};
+
+void add_tokenizer(Keys& keys, const Architecture& a, const TokenizerSpec& t) {
+  const bool spm = t.kind == TokenizerSpec::Kind::spm_bpe;
+  const auto vocab = static_cast<size_t>(a.vocab);
+  if (t.tokens.empty())
+    fail(ErrorKind::bad_input, "the checkpoint has no tokenizer.json, and a GGUF file needs its tokens");
+  if (t.tokens.size() > vocab)
+    fail(ErrorKind::bad_input, "the tokenizer has {} tokens, and the embedding only {} rows", t.tokens.size(), vocab);
+  if (!spm && t.pre.empty())
+    fail(ErrorKind::unsupported, "the tokenizer cuts words by a pattern that has no name in llama.cpp");
+
+  std::vector<std::string> tokens = t.tokens;
+  std::vector<int32_t> types;
+  for (const TokenType type : t.types) types.push_back(static_cast<int32_t>(type));
+  for (size_t i = tokens.size(); i < vocab; ++i) tokens.push_back(fmt::format("[PAD{}]", i));
+  types.resize(vocab, static_cast<int32_t>(TokenType::unused));
+
+  keys.add("tokenizer.ggml.model", std::string(spm ? "llama" : "gpt2"));
+  keys.add("tokenizer.ggml.pre", spm ? std::string("default") : t.pre);
+  keys.add("tokenizer.ggml.tokens", MetaArray{std::move(tokens)});
+  if (spm) {
+    std::vector<float> scores = t.scores;
+    scores.resize(vocab, 0.0f);
+    keys.add("tokenizer.ggml.scores", MetaArray{std::move(scores)});
+  }
+  keys.add("tokenizer.ggml.token_type", MetaArray{std::move(types)});
+  if (!spm) keys.add("tokenizer.ggml.merges", MetaArray{t.merges});
+  keys.id("tokenizer.ggml.bos_token_id", t.bos);
+  keys.id("tokenizer.ggml.eos_token_id", t.eos);
+  keys.id("tokenizer.ggml.unknown_token_id", t.unk);
+  keys.id("tokenizer.ggml.padding_token_id", t.pad);
+  keys.add("tokenizer.ggml.add_bos_token", t.add_bos);
+  keys.add("tokenizer.ggml.add_eos_token", t.add_eos);
+  if (spm) keys.add("tokenizer.ggml.add_space_prefix", t.add_space_prefix);
+  if (!t.chat_template.empty()) keys.add("tokenizer.chat_template", t.chat_template);
+}
+
+}  // namespace
+
+Metadata gguf_metadata(const Architecture& a, const TokenizerSpec& t, const std::string& name,
+                       const std::string& scheme) {
+  Keys keys(a.gguf_name);
+  keys.add("general.architecture", a.gguf_name);
+  keys.add("general.type", std::string("model"));
+  keys.add("general.name", name);
+  keys.add("general.file_type", gguf_file_type(scheme));
+  keys.add("general.quantization_version", uint32_t{2});
+  keys.size("block_count", a.layers);
+  keys.size("context_length", a.context);
+  keys.size("embedding_length", a.hidden);
+  keys.size("feed_forward_length", a.ffn);
+  keys.size("attention.head_count", a.heads);
+  keys.size("attention.head_count_kv", a.kv_heads);
+  keys.size("attention.key_length", a.head_dim);
+  keys.size("attention.value_length", a.head_dim);
+  keys.of_model("attention.layer_norm_rms_epsilon", static_cast<float>(a.norm_eps));
+  keys.size("rope.dimension_count", a.head_dim);
+  keys.of_model("rope.freq_base", static_cast<float>(a.rope.theta));
+  if (a.rope.scaling == RopeScaling::linear) {
+    keys.of_model("rope.scaling.type", std::string("linear"));
+    keys.of_model("rope.scaling.factor", static_cast<float>(a.rope.factor));
+  }
+  keys.size("vocab_size", a.vocab);
+  add_tokenizer(keys, a, t);
+  return std::move(keys.metadata);
+}
+
+std::string modelfile(const Architecture& a, const TokenizerSpec& t, const std::string& file) {
+  std::string text =
+      fmt::format("# ollama create {} -f Modelfile\nFROM ./{}\n", std::filesystem::path(file).stem().string(), file);
+  for (const int32_t id : a.eos) {
+    if (id == t.eos || id < 0 || static_cast<size_t>(id) >= t.tokens.size()) continue;
+    const std::string& token = t.tokens[static_cast<size_t>(id)];
+    if (token.find_first_of("\"\n") == std::string::npos) text += fmt::format("PARAMETER stop \"{}\"\n", token);
+  }
+  return text;
+}
+
+}  // namespace kerf

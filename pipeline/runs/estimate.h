@@ -1,0 +1,44 @@
+// What a compression will take, before the first weight is read.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/text/windows.h"
+#include "pipeline/plan/method.h"
+#include "pipeline/plan/plan.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+
+struct TargetEstimate {
+  std::string target;
+  uint64_t bytes = 0;  // of all tensors
+  BitsPerWeight bpw;
+};
+
+/// Evaluation, which the options may ask for afterwards, is not in it.
+struct RunEstimate {
+  int64_t parameters = 0;
+  std::vector<TargetEstimate> targets;
+  uint64_t disk = 0, disk_free = 0;  // needed, with what is saved for --resume; what there is
+  uint64_t memory = 0;               // anonymous, at its peak
+  uint64_t activations = 0;          // the part of it that holds activations of all windows
+  uint64_t scratch = 0;              // activations beyond the limit, in a file of the output folder
+  double products = 0;               // floating-point operations of matrix products; 0 without calibration
+  double rate = 0;                   // of them per second, measured now on all threads
+  double seconds = 0;                // products / rate, plus the weights at the pace of rtn
+};
+
+/// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
+/// no activation does not fit. Measuring the rate takes 0.1 s.
+RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
+                     bool asymmetric, const Windows* windows, const std::filesystem::path& out,
+                     uint64_t memory_limit = 0);
+
+nlohmann::ordered_json to_json(const RunEstimate&);
+std::string to_table(const RunEstimate&);
+
+}  // namespace kerf

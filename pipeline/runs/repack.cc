@@ -1,0 +1,225 @@
+// Each matrix is unpacked to its numbers, the numbers are written as the other layout wants them, and whatever would
+// not come out the same is refused.
+#include "pipeline/runs/repack.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/parallel.h"
+#include "model/run/weights.h"
+#include "pipeline/plan/plan.h"
+#include "pipeline/repository/export_huggingface.h"
+#include "pipeline/repository/output_folder.h"
+#include "pipeline/runs/model_path.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+[[noreturn]] void refuse(const std::string& name, const std::string& reason) {
+  fail(ErrorKind::unsupported, "{} cannot be repacked without loss: {}", name, reason);
+}
+
+Artifact open_packed(const std::string& path) {
+  Artifact a = open_artifact(resolve_model(path));
+  if (a.target.empty())
+    fail(ErrorKind::unsupported,
+         "{} is a full-precision checkpoint, and repack moves quantized numbers; use `kerf compress`", path);
+  return a;
+}
+
+// The numbers of a packed matrix; refused where the file has no layout that kerf writes.
+const Scheme& numbers_of(const StoredWeight& w) {
+  if (w.layout.empty())
+    refuse(w.file_name,
+           fmt::format("it is stored as {}, and kerf writes no such matrices (groups in activation order, or "
+                       "an older packing)",
+                       w.type));
+  return w.numbers;
+}
+
+// The scheme that most weights of the blocks call for.
+std::string scheme_for(const Artifact& a, const Target& target) {
+  std::vector<std::pair<std::string, int64_t>> weights_in;
+  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+    for (const Site& site : a.architecture.block_sites(layer)) {
+      const StoredWeight& w = *a.weights->weight(site.name);
+      if (w.scheme.empty()) continue;
+      const auto scheme = target.scheme_holding(numbers_of(w));
+      if (!scheme) refuse(w.file_name, fmt::format("{} has no scheme for {}", target.name(), describe(w.numbers)));
+      auto at = std::find_if(weights_in.begin(), weights_in.end(), [&](const auto& s) { return s.first == *scheme; });
+      if (at == weights_in.end()) at = weights_in.insert(at, {*scheme, 0});
+      at->second += site.out * site.in;
+    }
+  if (weights_in.empty()) fail(ErrorKind::bad_input, "{} has no packed matrix", a.path.string());
+  return std::max_element(weights_in.begin(), weights_in.end(), [](auto& x, auto& y) { return x.second < y.second; })
+      ->first;
+}
+
+TargetChoice choose(const RepackOptions& o, const Artifact& a) {
+  const size_t colon = o.target.find(':');
+  const Target& target = find_target(std::string_view(o.target).substr(0, colon));
+  if (target.container() != "safetensors")
+    fail(ErrorKind::unsupported, "repack writes repositories of the Hugging Face hub, not {} for {}",
+         target.container(), target.name());
+  return {&target, colon == std::string::npos ? scheme_for(a, target) : target.canonical(o.target.substr(colon + 1))};
+}
+
+// Whether matrices stored so hold these numbers, the type of scales apart; symmetric ones are also asymmetric ones.
+bool holds(const Storage& s, const Scheme& numbers, int64_t cols) {
+  if (!s.layout) return false;
+  const int64_t group = s.scheme.levels[0].block.cols, own = numbers.levels[0].block.cols;
+  return s.scheme.bits == numbers.bits && (group ? group : cols) == (own ? own : cols) &&
+         (s.scheme.levels.size() == 2 || numbers.levels.size() == 1);
+}
+
+// How the target stores a matrix of the artifact: by its own scheme where that differs from the usual one.
+Storage storage_of(const Artifact& a, const TargetChoice& choice, const SiteShape& site) {
+  const StoredWeight& w = *a.weights->weight(site.name);
+  if (w.scheme.empty()) {
+    Storage dense =
+        choice.target->storage(choice.scheme, {.role = "token_embd", .name = site.name}, a.architecture.dtype);
+    dense.remark.clear();
+    return dense;
+  }
+  const Scheme& numbers = numbers_of(w);
+  const Storage usual = choice.target->storage(choice.scheme, site, a.architecture.dtype);
+  if (holds(usual, numbers, site.in)) return usual;
+  const auto scheme = choice.target->scheme_holding(numbers);
+  if (!scheme) refuse(site.name, fmt::format("{} has no scheme for {}", choice.target->name(), describe(numbers)));
+  Storage own = choice.target->storage(*scheme, site, a.architecture.dtype);
+  if (!holds(own, numbers, site.in) || own.layout != usual.layout)
+    refuse(site.name, fmt::format("it holds {}, not what {} says", describe(numbers), choice.text()));
+  return own;
+}
+
+// Some matrices may differ from the scheme, but not all.
+void check_scheme(const Artifact& a, const TargetPlan& plan) {
+  const PlannedMatrix* first = nullptr;
+  for (const PlannedMatrix& m : plan.matrices) {
+    if (!m.storage.layout) continue;
+    const Storage usual =
+        plan.choice.target->storage(plan.choice.scheme, shape_of(a.architecture, m.site), a.architecture.dtype);
+    if (usual.scheme == m.storage.scheme) return;
+    if (!first) first = &m;
+  }
+  if (!first) fail(ErrorKind::bad_input, "{} has no packed matrix", a.path.string());
+  refuse(first->site.name,
+         fmt::format("it holds {}, not what {} says", describe(first->storage.scheme), plan.choice.text()));
+}
+
+// Parameters in another type, every one the same number.
+ParamArray same_values(const ParamArray& from, Dtype stored, const std::string& name) {
+  if (from.stored == stored) return from;
+  ParamArray to{.stored = stored, .rows = from.rows, .cols = from.cols};
+  to.bytes.resize(static_cast<size_t>(bytes_of(stored, from.rows * from.cols)));
+  for (int64_t r = 0; r < from.rows; ++r)
+    for (int64_t c = 0; c < from.cols; ++c) {
+      to.set(r, c, from.get(r, c));
+      if (to.get(r, c) != from.get(r, c))
+        refuse(name, fmt::format("the scale {} of row {} is no number of {}", from.get(r, c), r, name_of(stored)));
+    }
+  return to;
+}
+
+QuantizedMatrix in_scheme(const QuantizedMatrix& q, const Scheme& wanted, const std::string& name) {
+  QuantizedMatrix out{.scheme = wanted, .rows = q.rows, .cols = q.cols, .codes = q.codes};
+  out.params.push_back(same_values(q.params[0], wanted.levels[0].stored, name));
+  const uint8_t middle = static_cast<uint8_t>(1 << (q.scheme.bits - 1));
+  if (wanted.levels.size() == 1) return out;
+  ParamArray zeros{.stored = Dtype::u8, .rows = q.params[0].rows, .cols = q.params[0].cols};
+  zeros.bytes.assign(static_cast<size_t>(zeros.rows * zeros.cols), std::byte{middle});
+  if (q.params.size() == 2) zeros = q.params[1];
+  const std::byte lowest{wanted.levels[1].lowest};
+  if (std::any_of(zeros.bytes.begin(), zeros.bytes.end(), [&](std::byte z) { return z < lowest; }))
+    refuse(name, fmt::format("it has zero points below {}, which the layout cannot store (GPTQ v2 can)",
+                             wanted.levels[1].lowest));
+  out.params.push_back(std::move(zeros));
+  return out;
+}
+
+QuantizedMatrix unpack(const Artifact& a, const StoredWeight& w) {
+  const Layout& layout = find_layout(w.layout);
+  if (const auto rule = layout.refuses(w.numbers, w.info.rows(), w.info.cols())) refuse(w.file_name, *rule);
+  const std::string stem = w.file_name.substr(0, w.file_name.size() - std::string_view("weight").size());
+  std::vector<std::span<const std::byte>> parts;
+  for (const LayoutTensor& part : layout.plan(w.numbers, w.info.rows(), w.info.cols())) {
+    const StoredTensor* t = a.weights->reader().find(stem + part.suffix);
+    if (!t) fail(ErrorKind::internal, "{} has no part {}", w.file_name, part.suffix);
+    parts.push_back(t->bytes);
+  }
+  return layout.unpack(w.numbers, w.info.rows(), w.info.cols(), parts);
+}
+
+// Plain numbers in another type, every one the same.
+std::vector<std::byte> same_numbers(std::span<const float> values, Dtype type, const std::string& name) {
+  std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(type, static_cast<int64_t>(values.size()))));
+  std::vector<float> back(values.size());
+  from_f32(type, values, bytes);
+  to_f32(type, bytes, back);
+  for (size_t i = 0; i < values.size(); ++i)
+    if (back[i] != values[i])
+      refuse(name, fmt::format("its element {} is {}, which is no number of {}", i, values[i], name_of(type)));
+  return bytes;
+}
+
+void write_matrix(const Artifact& a, const PlannedMatrix& m, Writer& writer) {
+  const StoredWeight& w = *a.weights->weight(m.site.name);
+  if (m.storage.layout) {
+    const auto parts = m.storage.layout->pack(in_scheme(unpack(a, w), m.storage.scheme, m.site.name));
+    for (size_t i = 0; i < m.parts.size(); ++i)
+      if (!m.parts[i].is_constant()) writer.write(m.file_tensors[i], 0, parts[i]);
+    return;
+  }
+  constexpr int64_t kAtOnce = 1 << 20;
+  const int64_t rows = std::max<int64_t>(1, kAtOnce / m.site.in);
+  for (int64_t begin = 0; begin < m.site.out; begin += rows) {
+    std::vector<float> values(static_cast<size_t>(std::min(rows, m.site.out - begin) * m.site.in));
+    a.weights->read(w.info, begin, values);
+    check_finite(values, m.site.name, begin, m.site.in);
+    writer.write(m.file_tensors[0], static_cast<uint64_t>(begin) * m.parts[0].row_bytes,
+                 same_numbers(values, m.storage.dense, m.site.name));
+  }
+}
+
+void write_all(const Artifact& a, const TargetPlan& plan, Writer& writer) {
+  parallel_for(static_cast<int64_t>(plan.matrices.size()),
+               [&](int64_t i) { write_matrix(a, plan.matrices[static_cast<size_t>(i)], writer); });
+  for (const PlannedVector& v : plan.vectors) {
+    std::vector<float> values(static_cast<size_t>(v.size));
+    a.weights->read(*a.weights->find(v.name), 0, values);
+    check_finite(values, v.name, 0, 1);
+    writer.write(v.file_tensor, 0, same_numbers(values, v.dtype, v.name));
+  }
+  for (const PlannedConstant& c : plan.constants) writer.write(c.file_tensor, 0, c.bytes);
+}
+
+}  // namespace
+
+Repacked repack(const RepackOptions& o) {
+  check_output_folder(o.out, o.force, false);
+  const Artifact a = open_packed(o.packed);
+  if (a.format == "GGUF") return repack_gguf(o, a);
+  Repacked result{.from = a.format, .choice = choose(o, a)};
+  TargetPlan plan = make_plan(a.architecture, result.choice, model_name(o.packed), false,
+                              [&](const SiteShape& site) { return storage_of(a, result.choice, site); });
+  check_scheme(a, plan);
+  for (const std::string& remark : plan.remarks) warn(fmt::format("{}: {}", result.choice.text(), remark));
+  plan.file.metadata = {{"format", std::string("pt")}};
+  plan.file.shard_bytes = o.shard_bytes ? o.shard_bytes : kShardBytes;
+
+  fs::create_directories(o.out);
+  const std::unique_ptr<Writer> writer = find_container("safetensors").create(o.out, plan.file);
+  write_all(a, plan, *writer);
+  result.files = writer->commit();
+  remove_stale_weights(o.out, kWeightsFile, result.files);
+  const fs::path from = fs::is_directory(a.path) ? a.path : a.path.parent_path();
+  for (fs::path& f : write_huggingface_companions(from, plan, o.out)) result.files.push_back(std::move(f));
+  for (const PlannedMatrix& m : plan.matrices) result.matrices += m.storage.layout != nullptr;
+  open_artifact(o.out);  // what was written is a model again
+  return result;
+}
+
+}  // namespace kerf

@@ -1,0 +1,24 @@
+// The windows of a text, in a model's own tokens, that it is evaluated or calibrated on.
+#pragma once
+
+#include <optional>
+
+#include "model/text/windows.h"
+#include "pipeline/plan/options.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+
+/// The evaluation windows; nullopt when no text was given. Error bad_input for a text that fills no window or is not
+/// UTF-8, a model without a tokenizer, or tokens that its embedding lacks; usage for a ctx below 2 or past the model's
+/// context.
+std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
+
+/// The calibration windows, chats through the model's template. At most `windows` of them: the text may hold fewer.
+/// Errors as above, and as cut_calibration says. REQUIRES: a text was given.
+Windows read_calibration(const Artifact&, const CalibrationOptions&);
+/// The same, with a plain text without a seed cut into the chunks of llama-imatrix (model/text/windows.h): BOS only
+/// where the tokenizer begins a text with it.
+Windows read_imatrix_chunks(const Artifact&, const CalibrationOptions&);
+
+}  // namespace kerf

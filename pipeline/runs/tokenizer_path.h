@@ -1,0 +1,13 @@
+#pragma once
+
+#include <filesystem>
+
+#include "model/text/tokenizer.h"
+
+namespace kerf {
+
+/// The tokenizer of a folder with tokenizer.json (weights or not), of a file in such a folder, of a .gguf file (with
+/// weights or only a vocabulary), or of a folder that holds exactly one.
+TokenizerSpec open_tokenizer(const std::filesystem::path&);
+
+}  // namespace kerf

@@ -1,0 +1,54 @@
+#include "pipeline/runs/verify_run.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "pipeline/runs/measure.h"
+#include "pipeline/runs/model_path.h"
+#include "pipeline/runs/text_windows.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+bool holds_model(const fs::path& folder) {
+  if (fs::exists(folder / "config.json")) return true;
+  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                     [](const auto& entry) { return entry.path().extension() == ".gguf"; });
+}
+
+// The path itself, or, of a run with several targets, every folder in it that holds a model.
+std::vector<fs::path> packed_models(const fs::path& path) {
+  if (!fs::is_directory(path) || holds_model(path)) return {path};
+  std::vector<fs::path> folders;
+  for (const auto& entry : fs::directory_iterator(path))
+    if (entry.is_directory() && holds_model(entry.path())) folders.push_back(entry.path());
+  std::sort(folders.begin(), folders.end());
+  if (folders.empty()) return {path};  // open_artifact says what is missing
+  return folders;
+}
+
+}  // namespace
+
+Report verify_run(const VerifyOptions& o) {
+  if (o.eval.text.empty()) fail(ErrorKind::usage, "verify needs a text to compare the models on; give --text FILE");
+  parse_gate(o.gate);
+  const Artifact reference = open_artifact(resolve_model(o.against));
+  std::vector<Measured> measured;
+  for (const fs::path& path : packed_models(o.packed)) {
+    Artifact a = open_artifact(path);
+    const TargetChoice choice = target_of(a);
+    std::vector<fs::path> files = a.files;
+    measured.push_back({std::move(a), choice, std::move(files)});
+  }
+  Report report{.model = model_name(o.against),
+                .method = "unknown",
+                .parameters = reference.parameters(),
+                .eval = o.eval,
+                .gate = o.gate};
+  const fs::path root = fs::is_directory(o.packed) ? o.packed : o.packed.parent_path();
+  report.targets = measure(reference, measured, read_windows(reference, o.eval), o.numerics, o.gate, root);
+  return report;
+}
+
+}  // namespace kerf

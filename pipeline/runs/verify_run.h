@@ -1,0 +1,23 @@
+// `kerf verify`: packed files, whoever made them, beside the checkpoint they came from.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "pipeline/plan/options.h"
+#include "pipeline/report/report.h"
+
+namespace kerf {
+
+struct VerifyOptions {
+  std::filesystem::path packed;  // a folder or file that open_artifact reads, or a folder of such folders
+  std::string against;           // MODEL
+  EvalOptions eval;
+  std::string gate;
+  VerifyMode numerics = VerifyMode::runtime;
+};
+
+/// Error usage without a text; otherwise as open_artifact and verify.
+Report verify_run(const VerifyOptions&);
+
+}  // namespace kerf
