@@ -113,7 +113,7 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
   const std::span<const float> all(t.weights.get(), static_cast<size_t>(t.rows * cols));
   const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, input_statistics, {});
   t.weights.reset();
-  for (const Together::Member& m : t.members) {
+  for (const SharedScaleGroup::Member& m : t.members) {
     const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
     write_parts(*t.job, *m.matrix, 0, m.matrix->storage.layout->pack(part));
   }

@@ -11,6 +11,7 @@
 #include "core/sha256.h"
 #include "core/version.h"
 #include "pipeline/calibrate/calibrated.h"
+#include "pipeline/calibrate/importance.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
 #include "pipeline/repository/card.h"
