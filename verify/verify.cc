@@ -17,9 +17,9 @@ void check_same_model(const Artifact& reference, const Artifact& packed) {
            reference.path.string(), what, b, a);
   };
   const Architecture &r = reference.architecture, &p = packed.architecture;
-  differ("number of layers", r.layers, p.layers);
-  differ("hidden size", r.hidden, p.hidden);
-  differ("vocabulary", r.vocab, p.vocab);
+  differ("number of layers", r.layers(), p.layers());
+  differ("hidden size", r.hidden(), p.hidden());
+  differ("vocabulary", r.vocab(), p.vocab());
 }
 
 // ||y_packed - y||^2 and ||y||^2 of one site.
@@ -69,7 +69,7 @@ std::vector<Verification> verify(const Artifact& reference, std::span<const Veri
   for (const VerifySide& p : packed) runs.push_back(start(*p.artifact, p.numerics, windows));
   std::vector<Verification> results(packed.size());
 
-  const int64_t layers = reference.architecture.layers;
+  const int64_t layers = reference.architecture.layers();
   {
     Progress progress("verifying block", layers);
     for (int64_t layer = 0; layer < layers; ++layer) {

@@ -159,7 +159,7 @@ class Run {
     FinishedBlock finished{std::exchange(pending_, {}), replaced_, std::move(outcomes)};
     write(finished);
     if (state_)
-      state_->save(layer, finished, stream_.hidden(), full ? full->hidden() : std::span<const float>(), arch_.hidden);
+      state_->save(layer, finished, stream_.hidden(), full ? full->hidden() : std::span<const float>(), arch_.hidden());
     say(fmt::format("block {}", layer), finished.outcomes);
     for (const SiteOutcome& o : finished.outcomes) compare_with_earlier(o, before);
   }
@@ -413,8 +413,8 @@ std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture& a, con
     const auto least = static_cast<size_t>(std::min_element(first.begin(), first.end()) - first.begin());
     if (first[least] > 0) full->restore(first[least] - 1, states[least]->load_full());
   }
-  Progress progress("calibrating block", a.layers);
-  for (int64_t layer = 0; layer < a.layers; ++layer) {
+  Progress progress("calibrating block", a.layers());
+  for (int64_t layer = 0; layer < a.layers(); ++layer) {
     std::vector<Run*> active;
     for (size_t i = 0; i < runs.size(); ++i)
       if (layer >= first[i]) active.push_back(runs[i].get());

@@ -24,10 +24,12 @@ bool is_calibrated_head(const Architecture& a, const PlannedMatrix& m) {
 }
 
 int64_t head_rows_at_once(const Architecture& a) {
-  std::map<std::string, int64_t> groups;
-  int64_t most = a.hidden;
-  for (const Site& s : a.block_sites(0))
-    if (s.in == a.hidden) most = std::max(most, groups[s.fused.empty() ? s.name : s.fused] += s.out);
+  int64_t most = a.hidden();
+  for (int64_t layer = 0; layer < a.layers(); ++layer) {
+    std::map<std::string, int64_t> groups;
+    for (const Site& s : a.block_sites(layer))
+      if (s.in == a.hidden()) most = std::max(most, groups[s.fused.empty() ? s.name : s.fused] += s.out);
+  }
   return most;
 }
 

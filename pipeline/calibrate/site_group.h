@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "model/arch/folds.h"
+#include "model/ops/folds.h"
 #include "pipeline/plan/method.h"
 #include "quant/activation_rounding.h"
 #include "quant/quantizer.h"

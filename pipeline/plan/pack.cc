@@ -180,10 +180,9 @@ std::vector<std::unique_ptr<SharedScaleGroup>> prepare_gathering(std::vector<Mat
 }
 
 // Whole heads where a target wants their rows in another order.
-int64_t panel_rows(const MatrixWork& work, int64_t head_dim) {
-  bool moves = false;
-  for (const MatrixWork::Use& use : work.uses) moves = moves || !use.matrix->source_row.empty();
-  const int64_t unit = moves ? head_dim : 1;
+int64_t panel_rows(const MatrixWork& work) {
+  int64_t unit = 1;
+  for (const MatrixWork::Use& use : work.uses) unit = std::max(unit, use.matrix->row_group);
   return std::max<int64_t>(1, kPanelWeights / work.site->in / unit) * unit;
 }
 
@@ -224,10 +223,17 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
     if (other != replaced.end() && other->second.size() != values.size())
       fail(ErrorKind::bad_input, "{} was saved with {} numbers, and the model has {}", v.name, other->second.size(),
            values.size());
-    if (other != replaced.end())
+    // Of what the file and the source add to a stored number, only the difference: what is unchanged stays as it is.
+    const TensorInfo& info = *source.find(v.name);
+    float shift = -v.plus;
+    if (other != replaced.end()) {
       values = other->second;
-    else
-      source.read(*source.find(v.name), 0, values);
+    } else {
+      source.read(info, 0, values);
+      shift += info.plus;
+    }
+    if (shift != 0)
+      for (float& x : values) x += shift;
     check_finite(values, v.name, 0, 1);
     if (!v.source_row.empty()) {
       const std::vector<float> original = values;
@@ -238,7 +244,7 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
   for (const PlannedConstant& c : job.plan->constants) job.writer->write(c.file_tensor, 0, c.bytes);
 }
 
-void pack_matrices(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
+void pack_matrices(const Architecture&, const TensorSource& source, const Quantizer& quantizer,
                    std::span<const PackJob> jobs, int64_t layers, const SiteStatistics& input_statistics,
                    const std::function<bool(const PlannedMatrix&)>& apart) {
   // Block by block, the vocabulary's matrices (layer -1) first.
@@ -259,7 +265,7 @@ void pack_matrices(const Architecture& a, const TensorSource& source, const Quan
     std::vector<Panel> panels;
     const auto together = prepare_gathering(block);
     for (MatrixWork& work : block) {
-      const int64_t rows = panel_rows(work, a.head_dim);
+      const int64_t rows = panel_rows(work);
       for (int64_t begin = 0; begin < work.site->out; begin += rows)
         panels.push_back({&work, begin, std::min(work.site->out, begin + rows)});
     }
@@ -273,7 +279,7 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
           const SiteStatistics& input_statistics) {
   // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
   for (const PackJob& job : jobs) write_vectors(source, job, {});
-  pack_matrices(a, source, quantizer, jobs, a.layers, input_statistics);
+  pack_matrices(a, source, quantizer, jobs, a.layers(), input_statistics);
 }
 
 }  // namespace kerf

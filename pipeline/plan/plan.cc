@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 
 #include "core/checked.h"
 #include "core/error.h"
+#include "model/arch/family.h"
 
 namespace kerf {
 namespace {
 
-// GGUF's llama wants the pairs that rotate together side by side: row (head, pair, half) of the file is row
-// (head, half, pair) of the checkpoint.
+// Row (head, pair, half) of the file is row (head, half, pair) of the checkpoint.
 std::vector<int64_t> interleaved(int64_t rows, int64_t head_dim) {
   std::vector<int64_t> source;
   const int64_t pairs = head_dim / 2;
@@ -28,36 +29,32 @@ class Planner {
   }
 
   TargetPlan make() {
+    for (int64_t layer = -1; layer < a_.layers(); ++layer)
+      for (const ExpectedTensor& t : a_.expected_tensors(layer)) {
+        if (!gguf_ && t.name != t.stored.tensor)
+          fail(ErrorKind::unsupported,
+               "{} is a part of the checkpoint's tensor {}, which {} would have to store in one piece; choose a GGUF "
+               "target",
+               t.name, t.stored.tensor, plan_.choice.target->name());
+        expected_.emplace(t.name, t);
+      }
     add_matrix(a_.embedding());
     if (!a_.tied) add_matrix(a_.head());
-    for (const ExpectedTensor& t : a_.expected_tensors(-1)) add_if_vector(t, -1);
-    if (gguf_ && a_.rope_divisors() != std::vector<float>(static_cast<size_t>(a_.head_dim / 2), 1.0f) &&
-        a_.rope.scaling != RopeScaling::linear)
-      add_rope_divisors();
-    for (int64_t layer = 0; layer < a_.layers; ++layer) {
+    add_vectors(-1);
+    if (gguf_) add_rope_factors();
+    for (int64_t layer = 0; layer < a_.layers(); ++layer) {
       for (const Site& site : a_.block_sites(layer)) add_matrix(site);
-      for (const ExpectedTensor& t : a_.expected_tensors(layer)) add_if_vector(t, layer);
+      add_vectors(layer);
     }
     return std::move(plan_);
   }
 
  private:
-  // The name in the file of a tensor of the checkpoint.
-  std::string file_name(const std::string& checkpoint, int64_t layer) const {
-    if (!gguf_) return checkpoint;
-    for (const RoleName& role : a_.names)
-      for (const char* suffix : {".weight", ".bias"})
-        if (a_.checkpoint_name(role.role, layer, suffix) == checkpoint)
-          return a_.gguf_tensor_name(role.role, layer, suffix);
-    fail(ErrorKind::internal, "{} has no name in GGUF", checkpoint);
-  }
+  std::string file_name(const ExpectedTensor& t) const { return gguf_ ? t.gguf : t.name; }
 
-  std::vector<int64_t> row_order(const std::string& checkpoint, int64_t layer, int64_t rows) const {
-    if (!gguf_ || !a_.permute_qk_for_gguf || layer < 0) return {};
-    for (const char* role : {"attn_q", "attn_k"})
-      for (const char* suffix : {".weight", ".bias"})
-        if (a_.checkpoint_name(role, layer, suffix) == checkpoint) return interleaved(rows, a_.head_dim);
-    return {};
+  std::vector<int64_t> row_order(const ExpectedTensor& t) const {
+    if (!gguf_ || t.interleaved == 0) return {};
+    return interleaved(t.shape[0], t.interleaved);
   }
 
   size_t add_tensor(std::string name, std::string type, std::vector<int64_t> shape, uint64_t bytes) {
@@ -73,8 +70,10 @@ class Planner {
       if (std::find(plan_.remarks.begin(), plan_.remarks.end(), m.storage.remark) == plan_.remarks.end())
         plan_.remarks.push_back(m.storage.remark);
     }
-    m.source_row = row_order(site.name, site.layer, site.out);
-    const std::string stem = file_name(site.name, site.layer);
+    const ExpectedTensor& expected = expected_.at(site.name);
+    m.source_row = row_order(expected);
+    m.row_group = m.source_row.empty() ? 1 : expected.interleaved;
+    const std::string stem = file_name(expected);
     const std::string base = stem.substr(0, stem.size() - std::strlen("weight"));
     if (m.storage.layout) {
       m.parts = m.storage.layout->plan(m.storage.scheme, site.out, site.in);
@@ -93,37 +92,57 @@ class Planner {
     plan_.matrices.push_back(std::move(m));
   }
 
-  void add_if_vector(const ExpectedTensor& t, int64_t layer) {
-    if (t.shape.size() != 1) return;
-    PlannedVector v{.name = t.name, .size = t.shape[0], .dtype = plan_.choice.target->vector_dtype(a_.dtype)};
-    v.source_row = row_order(t.name, layer, v.size);
-    v.file_tensor = add_tensor(file_name(t.name, layer), std::string(name_of(v.dtype)), t.shape,
-                               static_cast<uint64_t>(bytes_of(v.dtype, v.size)));
-    plan_.vectors.push_back(std::move(v));
+  void add_vectors(int64_t layer) {
+    for (const ExpectedTensor& t : a_.expected_tensors(layer)) {
+      if (t.shape.size() != 1) continue;
+      PlannedVector v{.name = t.name, .size = t.shape[0], .dtype = plan_.choice.target->vector_dtype(a_.dtype)};
+      v.source_row = row_order(t);
+      v.plus = gguf_ ? t.gguf_plus : t.plus;
+      v.file_tensor = add_tensor(file_name(t), std::string(name_of(v.dtype)), t.shape,
+                                 static_cast<uint64_t>(bytes_of(v.dtype, v.size)));
+      plan_.vectors.push_back(std::move(v));
+    }
   }
 
-  void add_rope_divisors() {
-    const std::vector<float> divisors = a_.rope_divisors();
-    const auto bytes = std::as_bytes(std::span(divisors));
-    const size_t at = add_tensor("rope_freqs.weight", "F32", {static_cast<int64_t>(divisors.size())}, bytes.size());
+  void add_rope_factors() {
+    const std::vector<float> factors = gguf_rope_factors(a_);
+    if (factors.empty()) return;
+    const auto bytes = std::as_bytes(std::span(factors));
+    const size_t at = add_tensor("rope_freqs.weight", "F32", {static_cast<int64_t>(factors.size())}, bytes.size());
     plan_.constants.push_back({at, {bytes.begin(), bytes.end()}});
   }
 
   const Architecture& a_;
   const bool gguf_, strict_;
   const ChooseStorage& storage_;
+  std::unordered_map<std::string, ExpectedTensor> expected_;
   TargetPlan plan_;
 };
 
 }  // namespace
 
 SiteShape shape_of(const Architecture& a, const Site& s) {
-  return {.role = s.role,
-          .name = s.name,
-          .out = s.out,
-          .in = s.in,
-          .layer = s.layer,
-          .model = {.layers = a.layers, .heads = a.heads, .kv_heads = a.kv_heads, .tied = a.tied}};
+  SiteShape shape{.role = s.role,
+                  .name = s.name,
+                  .gguf = s.gguf,
+                  .place = s.place,
+                  .out = s.out,
+                  .in = s.in,
+                  .layer = s.layer,
+                  .model = {.layers = a.layers(), .tied = a.tied}};
+  const Ops& ops = a.kinds.front();
+  if (s.layer >= 0 && !s.fused.empty()) {
+    std::string last;
+    for (const Site& other : a.block_sites(s.layer))
+      if (other.fused == s.fused) last = other.name;
+    shape.followed_in_fused = last != s.name;
+  }
+  for (const Op& op : ops)
+    if (const Attend* attend = op.as<Attend>()) {
+      shape.model.heads = a.axis(op.axis).groups;
+      shape.model.kv_heads = a.axis(attend->kv).groups;
+    }
+  return shape;
 }
 
 TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,

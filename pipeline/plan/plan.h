@@ -22,6 +22,7 @@ struct PlannedMatrix {
   std::vector<LayoutTensor> parts;   // one for plain numbers
   std::vector<size_t> file_tensors;  // of each part, in TargetPlan::file
   std::vector<int64_t> source_row;   // row r of the file is row source_row[r] of the checkpoint; empty: the same
+  int64_t row_group = 1;             // rows move inside of groups of so many
 };
 
 /// A norm or a bias.
@@ -31,6 +32,7 @@ struct PlannedVector {
   Dtype dtype = Dtype::f32;
   size_t file_tensor = 0;
   std::vector<int64_t> source_row;  // as above, of a bias
+  float plus = 0;                   // the value is the stored number plus this
 };
 
 /// A tensor that follows from the architecture alone.

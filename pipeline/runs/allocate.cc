@@ -106,7 +106,7 @@ class Allocator {
     const SiteStatistics inputs = statistics_of(arch, measure_imatrix(a, windows_), "the calibration text");
     add(arch.embedding(), {}, given);
     if (!arch.tied) add(arch.head(), {}, given);
-    for (int64_t layer = 0; layer < arch.layers; ++layer)
+    for (int64_t layer = 0; layer < arch.layers(); ++layer)
       for (const Site& site : arch.block_sites(layer)) add(site, inputs.at(site.name).importance, given);
   }
 

@@ -183,7 +183,7 @@ void check_space(const CompressOptions& o, const Prepared& p) {
   for (const Output& out : p.outputs) {
     needed += out.plan.bytes();
     if (p.calibration)
-      needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden, p.asymmetric);
+      needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden(), p.asymmetric);
   }
   if (fs::exists(o.out / kResumeFolder))
     for (const auto& entry : fs::recursive_directory_iterator(o.out / kResumeFolder))

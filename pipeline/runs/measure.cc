@@ -75,7 +75,7 @@ TargetChoice target_of(const Artifact& a) {
          "{} is a full-precision checkpoint; `kerf eval` measures it, `kerf verify` measures packed models",
          a.path.string());
   std::map<std::string, int64_t> weights_in;  // by scheme
-  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
     for (const Site& site : a.architecture.block_sites(layer)) {
       const std::string& scheme = a.weights->weight(site.name)->scheme;
       if (!scheme.empty()) weights_in[scheme] += site.out * site.in;

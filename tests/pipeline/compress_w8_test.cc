@@ -74,7 +74,7 @@ TEST(CompressW8, GivesMatricesThatVllmFusesOneScale) {
     EXPECT_LE(kl, 1.01 * rtn) << method;
     const Artifact a = open_artifact(dir / "out");
     int others = 0;
-    for (int64_t layer = 0; layer < a.architecture.layers; ++layer) {
+    for (int64_t layer = 0; layer < a.architecture.layers(); ++layer) {
       const std::string block = "model.layers." + std::to_string(layer) + ".";
       const auto q = scale_of(a, block + "self_attn.q_proj");
       ASSERT_EQ(q.size(), 2u);
