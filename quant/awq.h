@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "quant/activation_rounding.h"
-#include "quant/quantizer.h"
+#include "grids/scheme.h"
+#include "solver/hessian.h"
 
 namespace kerf {
 
