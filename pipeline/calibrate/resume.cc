@@ -1,3 +1,4 @@
+// States are small safetensors of our own, written whole and read back only when their checksum agrees.
 #include "pipeline/calibrate/resume.h"
 
 #include <algorithm>
