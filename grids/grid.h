@@ -70,8 +70,8 @@ int64_t group_columns(const Scheme&, int64_t cols);
 /// Columns that share the coarsest parameters: group_columns() where there is one level.
 int64_t superblock_columns(const Scheme&, int64_t cols);
 
-/// Whether one code of this scheme stands for exactly 0 whatever the parameters are: pruned weights need it. False where
-/// offsets are added, where the grid lists no zero, and where codes are chosen together.
+/// Whether one code of this scheme stands for exactly 0 whatever the parameters are: pruned weights need it. False
+/// where offsets are added, where the grid lists no zero, and where codes are chosen together.
 bool has_zero(const Scheme&);
 /// That code on the scheme's grid, where the parameters have this offset. Requires has_zero().
 uint32_t zero_code(const Grid&, const Scheme&, float offset);

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "quant/activation_rounding.h"
 #include "grids/scheme.h"
+#include "quant/activation_rounding.h"
 #include "solver/hessian.h"
 
 namespace kerf {

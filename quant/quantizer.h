@@ -24,8 +24,8 @@ struct QuantizerOptions {
 class PreparedQuantizer {
  public:
   virtual ~PreparedQuantizer() = default;
-  /// w [rows, cols] row-major, finite. Where rows share no parameters they are independent, so that a matrix may come in
-  /// pieces. With a `mask` [rows, cols] the weights that it names get exactly the value 0, and the result keeps the
+  /// w [rows, cols] row-major, finite. Where rows share no parameters they are independent, so that a matrix may come
+  /// in pieces. With a `mask` [rows, cols] the weights that it names get exactly the value 0, and the result keeps the
   /// mask. Errors: unsupported when the scheme cannot take the shape or the mask (check_mask()), numerical when a
   /// parameter does not fit its stored type.
   virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols,

@@ -69,7 +69,8 @@ double shift_towards_full_precision(std::vector<float>& w, const AsymmetricMomen
   const std::vector<float> there = missing(w, validation);
   double explained = 0, size = 0;
   for (size_t i = 0; i < d.size(); ++i) explained += static_cast<double>(there[i]) * static_cast<double>(d[i]);
-  for (const double norm : hessian_norms(validation_hessian, d, static_cast<int64_t>(w.size()) / fitted.n)) size += norm;
+  for (const double norm : hessian_norms(validation_hessian, d, static_cast<int64_t>(w.size()) / fitted.n))
+    size += norm;
   const double strength = size > 0 ? std::clamp(explained / size, 0.0, 1.0) : 0.0;
   for (size_t i = 0; i < w.size(); ++i) w[i] += static_cast<float>(strength) * d[i];
   return strength;

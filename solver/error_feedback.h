@@ -19,8 +19,8 @@ namespace kerf {
 /// most columns to make up for its errors.
 std::vector<int64_t> falling_order(const Hessian&, std::span<const int64_t> sizes);
 
-/// Columns of one panel whose stand-ins are chosen together. target, q and f hold `size` columns of kRowsPerPanel floats,
-/// one after the other and aligned to 64 bytes.
+/// Columns of one panel whose stand-ins are chosen together. target, q and f hold `size` columns of kRowsPerPanel
+/// floats, one after the other and aligned to 64 bytes.
 struct ColumnGroup {
   int64_t begin = 0, size = 0;  // in the order of the pass
   /// Columns from `begin` on for which target and u can be read: at least `size`, and in the first pass up to the next
@@ -36,8 +36,8 @@ struct ColumnGroup {
   /// -= f_k U[k, j] for j > k.
   const float* u = nullptr;
   int64_t stride = 0;
-  /// H[group, group] + damping I, `h_stride` floats between rows and without the damping on its diagonal, which is apart.
-  /// Only in refining passes.
+  /// H[group, group] + damping I, `h_stride` floats between rows and without the damping on its diagonal, which is
+  /// apart. Only in refining passes.
   const float* h = nullptr;
   int64_t h_stride = 0;
   float damping = 0;
@@ -54,8 +54,8 @@ using ChooseColumns = std::function<void(const ColumnGroup&)>;
 
 class ErrorFeedback {
  public:
-  /// Cuts n columns into groups of `group` columns (the last may be shorter), which stand together in `outer` columns, a
-  /// multiple. The first pass takes columns in `order`, which keeps the columns of both together, or as they are
+  /// Cuts n columns into groups of `group` columns (the last may be shorter), which stand together in `outer` columns,
+  /// a multiple. The first pass takes columns in `order`, which keeps the columns of both together, or as they are
   /// stored. `relative` as in factorize(). With `refine` also what refining passes need. The Hessian is not copied: it
   /// must stay where it is and as it is. Errors as factorize().
   ErrorFeedback(const Hessian&, double relative, int64_t group, int64_t outer, bool refine,
@@ -66,8 +66,8 @@ class ErrorFeedback {
 
   /// First pass over w [rows, n], rows <= kRowsPerPanel: afterwards e [rows, n] = w - q.
   void choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
-  /// A pass that improves on q = w - e, group by group with all others as they are; updates e. The objective never rises
-  /// when the caller keeps to ColumnGroup::best.
+  /// A pass that improves on q = w - e, group by group with all others as they are; updates e. The objective never
+  /// rises when the caller keeps to ColumnGroup::best.
   void refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
 
  private:
@@ -77,7 +77,7 @@ class ErrorFeedback {
   int64_t group_, block_;                // block_: columns between two products, whole groups
   std::vector<int64_t> stored_, order_;  // of refining passes and the first: column k of a pass is column order_[k]
   Factor factor_;
-  std::vector<std::vector<float>> block_u_;       // of each block, for the first pass
+  std::vector<std::vector<float>> block_u_;        // of each block, for the first pass
   std::vector<std::vector<float>> group_u_;        // of each group, for refining
   std::vector<std::vector<float>> group_inverse_;  // -inverse(H[group, group] + damping I)
 };

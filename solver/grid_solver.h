@@ -22,8 +22,8 @@ class GridSolver {
   const Factor& factor() const { return feedback_.factor(); }
 
   /// Chooses codes for w [q.rows, q.cols], so that the squared output error is small, and parameters where
-  /// fits_parameters(). Weights of q.mask become exactly 0 and the free ones make up for them. Rows are independent; the
-  /// result does not depend on the number of threads. Errors as check_mask(). Threads: any number at a time.
+  /// fits_parameters(). Weights of q.mask become exactly 0 and the free ones make up for them. Rows are independent;
+  /// the result does not depend on the number of threads. Errors as check_mask(). Threads: any number at a time.
   void solve(std::span<const float> w, QuantizedMatrix& q) const;
 
  private:

@@ -162,8 +162,7 @@ void PanelSolver::keep(const ColumnGroup& u) {
     if (!changed_[r]) continue;
     if (plan_.fits_parameters) grid_.set(q_, first_ + r, u.columns[0], {best_params_.scale[r], best_params_.offset[r]});
     uint8_t* codes = q_.code_row(first_ + r).data();
-    for (int64_t k = 0; k < u.size; ++k)
-      codes[u.columns[k]] = best_codes_[static_cast<size_t>(k * kRowsPerPanel + r)];
+    for (int64_t k = 0; k < u.size; ++k) codes[u.columns[k]] = best_codes_[static_cast<size_t>(k * kRowsPerPanel + r)];
   }
 }
 

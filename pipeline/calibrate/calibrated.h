@@ -42,11 +42,11 @@ struct CalibrationJob {
 /// quantized weights, so that later sites see the errors of earlier ones. Biases take the mean error of their site.
 /// Each target has its own stream of activations. With `asymmetric` the model in full precision runs beside them, and
 /// weights are first moved to where they make up for what the compressed model's activations lack
-/// (solver/asymmetric.h); errors are then those of the moved weights. Returns one list per target, in the order in which
-/// sites ran. Memory: hidden states of all windows per target and one group's inputs, both from `scratch`; one block's
-/// weights, one Hessian and its factor, and another Hessian where errors are measured on windows that are held out. With
-/// `asymmetric` the full-precision run counts as a target, every target has a group's inputs at the same time, and there
-/// are two more matrices as large as a Hessian.
+/// (solver/asymmetric.h); errors are then those of the moved weights. Returns one list per target, in the order in
+/// which sites ran. Memory: hidden states of all windows per target and one group's inputs, both from `scratch`; one
+/// block's weights, one Hessian and its factor, and another Hessian where errors are measured on windows that are held
+/// out. With `asymmetric` the full-precision run counts as a target, every target has a group's inputs at the same
+/// time, and there are two more matrices as large as a Hessian.
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const CalibrationJob&);
 
 }  // namespace kerf

@@ -16,9 +16,9 @@ bool is_calibrated_head(const Architecture&, const PlannedMatrix& m);
 int64_t head_rows_at_once(const Architecture&);
 
 /// Chooses the codes of a head for the inputs of `g` (BlockwiseForward::head_group()) and writes them. The last
-/// `validation_tokens`, when not 0, are kept out of the statistics, and errors are measured on them. A matrix that is the embedding too
-/// gets a damping of at least 0.1: errors of an embedding count in all directions.
-SiteOutcome write_head(const BlockwiseForward::Group& g, int64_t validation_tokens, const Architecture&, const TensorSource&,
-                       const PackJob&, const PlannedMatrix&, const Method&, QuantizerOptions);
+/// `validation_tokens`, when not 0, are kept out of the statistics, and errors are measured on them. A matrix that is
+/// the embedding too gets a damping of at least 0.1: errors of an embedding count in all directions.
+SiteOutcome write_head(const BlockwiseForward::Group& g, int64_t validation_tokens, const Architecture&,
+                       const TensorSource&, const PackJob&, const PlannedMatrix&, const Method&, QuantizerOptions);
 
 }  // namespace kerf

@@ -1,5 +1,5 @@
-// A group's statistics are summed up, its weights moved where that is asked for, its codes chosen, and the stream goes on
-// through what was chosen; matrices wait for the end of their block.
+// A group's statistics are summed up, its weights moved where that is asked for, its codes chosen, and the stream goes
+// on through what was chosen; matrices wait for the end of their block.
 #include "pipeline/calibrate/calibrated_target.h"
 
 #include <algorithm>
@@ -23,8 +23,8 @@ void shift_group(std::vector<GroupSite>& sites, const InputStatistics& s) {
   const Factor factor = factorize(s.fitted, kCorrectionDamping);
   for (GroupSite& site : sites)
     if (site.scheme)
-      site.asymmetric_strength = shift_towards_full_precision(site.w, s.asymmetric->fitted, factor,
-                                                              s.asymmetric->validation, *s.validation);
+      site.asymmetric_strength =
+          shift_towards_full_precision(site.w, s.asymmetric->fitted, factor, s.asymmetric->validation, *s.validation);
 }
 
 // bias += mean over tokens of (W - Q) x.

@@ -21,8 +21,8 @@ class CalibratedTarget {
 
   /// Writes what an earlier run has finished; returns the first layer that is left.
   int64_t resume();
-  /// A block is begin(), then quantize_group() as long as has_next_group(), then end(). `full` is the same group, or the
-  /// run, in full precision; nullptr without asymmetric calibration.
+  /// A block is begin(), then quantize_group() as long as has_next_group(), then end(). `full` is the same group, or
+  /// the run, in full precision; nullptr without asymmetric calibration.
   void begin(int64_t layer) { stream_.begin_groups(layer); }
   bool has_next_group();
   void quantize_group(const BlockwiseForward::Group* full);
@@ -37,8 +37,7 @@ class CalibratedTarget {
   bool shares_scale(const BlockwiseForward::Group&) const;
   ChosenGroup choose(const BlockwiseForward::Group&, std::span<const GroupSite>, const InputStatistics&,
                      const std::optional<Folding>&) const;
-  BlockwiseForward::Replacement keep_as_it_is(const BlockwiseForward::Group&, size_t i, GroupSite&,
-                                              const ChosenGroup&);
+  BlockwiseForward::Replacement keep_as_it_is(const BlockwiseForward::Group&, size_t i, GroupSite&, const ChosenGroup&);
   BlockwiseForward::Replacement take(const BlockwiseForward::Group&, size_t i, const GroupSite&, ChosenGroup&,
                                      const InputStatistics&);
   const Method& method_of(const Site&) const;

@@ -22,6 +22,8 @@ std::vector<BlockwiseForward::Replacement> passthrough(const BlockwiseForward::G
 
 FullPrecisionRun::FullPrecisionRun(const Architecture& a, const TensorSource& source, const Windows& windows,
                                    Scratch& scratch)
-    : source_(source), weights_(dense_weights(a, source)), stream_(a, *weights_, fast_arithmetic(), windows, &scratch) {}
+    : source_(source),
+      weights_(dense_weights(a, source)),
+      stream_(a, *weights_, fast_arithmetic(), windows, &scratch) {}
 
 }  // namespace kerf

@@ -72,8 +72,7 @@ InputStatistics group_statistics(const Group& g, const StatisticsNeeds& needs) {
   const int64_t validation = needs.validation_tokens, fitted = g.tokens - validation;
   InputStatistics s{.fitted = second_moments(g, 0, fitted), .tokens = g.tokens};
   if (validation > 0) s.validation = second_moments(g, fitted, validation);
-  if (needs.full)
-    s.asymmetric = {shortfall(g, *needs.full, 0, fitted), shortfall(g, *needs.full, fitted, validation)};
+  if (needs.full) s.asymmetric = {shortfall(g, *needs.full, 0, fitted), shortfall(g, *needs.full, fitted, validation)};
   if (needs.rounded_channels) s.sample = sample(g, fitted, *needs.rounded_channels);
   if (needs.sums) s.sums = sums_of(g);
   return s;

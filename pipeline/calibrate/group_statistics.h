@@ -22,8 +22,8 @@ struct StatisticsNeeds {
   bool sums = false;
 };
 
-/// Goes over the group's inputs once for each of these. They may lie in a file, so they are read in pieces. Hessians are
-/// finished. Error numerical, naming the first site, when activations are not finite.
+/// Goes over the group's inputs once for each of these. They may lie in a file, so they are read in pieces. Hessians
+/// are finished. Error numerical, naming the first site, when activations are not finite.
 InputStatistics group_statistics(const BlockwiseForward::Group&, const StatisticsNeeds&);
 
 }  // namespace kerf

@@ -1,5 +1,5 @@
-// Every quantizer of the methods is tried on every site, without scales and with the best of activation-aware scaling, and
-// each result is measured by the Hessian of the validation tokens.
+// Every quantizer of the methods is tried on every site, without scales and with the best of activation-aware scaling,
+// and each result is measured by the Hessian of the validation tokens.
 #include "pipeline/calibrate/site_group.h"
 
 #include <algorithm>

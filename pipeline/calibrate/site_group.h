@@ -52,10 +52,10 @@ struct Folding {
 };
 
 /// Tries what the sites' methods say and keeps the best by the error on the validation tokens. Where there are none
-/// (InputStatistics::validation), errors are measured on the fitted tokens themselves; where there are, what was best is
-/// then done again with both together. Scaling, which concerns all sites, is tried when all methods have it and there is
-/// a `folding`; leaving it away, unless no method allows that. With a sample of rounded activations their rounding is
-/// part of every error. Errors: as Quantizer::prepare() and quantize().
+/// (InputStatistics::validation), errors are measured on the fitted tokens themselves; where there are, what was best
+/// is then done again with both together. Scaling, which concerns all sites, is tried when all methods have it and
+/// there is a `folding`; leaving it away, unless no method allows that. With a sample of rounded activations their
+/// rounding is part of every error. Errors: as Quantizer::prepare() and quantize().
 ChosenGroup choose_group(std::span<const GroupSite>, const InputStatistics&, const QuantizerOptions&,
                          const std::optional<Folding>& folding);
 

@@ -49,9 +49,9 @@ struct MatrixWork {
     const PackJob* job;
     const PlannedMatrix* matrix;
     std::unique_ptr<PreparedQuantizer> quantizer = nullptr;  // where it is stored in codes
-    std::unique_ptr<WholeMatrixBuffer> gathered = nullptr;  // where the layout packs whole matrices
-    SharedScaleGroup* together = nullptr;                   // where rows share parameters
-    int64_t first_row = 0;                                  // among those of `together`
+    std::unique_ptr<WholeMatrixBuffer> gathered = nullptr;   // where the layout packs whole matrices
+    SharedScaleGroup* together = nullptr;                    // where rows share parameters
+    int64_t first_row = 0;                                   // among those of `together`
   };
   std::vector<Use> uses;
 };

@@ -93,8 +93,8 @@ TEST(Hessian, PartsAddUpToTheWhole) {
   EXPECT_EQ(merged.tokens, tokens);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < n; ++j) {
-      // Five batches, the same in both, are added in another order: four roundings each of partial sums that are at most
-      // the root of the diagonal's product.
+      // Five batches, the same in both, are added in another order: four roundings each of partial sums that are at
+      // most the root of the diagonal's product.
       const double bound = 2.01 * 4 * std::ldexp(1, -24) *
                            std::sqrt(static_cast<double>(whole.diagonal(i)) * static_cast<double>(whole.diagonal(j)));
       EXPECT_NEAR(static_cast<double>(merged.row(i)[j]), static_cast<double>(whole.row(i)[j]), bound);
