@@ -64,7 +64,7 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
              "{} has {} channels for {}, and {} of the model has {} inputs: it is the importance "
              "matrix of another model",
              file, e.sums.size(), name, site.name, site.in);
-      Statistics s{Hessian(0)};
+      InputStatistics s{.tokens = e.count};
       for (const float sum : e.sums) s.importance.push_back(sum / static_cast<float>(e.count));
       all.emplace(site.name, std::move(s));
       names.insert(name);
@@ -84,7 +84,7 @@ SiteStatistics statistics_of_norms(const Architecture& a, const TensorSource& so
     for (const Site& site : a.block_sites(layer)) {
       const std::optional<Fold> fold = fold_before(a, site);
       if (!fold || fold->norm.empty()) continue;
-      Statistics s{Hessian(0)};
+      InputStatistics s;
       s.importance = read_vector(source, fold->norm);
       for (float& v : s.importance) v *= v;
       if (!fold->norm_bias.empty()) {

@@ -1,3 +1,4 @@
+// States are small safetensors of our own, written whole and read back only when their checksum agrees.
 #include "pipeline/calibrate/resume.h"
 
 #include <algorithm>
@@ -242,7 +243,7 @@ void ResumeState::save_states(int64_t layer, std::span<const float> hidden, std:
   state.write(folder_ / "hidden", {{"layer", std::to_string(layer)}});
 }
 
-FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const {
+FinishedBlock ResumeState::load_block(int64_t layer, const PlannedMatrices& planned) const {
   const auto reader = open_state(block_folder(layer) / "model.safetensors");
   FinishedBlock b;
   for (const auto& [name, plan] : planned) {

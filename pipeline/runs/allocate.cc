@@ -55,10 +55,9 @@ std::vector<float> rounded(const Matrix& m, const Storage& s, const std::vector<
     round_to(s.dense, values);
     return values;
   }
-  Statistics known{Hessian(0)};
-  known.importance = m.importance;
-  const QuantizedMatrix q =
-      find_quantizer("rtn").quantize(w, rows, m.site.in, s.scheme, m.importance.empty() ? nullptr : &known, {});
+  const InputStatistics known{.importance = m.importance};
+  const auto rtn = find_quantizer("rtn").prepare(m.importance.empty() ? nullptr : &known, s.scheme, {});
+  const QuantizedMatrix q = rtn->quantize(w, rows, m.site.in);
   find_grid(s.scheme.grid).decode(q, values);
   return values;
 }

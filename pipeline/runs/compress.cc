@@ -213,8 +213,15 @@ void pack_all(const CompressOptions& o, Prepared& p) {
       states.push_back(state.get());
     }
     Scratch scratch(p.activations, o.out);
-    auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, p.asymmetric,
-                                    *p.calibration, jobs, states, scratch);
+    auto outcomes = pack_calibrated({.architecture = source.architecture,
+                                     .source = *source.weights,
+                                     .method = p.method,
+                                     .options = o.quantizer,
+                                     .asymmetric = p.asymmetric,
+                                     .windows = *p.calibration,
+                                     .targets = jobs,
+                                     .states = states,
+                                     .scratch = scratch});
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
     pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.input_statistics);
