@@ -127,7 +127,7 @@ class Run {
         options_(options),
         job_(job),
         state_(state),
-        held_out_tokens_(held_out ? windows.count / kHeldOutPart * windows.length : 0),
+        held_out_tokens_(held_out ? held_out_windows(windows.count) * windows.length : 0),
         weights_(dense_weights(a, source)),
         stream_(a, *weights_, fast_arithmetic(), windows, &scratch) {
     for (const PlannedMatrix& m : job.plan->matrices) {

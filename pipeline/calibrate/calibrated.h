@@ -16,6 +16,10 @@ namespace kerf {
 
 /// Of the windows, one in so many is kept out of the statistics where something is judged on others.
 constexpr int64_t kHeldOutPart = 8;
+/// How many of them that are; of fewer than kHeldOutPart windows one, and of a single window none.
+constexpr int64_t held_out_windows(int64_t windows) {
+  return windows >= kHeldOutPart ? windows / kHeldOutPart : windows > 1 ? 1 : 0;
+}
 
 /// Packs like pack(), with codes chosen by what they do to the activations of these windows. Within a block the sites
 /// that share an input are quantized as soon as every window has reached them, and the pass goes on through the
