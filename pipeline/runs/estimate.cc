@@ -198,7 +198,7 @@ std::optional<uint64_t> free_bytes(const fs::path& path) {
   fs::path there = fs::absolute(path, error);
   while (!error && !fs::exists(there) && there.has_relative_path()) there = there.parent_path();
   const fs::space_info space = fs::space(there, error);
-  if (error || space.available == static_cast<uintmax_t>(-1)) return std::nullopt;
+  if (error || space.capacity == 0) return std::nullopt;  // on an error all of them are 2^64 - 1
   return space.available;
 }
 

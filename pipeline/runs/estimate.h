@@ -54,7 +54,8 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>,
 /// are those asked for, and choosing the schemes takes time of its own. Measures the rate if that was not done.
 void leave_schemes_open(RunEstimate&, uint64_t bytes, const AllocationWork&);
 
-/// Of the file system of that path, which need not exist yet; nothing when the system does not say.
+/// Of the file system of that path, which need not exist yet; nothing when the system does not say, or says that it has
+/// no room for anything at all (some network file systems).
 std::optional<uint64_t> free_bytes(const std::filesystem::path&);
 
 nlohmann::ordered_json to_json(const RunEstimate&);
