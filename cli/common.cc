@@ -18,9 +18,9 @@ CLI::Validator whole_number(double least, double most) {
     Number x;
     if (CLI::detail::lexical_cast(text, x) && static_cast<double>(x) >= least && static_cast<double>(x) <= most)
       return std::string();
-    return fmt::format("it is a whole number {}, not {}",
-                       most == kNoLimit ? fmt::format("of at least {}", least) : fmt::format("from {} to {}", least, most),
-                       text);
+    return fmt::format(
+        "it is a whole number {}, not {}",
+        most == kNoLimit ? fmt::format("of at least {}", least) : fmt::format("from {} to {}", least, most), text);
   };
   return {check, ""};
 }
@@ -41,7 +41,9 @@ struct Adder {
   std::string flag, help;
 
   CLI::Option* operator()(std::string* x) const { return command.add_option(flag, *x, help); }
-  CLI::Option* operator()(std::vector<std::string>* x) const { return command.add_option(flag, *x, help)->delimiter(','); }
+  CLI::Option* operator()(std::vector<std::string>* x) const {
+    return command.add_option(flag, *x, help)->delimiter(',');
+  }
   CLI::Option* operator()(std::filesystem::path* x) const { return command.add_option(flag, *x, help); }
   template <class Number>
   CLI::Option* operator()(Number* x) const {

@@ -20,10 +20,10 @@ struct SiteChoice {
 };
 
 struct Allocation {
-  std::vector<SiteChoice> sites;  // embedding and head first, then the blocks in order
-  std::string scheme;             // the one that most weights got
-  uint64_t bytes = 0;             // of the files of weights
-  double kl = 0;                  // predicted
+  std::vector<SiteChoice> sites;     // embedding and head first, then the blocks in order
+  std::string scheme;                // the one that most weights got
+  uint64_t bytes = 0;                // of the files of weights
+  double kl = 0;                     // predicted
   std::vector<Budget::Point> curve;  // files and their predicted KL, from the smallest to the largest that is of use
 
   /// One per matrix, by its tensor's name: what a recipe says to get the same.

@@ -20,9 +20,9 @@ Budget::Front Budget::next(const Front& before, const BudgetItem& item, std::vec
   all.reserve(before.size() * item.size());
   for (size_t o = 0; o < item.size(); ++o)
     for (size_t s = 0; s < before.size(); ++s)
-      all.push_back({{checked_add(before[s].bytes, item[o].bytes, "the bytes of a budget"),
-                      before[s].cost + item[o].cost},
-                     {static_cast<uint32_t>(s), static_cast<uint32_t>(o)}});
+      all.push_back(
+          {{checked_add(before[s].bytes, item[o].bytes, "the bytes of a budget"), before[s].cost + item[o].cost},
+           {static_cast<uint32_t>(s), static_cast<uint32_t>(o)}});
   // Of equals the first option of the first choice: the same result everywhere.
   std::stable_sort(all.begin(), all.end(), [](const State& a, const State& b) {
     return a.sum.bytes != b.sum.bytes ? a.sum.bytes < b.sum.bytes : a.sum.cost < b.sum.cost;

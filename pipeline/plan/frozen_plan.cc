@@ -48,8 +48,7 @@ ordered_json to_json(const FrozenTarget& t) {
 
 void write_frozen_plan(const fs::path& file, const ordered_json& run, const Recipe& recipe,
                        std::span<const FrozenTarget> targets) {
-  ordered_json j = {
-      {"kerf", version()}, {"run", run}, {"recipe", to_json(recipe)}, {"targets", ordered_json::array()}};
+  ordered_json j = {{"kerf", version()}, {"run", run}, {"recipe", to_json(recipe)}, {"targets", ordered_json::array()}};
   for (const FrozenTarget& t : targets) j["targets"].push_back(to_json(t));
   j[kChecksum] = checksum(j);
   fs::create_directories(file.parent_path());

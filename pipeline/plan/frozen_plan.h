@@ -1,6 +1,6 @@
-// All that was decided before the first weight is packed, as a file: .kerf-resume/plan.json of a calibrated run, so that
-// going on with it repeats no measurement. It is readable, and `kerf compress --recipe` takes it: its "recipe" says
-// every choice. When the run is complete the same recipe is in kerf-report.json.
+// All that was decided before the first weight is packed, as a file: .kerf-resume/plan.json of a calibrated run, so
+// that going on with it repeats no measurement. It is readable, and `kerf compress --recipe` takes it: its "recipe"
+// says every choice. When the run is complete the same recipe is in kerf-report.json.
 //
 //   {"kerf": VERSION,                     that wrote it
 //    "run": {...},                        what the decisions follow from: model, text, size

@@ -180,13 +180,13 @@ OptionStructs structs_of(CompressOptions& o) {
 }
 
 bool is_set(const OptionField& field) {
-  return std::visit(Overloaded{[](const std::string* x) { return !x->empty(); },
-                               [](const std::vector<std::string>* x) { return !x->empty(); },
-                               [](const std::filesystem::path* x) { return !x->empty(); },
-                               [](const std::optional<bool>* x) { return x->has_value(); },
-                               [](ByteSize x) { return *x.value != 0; }, [](Flag x) { return *x.value; },
-                               [](const auto* x) { return *x != 0; }},
-                    field);
+  return std::visit(
+      Overloaded{[](const std::string* x) { return !x->empty(); },
+                 [](const std::vector<std::string>* x) { return !x->empty(); },
+                 [](const std::filesystem::path* x) { return !x->empty(); },
+                 [](const std::optional<bool>* x) { return x->has_value(); }, [](ByteSize x) { return *x.value != 0; },
+                 [](Flag x) { return *x.value; }, [](const auto* x) { return *x != 0; }},
+      field);
 }
 
 nlohmann::ordered_json to_json(const OptionField& field) {
@@ -203,8 +203,7 @@ nlohmann::ordered_json to_json(const OptionField& field) {
 
 void copy(const OptionField& to, const OptionField& from) {
   const auto same = Overloaded{[](ByteSize a, ByteSize b) { *a.value = *b.value; },
-                               [](Flag a, Flag b) { *a.value = *b.value; },
-                               []<class T>(T* a, T* b) { *a = *b; },
+                               [](Flag a, Flag b) { *a.value = *b.value; }, []<class T>(T* a, T* b) { *a = *b; },
                                [](const auto&, const auto&) { fail(ErrorKind::internal, "options of two kinds"); }};
   std::visit(same, to, from);
 }

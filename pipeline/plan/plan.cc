@@ -125,10 +125,8 @@ class PlanHash {
     bytes(text.data(), text.size());
   }
   template <class T>
-    requires std::is_arithmetic_v<T>
-  void mix(T number) {
-    bytes(&number, sizeof number);
-  }
+  requires std::is_arithmetic_v<T>
+  void mix(T number) { bytes(&number, sizeof number); }
   template <class T>
   void mix(const std::vector<T>& list) {
     mix(list.size());

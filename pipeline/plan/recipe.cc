@@ -1,5 +1,5 @@
-// Walks the table of options (option.h) with one reader per kind of value; overrides, which no option of the command line
-// can say, come last. JSON is YAML, so the report's recipe is read by the same code.
+// Walks the table of options (option.h) with one reader per kind of value; overrides, which no option of the command
+// line can say, come last. JSON is YAML, so the report's recipe is read by the same code.
 #include "pipeline/plan/recipe.h"
 
 #include <yaml-cpp/yaml.h>

@@ -1,5 +1,5 @@
-// PCRE2 with the options that make it read JavaScript's syntax. It is matched by the interpreter, whose steps and memory
-// are limited: a recipe may come from anywhere.
+// PCRE2 with the options that make it read JavaScript's syntax. It is matched by the interpreter, whose steps and
+// memory are limited: a recipe may come from anywhere.
 #include "pipeline/plan/site_pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -64,10 +64,10 @@ SitePattern::SitePattern(const std::string& pattern) : pattern_(pattern) {
   auto made = std::make_shared<Code>();
   int error = 0;
   PCRE2_SIZE offset = 0;
-  made->code = pcre2_compile(
-      reinterpret_cast<PCRE2_SPTR>(pattern_.data()), pattern_.size(),
-      PCRE2_ALT_BSUX | PCRE2_ALLOW_EMPTY_CLASS | PCRE2_MATCH_UNSET_BACKREF | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C,
-      &error, &offset, nullptr);
+  made->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern_.data()), pattern_.size(),
+                             PCRE2_ALT_BSUX | PCRE2_ALLOW_EMPTY_CLASS | PCRE2_MATCH_UNSET_BACKREF |
+                                 PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C,
+                             &error, &offset, nullptr);
   if (!made->code)
     fail(ErrorKind::usage, "'{}' is no regular expression: {}, at character {}", shortened(pattern_), message_of(error),
          offset);
@@ -80,8 +80,8 @@ SitePattern::SitePattern(const std::string& pattern) : pattern_(pattern) {
 bool SitePattern::found_in(std::string_view name) const {
   const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
       pcre2_match_data_create_from_pattern(code_->code, nullptr), pcre2_match_data_free);
-  const int found = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(),
-                                code_->limits);
+  const int found =
+      pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0, data.get(), code_->limits);
   if (found >= 0) return true;
   if (found == PCRE2_ERROR_NOMATCH) return false;
   fail(ErrorKind::usage, "the regular expression '{}' gave up on {} ({}); give a simpler one", shortened(pattern_),
@@ -98,8 +98,7 @@ bool SitePattern::fits(std::string_view tensor, std::string_view role) const {
 SitePatterns::SitePatterns(std::span<const std::string> patterns) : patterns_(patterns.begin(), patterns.end()) {}
 
 bool SitePatterns::fit(std::string_view tensor, std::string_view role) const {
-  return std::any_of(patterns_.begin(), patterns_.end(),
-                     [&](const SitePattern& p) { return p.fits(tensor, role); });
+  return std::any_of(patterns_.begin(), patterns_.end(), [&](const SitePattern& p) { return p.fits(tensor, role); });
 }
 
 }  // namespace kerf

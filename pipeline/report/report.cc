@@ -161,9 +161,10 @@ std::string to_table(const Report& r) {
   std::string text = aligned(rows);
   for (const TargetResult& t : r.targets)
     if (t.alternative)
-      text += fmt::format("{}:{} above: {}. By {}: {}\n", t.target, t.scheme, t.arithmetic, t.alternative->arithmetic,
-                          filled_in("ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}",
-                                    {.verification = &t.alternative->verification}));
+      text +=
+          fmt::format("{}:{} above: {}. By {}: {}\n", t.target, t.scheme, t.arithmetic, t.alternative->arithmetic,
+                      filled_in("ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}",
+                                {.verification = &t.alternative->verification}));
   for (const TargetResult& t : r.targets)
     for (const std::string& missed : t.gate.missed)
       text += fmt::format("{}:{} missed {}\n", t.target, t.scheme, missed);

@@ -95,8 +95,8 @@ struct Given {
 class Allocator {
  public:
   // Reads no weights.
-  Allocator(const Artifact& a, const TargetChoice& choice, const std::string& name,
-            std::span<const SiteOverride> given, uint64_t bytes, const Windows& windows)
+  Allocator(const Artifact& a, const TargetChoice& choice, const std::string& name, std::span<const SiteOverride> given,
+            uint64_t bytes, const Windows& windows)
       : source_(a), choice_(choice), name_(name), windows_(windows) {
     if (choice.target->container() != "gguf")
       fail(ErrorKind::unsupported, "a size can be shared out for llama.cpp-cpu, not for {}", choice.target->name());
@@ -115,9 +115,10 @@ class Allocator {
     uint64_t smallest = 0;
     for (const Matrix& m : matrices_) {
       fixed_ -= m.candidates[0].bytes;
-      smallest += std::min_element(m.candidates.begin(), m.candidates.end(), [](const Candidate& x, const Candidate& y) {
-                    return x.bytes < y.bytes;
-                  })->bytes;
+      smallest +=
+          std::min_element(m.candidates.begin(), m.candidates.end(), [](const Candidate& x, const Candidate& y) {
+            return x.bytes < y.bytes;
+          })->bytes;
     }
     if (bytes < fixed_ + smallest)
       fail(ErrorKind::usage, "{} cannot be stored in {} bytes; the smallest file has {}", name, bytes,
@@ -127,7 +128,8 @@ class Allocator {
   AllocationWork work() const {
     const Architecture& arch = source_.architecture;
     const auto tokens = static_cast<double>(windows_.tokens());
-    std::vector<double> block(static_cast<size_t>(arch.layers)), after(block.size() + 1);  // weights; of it and later ones
+    std::vector<double> block(static_cast<size_t>(arch.layers)),
+        after(block.size() + 1);  // weights; of it and later ones
     double largest = 0;
     for (const Matrix& m : matrices_)
       if (m.site.layer >= 0) block[static_cast<size_t>(m.site.layer)] += weights_of(m);
@@ -140,7 +142,8 @@ class Allocator {
     for (const Matrix& m : matrices_) run += after[static_cast<size_t>(std::max<int64_t>(m.site.layer, 0))];
     const double head = static_cast<double>(arch.vocab) * static_cast<double>(arch.hidden);
     const double heads = static_cast<double>(matrices_.size()) + 1;
-    const auto width = static_cast<double>(arch.hidden + arch.ffn), probes = static_cast<double>(arch.block_sites(0).size());
+    const auto width = static_cast<double>(arch.hidden + arch.ffn),
+               probes = static_cast<double>(arch.block_sites(0).size());
     // The values of a block's probes and the weights that each pass goes on with, or those of the embedding; the
     // activations of each; and the sums of the budget.
     const double memory = 4 * (2 * std::max(largest, head) + probes * tokens * 4 * width) +

@@ -65,10 +65,10 @@ ordered_json describe_inputs(const Artifact& source, const Windows& calibration)
 
 // What becomes of a size that is to be shared out.
 struct Sharing {
-  uint64_t bytes = 0;                     // asked for; 0: no size was
-  std::optional<Allocation> allocation;   // nothing while it is left open
-  std::string hash;                       // of the plan that a stopped run has made with it
-  std::optional<AllocationWork> open;     // what choosing would take
+  uint64_t bytes = 0;                    // asked for; 0: no size was
+  std::optional<Allocation> allocation;  // nothing while it is left open
+  std::string hash;                      // of the plan that a stopped run has made with it
+  std::optional<AllocationWork> open;    // what choosing would take
 };
 
 // One target on its way: plan, folder, open files.
@@ -169,10 +169,12 @@ std::optional<std::string> remark_on_judging(const CompressOptions& o, const Met
     judges = judges || (!each.method.empty() && parse_method(each.method, true).held_out);
   if (!judges || windows >= kHeldOutPart) return std::nullopt;
   if (held_out_windows(windows) == 0)
-    return "the method auto has judged its choices on the one calibration window that they were made from, which favours "
+    return "the method auto has judged its choices on the one calibration window that they were made from, which "
+           "favours "
            "those that fit it too closely; give 2 windows or more";
   return fmt::format(
-      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or more",
+      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or "
+      "more",
       windows, kHeldOutPart);
 }
 
@@ -257,8 +259,8 @@ std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, 
     if (p.calibration) names.push_back(folder_name(out.plan.choice));
   if (o.resume) refuse_other_targets(folder, names);
   for (size_t i = 0; i < names.size(); ++i)
-    states.push_back(std::make_unique<ResumeState>(
-        folder / names[i], describe_run(p, p.outputs[i].plan), o.resume, std::chrono::seconds(o.save_every)));
+    states.push_back(std::make_unique<ResumeState>(folder / names[i], describe_run(p, p.outputs[i].plan), o.resume,
+                                                   std::chrono::seconds(o.save_every)));
   return states;
 }
 

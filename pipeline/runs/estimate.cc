@@ -184,10 +184,7 @@ void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& wo
   if (e.rate == 0) e.rate = product_rate();
   // In float32, at about half the rate of bf16 where that is faster.
   const double products = work.products * (fast_bf16() ? 2 : 1);
-  e.choice = {.matrices = work.matrices,
-              .tokens = work.tokens,
-              .passes = work.passes,
-              .seconds = products / e.rate};
+  e.choice = {.matrices = work.matrices, .tokens = work.tokens, .passes = work.passes, .seconds = products / e.rate};
   e.products += products;
   e.seconds += e.choice->seconds;
   e.memory = std::max(e.memory, kProcess + kPanelsPerThread * static_cast<uint64_t>(threads()) + work.memory);

@@ -35,12 +35,12 @@ struct RunEstimate {
   std::vector<TargetEstimate> targets;
   uint64_t disk = 0;                  // needed, with what is saved for --resume
   std::optional<uint64_t> disk_free;  // nothing where the system does not say
-  uint64_t memory = 0;               // anonymous, at its peak
-  uint64_t activations = 0;          // the part of it that holds activations of all windows
-  uint64_t scratch = 0;              // activations beyond the limit, in a file of the output folder
-  double products = 0;               // floating-point operations of matrix products; 0 without calibration
-  double rate = 0;                   // of them per second, measured now on all threads
-  double seconds = 0;                // products / rate, plus the weights at the pace of rtn, plus choice->seconds
+  uint64_t memory = 0;                // anonymous, at its peak
+  uint64_t activations = 0;           // the part of it that holds activations of all windows
+  uint64_t scratch = 0;               // activations beyond the limit, in a file of the output folder
+  double products = 0;                // floating-point operations of matrix products; 0 without calibration
+  double rate = 0;                    // of them per second, measured now on all threads
+  double seconds = 0;                 // products / rate, plus the weights at the pace of rtn, plus choice->seconds
   std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be shared out that is not yet
 };
 

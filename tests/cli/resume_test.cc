@@ -132,9 +132,10 @@ TEST(Resume, ASizeIsSharedOutOnce) {
   test::TempDir dir;
   const std::string heldout = (test::example_dir() / "heldout.txt").string();
   const auto sized = [&](const fs::path& out, std::vector<std::string> more) {
-    std::vector<std::string> a = {"kerf",   "compress",   test::example_dir(), "--target", "llama.cpp-cpu",
-                                  "--bytes", "2200000",    "--calib",           heldout,    "--calib-windows",
-                                  "16",     "--calib-ctx", "128",              "-o",       out};
+    std::vector<std::string> a = {
+        "kerf",    "compress", test::example_dir(), "--target", "llama.cpp-cpu", "--bytes", "2200000",
+        "--calib", heldout,    "--calib-windows",   "16",       "--calib-ctx",   "128",     "-o",
+        out};
     a.insert(a.end(), more.begin(), more.end());
     return a;
   };

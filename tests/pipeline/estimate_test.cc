@@ -1,5 +1,5 @@
-// What a run says beforehand and afterwards about what it did not know: sizes left open, disks that say nothing, windows
-// too few to judge on, windows without a BOS.
+// What a run says beforehand and afterwards about what it did not know: sizes left open, disks that say nothing,
+// windows too few to judge on, windows without a BOS.
 #include "pipeline/runs/estimate.h"
 
 #include <gtest/gtest.h>
@@ -83,7 +83,8 @@ TEST(Judging, SaysWhenThereAreTooFewWindows) {
     const Report r = compress(o);
     const std::string said = testing::internal::GetCapturedStderr();
     const std::string report = read_text(dir / "out" / "kerf-report.json");
-    for (const std::string& text : {said, report}) EXPECT_EQ(test::mentions(text, "judged its choices"), c.said != nullptr);
+    for (const std::string& text : {said, report})
+      EXPECT_EQ(test::mentions(text, "judged its choices"), c.said != nullptr);
     if (c.said) {
       EXPECT_TRUE(test::mentions(said, c.said)) << said;
       EXPECT_TRUE(test::mentions(report, c.said)) << report;

@@ -150,7 +150,8 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"strict: maybe", "line 1", "'maybe'; it is true or false"},
       {"shard_size: 0", "line 1", "shard_size is 0"},
       {"gptq: {refine: 101}", "line 1", "at most 100"},
-      {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2", "no regular expression"},
+      {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2",
+       "no regular expression"},
       {"asymmetric: 1", "line 1", "'1'; it is on or off"},
       {"method: [rtn]", "line 1", "a list, not a text"},
       {"calib:\n  windows: many", "line 2", "'many'; it is a whole number of at least 1"},
@@ -270,10 +271,19 @@ TEST(Plan, EveryDecisionIsInItsHash) {
       {"name", [](TargetPlan& p) { p.file_name += "x"; }},
       {"shards", [](TargetPlan& p) { p.file.shard_bytes = 1; }},
       {"metadata", [](TargetPlan& p) { p.file.metadata.emplace_back("key", std::string("value")); }},
-      {"rows", [](TargetPlan& p) { p.matrices.back().source_row = {1, 0}; }},
-      {"rows of a bias", [](TargetPlan& p) { p.vectors[0].source_row = {1, 0}; }},
+      {"rows",
+       [](TargetPlan& p) {
+         p.matrices.back().source_row = {1, 0};
+       }},
+      {"rows of a bias",
+       [](TargetPlan& p) {
+         p.vectors[0].source_row = {1, 0};
+       }},
       {"type of a norm", [](TargetPlan& p) { p.vectors[0].dtype = Dtype::bf16; }},
-      {"constant", [](TargetPlan& p) { p.constants.push_back({0, {std::byte{1}}}); }},
+      {"constant",
+       [](TargetPlan& p) {
+         p.constants.push_back({0, {std::byte{1}}});
+       }},
       {"one scale", [](TargetPlan& p) { p.matrices.back().storage.fused_scale = true; }},
       {"activations", [](TargetPlan& p) { p.matrices.back().storage.activations = RoundedActivations{.group = 7}; }},
       {"numbers", [](TargetPlan& p) { p.matrices.back().storage.scheme.bits = 5; }},
