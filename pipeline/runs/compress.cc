@@ -162,19 +162,23 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
   return outputs;
 }
 
-// With few windows choices are judged on little, or on what they were made from.
+// Where choices are judged on little, or on the windows that they were made from.
 std::optional<std::string> remark_on_judging(const CompressOptions& o, const Method& method, int64_t windows) {
-  bool judges = method.held_out;
-  for (const SiteOverride& each : o.overrides)
-    judges = judges || (!each.method.empty() && parse_method(each.method, true).held_out);
-  if (!judges || windows >= kHeldOutPart) return std::nullopt;
+  if (!method.held_out) {  // then nothing is held out for single matrices either
+    for (const SiteOverride& each : o.overrides)
+      if (!each.method.empty() && parse_method(each.method, true).held_out)
+        return fmt::format(
+            "matrices with a method {} of their own were judged on the windows that their choices were made from, "
+            "because the method of the run is {}",
+            each.method, method.name);
+    return std::nullopt;
+  }
+  if (windows >= kHeldOutPart) return std::nullopt;
   if (held_out_windows(windows) == 0)
     return "the method auto has judged its choices on the one calibration window that they were made from, which "
-           "favours "
-           "those that fit it too closely; give 2 windows or more";
+           "favours those that fit it too closely; give 2 windows or more";
   return fmt::format(
-      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or "
-      "more",
+      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or more",
       windows, kHeldOutPart);
 }
 
