@@ -178,7 +178,8 @@ std::optional<std::string> remark_on_judging(const CompressOptions& o, const Met
     return "the method auto has judged its choices on the one calibration window that they were made from, which "
            "favours those that fit it too closely; give 2 windows or more";
   return fmt::format(
-      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or more",
+      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or "
+      "more",
       windows, kHeldOutPart);
 }
 
