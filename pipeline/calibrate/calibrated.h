@@ -15,6 +15,10 @@ namespace kerf {
 
 /// Of the windows, one in so many is kept out of the statistics where errors are measured on others.
 constexpr int64_t kHeldOutPart = 8;
+/// How many of them that are; of fewer than kHeldOutPart windows one, and of a single window none.
+constexpr int64_t held_out_windows(int64_t windows) {
+  return windows >= kHeldOutPart ? windows / kHeldOutPart : windows > 1 ? 1 : 0;
+}
 
 /// What a calibrated run is about. Everything that is referred to must outlive it.
 struct CalibrationJob {
@@ -33,7 +37,7 @@ struct CalibrationJob {
 
   /// How many of the last tokens are kept for validation.
   int64_t validation_tokens() const {
-    return method.held_out || asymmetric ? windows.count / kHeldOutPart * windows.length : 0;
+    return method.held_out || asymmetric ? held_out_windows(windows.count) * windows.length : 0;
   }
 };
 

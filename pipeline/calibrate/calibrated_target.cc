@@ -84,7 +84,7 @@ void CalibratedTarget::quantize_group(const Group* full) {
   statistics.asymmetric.reset();
   if (!job_.method.held_out) statistics.pool();
   const std::optional<Folding> folding = block_.folding_of(
-      job_.architecture, g.sites[0], *weights_, target_.plan->choice.target->vector_dtype(job_.architecture.dtype));
+      job_.architecture, g.sites[0], *weights_, *target_.plan);
   ChosenGroup chosen = choose(g, sites, statistics, folding);
   warn_of_damping(g.sites[0], job_.options.damping, chosen.damping);
   if (!chosen.scales.empty()) block_.fold(*folding, chosen.scales, *weights_);

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "formats/container.h"
+#include "pipeline/plan/frozen_plan.h"
 
 namespace kerf {
 namespace {
@@ -127,18 +128,6 @@ std::vector<SiteOutcome> outcomes_of(const Reader& reader) {
     damaged(reader.path(), fmt::format("the outcomes cannot be read ({})", e.what()));
   }
   return outcomes;
-}
-
-void refuse_other_run(const fs::path& folder, const ordered_json& before, const ordered_json& now) {
-  std::string differences;
-  for (const auto& [key, value] : now.items())
-    if (!before.contains(key) || before[key] != value)
-      differences += fmt::format("\n  {}: {} there, {} now", key,
-                                 before.contains(key) ? before[key].dump() : std::string("nothing"), value.dump());
-  if (!differences.empty())
-    fail(ErrorKind::usage,
-         "{} is of another run, which this one cannot go on with; remove it, or ask for the same again:{}",
-         folder.string(), differences);
 }
 
 constexpr const char* kAbout = "run.json";

@@ -7,6 +7,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "model/arch/family.h"
+#include "pipeline/plan/site_pattern.h"
 
 namespace kerf {
 namespace {
@@ -119,6 +120,53 @@ class Planner {
   TargetPlan plan_;
 };
 
+// FNV-1a: this names a plan, it does not guard against malice. Texts and lists go with their lengths, so that no two
+// plans are the same sequence of bytes.
+class PlanHash {
+ public:
+  void mix(std::string_view text) {
+    mix(text.size());
+    bytes(text.data(), text.size());
+  }
+  template <class T>
+  requires std::is_arithmetic_v<T>
+  void mix(T number) { bytes(&number, sizeof number); }
+  template <class T>
+  void mix(const std::vector<T>& list) {
+    mix(list.size());
+    for (const auto& each : list) mix(static_cast<T>(each));
+  }
+  void mix(std::monostate) {}
+  void mix(const MetaArray& array) {
+    std::visit([&](const auto& values) { mix(values); }, array.values);
+  }
+  void mix_value(const MetaValue& value) {
+    std::visit([&](const auto& v) { mix(v); }, value);
+  }
+  void mix(const Scheme& s) {
+    mix(s.grid);
+    mix(s.bits);
+    mix(s.codeword);
+    for (const Level& l : s.levels) {
+      mix(l.block.rows);
+      mix(l.block.cols);
+      mix(name_of(l.stored));
+      mix(l.offset);
+      mix(l.lowest);
+      mix(l.bits);
+    }
+  }
+  std::string text() const { return fmt::format("{:016x}", h_); }
+
+ private:
+  void bytes(const void* data, size_t size) {
+    const auto* p = static_cast<const unsigned char*>(data);
+    for (size_t i = 0; i < size; ++i) h_ = (h_ ^ p[i]) * 0x100000001b3u;
+  }
+
+  uint64_t h_ = 0xcbf29ce484222325u;
+};
+
 }  // namespace
 
 SiteShape shape_of(const Architecture& a, const Site& s) {
@@ -147,28 +195,31 @@ SiteShape shape_of(const Architecture& a, const Site& s) {
 
 TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
                      std::span<const SiteOverride> overrides, bool importance) {
+  std::vector<SitePatterns> patterns;
+  for (const SiteOverride& o : overrides) patterns.emplace_back(o.sites);
   const auto scheme_of = [&](std::string_view tensor, std::string_view role) {
     std::string scheme = choice.scheme;
-    for (const SiteOverride& o : overrides)
-      if (!o.scheme.empty() && concerns(o, tensor, role)) scheme = choice.target->canonical_of_matrix(o.scheme);
+    for (size_t i = 0; i < overrides.size(); ++i)
+      if (!overrides[i].scheme.empty() && patterns[i].fit(tensor, role))
+        scheme = choice.target->canonical_of_matrix(overrides[i].scheme);
     return scheme;
   };
   TargetPlan plan = make_plan(a, choice, name, strict, [&](SiteShape site) {
     site.importance = importance;
     return choice.target->storage(scheme_of(site.name, site.role), site, a.dtype);
   });
-  for (const SiteOverride& o : overrides) {
+  for (size_t i = 0; i < overrides.size(); ++i) {
     bool used = false;
     for (PlannedMatrix& m : plan.matrices) {
-      if (!concerns(o, m.site.name, m.site.role)) continue;
+      if (!patterns[i].fit(m.site.name, m.site.role)) continue;
       used = true;
       m.scheme = scheme_of(m.site.name, m.site.role);
-      if (!o.method.empty()) m.method = o.method;
+      if (!overrides[i].method.empty()) m.method = overrides[i].method;
     }
     if (!used)
       fail(ErrorKind::usage,
            "the override of {} concerns no matrix of the model; its matrices are called like {}, with roles such as {}",
-           fmt::join(o.sites, ", "), plan.matrices.back().site.name, plan.matrices.back().site.role);
+           fmt::join(overrides[i].sites, ", "), plan.matrices.back().site.name, plan.matrices.back().site.role);
   }
   return plan;
 }
@@ -187,16 +238,44 @@ uint64_t TargetPlan::bytes() const {
 }
 
 std::string TargetPlan::hash() const {
-  // FNV-1a over one line per tensor; this names a plan, it does not guard against malice.
-  uint64_t h = 0xcbf29ce484222325u;
-  const auto mix = [&](std::string_view text) {
-    for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  };
-  mix(choice.text());
-  for (const PlannedTensor& t : file.tensors) mix(fmt::format("{} {} {}\n", t.name, t.type, fmt::join(t.shape, "x")));
-  for (const PlannedMatrix& m : matrices)
-    if (m.scheme != choice.scheme || !m.method.empty()) mix(fmt::format("{} {} {}\n", m.site.name, m.scheme, m.method));
-  return fmt::format("{:016x}", h);
+  PlanHash h;
+  h.mix(choice.text());
+  h.mix(file_name);
+  h.mix(file.shard_bytes);
+  for (const auto& [key, value] : file.metadata) {
+    h.mix(key);
+    h.mix(type_name_of(value));
+    h.mix_value(value);
+  }
+  for (const PlannedTensor& t : file.tensors) {
+    h.mix(t.name);
+    h.mix(t.type);
+    h.mix(t.shape);
+    h.mix(t.bytes);
+  }
+  for (const PlannedMatrix& m : matrices) {
+    h.mix(m.site.name);
+    h.mix(m.scheme);
+    h.mix(m.method);
+    const Storage& s = m.storage;
+    h.mix(s.layout ? s.layout->name() : name_of(s.dense));
+    if (s.layout) h.mix(s.scheme);
+    h.mix(s.fused_scale);
+    h.mix(s.activations ? s.activations->group : -1);
+    h.mix(m.source_row);
+    h.mix(m.file_tensors);
+  }
+  for (const PlannedVector& v : vectors) {
+    h.mix(v.name);
+    h.mix(name_of(v.dtype));
+    h.mix(v.file_tensor);
+    h.mix(v.source_row);
+  }
+  for (const PlannedConstant& c : constants) {
+    h.mix(c.file_tensor);
+    h.mix(std::string_view(reinterpret_cast<const char*>(c.bytes.data()), c.bytes.size()));
+  }
+  return h.text();
 }
 
 }  // namespace kerf

@@ -153,10 +153,7 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
     e.targets.push_back({plan->choice.text(), plan->bytes(), bits(*plan, e.parameters)});
     e.disk += plan->bytes();
   }
-  fs::path there = fs::absolute(out);
-  while (!fs::exists(there)) there = there.parent_path();
-  std::error_code ignored;
-  e.disk_free = fs::space(there, ignored).available;
+  e.disk_free = free_bytes(out);
   e.memory = kProcess + kPanelsPerThread * static_cast<uint64_t>(threads());
   const auto copies = static_cast<double>(plans.size());
   e.seconds = copies * static_cast<double>(e.parameters) / (kRtnWeightsPerSecond * threads());
@@ -185,26 +182,66 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   return e;
 }
 
+void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& work) {
+  TargetEstimate& t = e.targets.at(0);
+  e.disk = e.disk - t.bytes + bytes;
+  t.bytes = bytes;
+  t.bpw = {.all = 8.0 * static_cast<double>(bytes) / static_cast<double>(e.parameters)};
+  t.open = true;
+  if (e.rate == 0) e.rate = product_rate();
+  // In float32, at about half the rate of bf16 where that is faster.
+  const double products = work.products * (fast_bf16() ? 2 : 1);
+  e.choice = {.matrices = work.matrices, .tokens = work.tokens, .passes = work.passes, .seconds = products / e.rate};
+  e.products += products;
+  e.seconds += e.choice->seconds;
+  e.memory = std::max(e.memory, kProcess + kPanelsPerThread * static_cast<uint64_t>(threads()) + work.memory);
+}
+
+std::optional<uint64_t> free_bytes(const fs::path& path) {
+  std::error_code error;
+  fs::path there = fs::absolute(path, error);
+  while (!error && !fs::exists(there) && there.has_relative_path()) there = there.parent_path();
+  const fs::space_info space = fs::space(there, error);
+  if (error || space.capacity == 0) return std::nullopt;  // on an error all of them are 2^64 - 1
+  return space.available;
+}
+
 nlohmann::ordered_json to_json(const RunEstimate& e) {
   nlohmann::ordered_json j = {{"parameters", e.parameters}, {"targets", nlohmann::ordered_json::array()}};
-  for (const TargetEstimate& t : e.targets)
-    j["targets"].push_back({{"target", t.target},
-                            {"bytes", t.bytes},
-                            {"bpw", {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}}}});
-  j["disk"] = {{"needed", e.disk}, {"free", e.disk_free}};
+  for (const TargetEstimate& t : e.targets) {
+    nlohmann::ordered_json bpw = {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}};
+    if (t.open) bpw["body"] = bpw["embedding"] = nullptr;
+    j["targets"].push_back({{"target", t.target}, {"bytes", t.bytes}, {"bpw", std::move(bpw)}});
+    if (t.open) j["targets"].back()["open"] = "schemes";
+  }
+  j["disk"] = {{"needed", e.disk}, {"free", nullptr}};
+  if (e.disk_free) j["disk"]["free"] = *e.disk_free;
   j["memory"] = e.memory;
   j["scratch"] = e.scratch;
   j["products"] = e.products;
   j["seconds"] = e.seconds;
+  if (e.choice)
+    j["scheme_choice"] = {{"matrices", e.choice->matrices},
+                          {"tokens", e.choice->tokens},
+                          {"passes", e.choice->passes},
+                          {"seconds", e.choice->seconds}};
   return j;
 }
 
 std::string to_table(const RunEstimate& e) {
   std::string text;
   for (const TargetEstimate& t : e.targets)
-    text += fmt::format("{:<28} {:>12}  {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.target,
-                        megabytes(t.bytes), t.bpw.all, t.bpw.body, t.bpw.embedding);
-  text += fmt::format("disk    {} of {} free\n", megabytes(e.disk), megabytes(e.disk_free));
+    text += t.open ? fmt::format("{:<28} {:>12}  at most; {:.3f} bits per weight\n", t.target, megabytes(t.bytes),
+                                 t.bpw.all)
+                   : fmt::format("{:<28} {:>12}  {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.target,
+                                 megabytes(t.bytes), t.bpw.all, t.bpw.body, t.bpw.embedding);
+  if (e.choice)
+    text += fmt::format(
+        "schemes are left open: the run chooses them by measuring {} matrices, about {:.0f} forward passes over {} "
+        "tokens, some {:.0f} s\n",
+        e.choice->matrices, e.choice->passes, e.choice->tokens, std::max(1.0, e.choice->seconds));
+  text += fmt::format("disk    {} of {} free\n", megabytes(e.disk),
+                      e.disk_free ? megabytes(*e.disk_free) : std::string("an unknown size"));
   text += fmt::format("memory  about {} beside the mapped files{}\n", megabytes(e.memory),
                       e.scratch ? fmt::format(", and {} in a file", megabytes(e.scratch)) : "");
   text += fmt::format("time    about {:.0f} s on {} threads, without evaluation", std::max(1.0, e.seconds), threads());

@@ -21,7 +21,7 @@ EvalResult eval_run(const EvalRunOptions& o) {
     stream.run([&](int64_t) { progress.advance(); });
   }
   const Logits logits(a.architecture, *weights, stream);
-  EvalResult result{a.format, evaluate(logits, *windows)};
+  EvalResult result{a.format, evaluate(logits, *windows), windows->bos};
   if (!o.logits.empty()) write_logits_npy(o.logits, logits, *windows);
   return result;
 }

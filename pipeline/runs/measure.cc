@@ -65,7 +65,7 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
                                        std::move(verifications[results.size() + i])};
   }
   const Gate gate = parse_gate(gate_text);
-  for (TargetResult& r : results) r.gate = check_gate(gate, figures(r));
+  for (TargetResult& r : results) r.gate = check_gate(gate, figures(measurement_of(r)));
   return results;
 }
 
