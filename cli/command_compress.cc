@@ -77,9 +77,12 @@ void add(CLI::App& program, int* exit_code) {
   c->add_option("--save-every", o->save_every, "Seconds between saved states of a calibrated run")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  c->add_flag("--force", o->force,
-              "Write into a folder that is not empty, replacing files of the same name and removing weights of earlier "
-              "runs");
+  c->add_flag(
+      "--force", o->force,
+      "Write into a folder that is not empty, replacing files of the same name and removing what earlier runs of "
+      "kerf have left there");
+  c->add_flag("--publish-anyway", o->publish_anyway,
+              "Publish the files when a gate is missed, too; else they stay in OUT/.kerf-staging, and OUT as it was");
   CLI::Option* bytes = add_size_option(*c, "--bytes", o->bytes,
                                        "Size of the file, shared out among the matrices for the smallest predicted "
                                        "loss; needs --calib");

@@ -1,5 +1,5 @@
-// A target is a runtime that will load the files: which container and layouts it reads, which schemes and shapes its
-// kernels take, and what it does to numbers. One file per target, target_<name>.cc.
+// A target is a runtime that will load the files: which kind of repository and which layouts it reads, which schemes
+// and shapes its kernels take, and what it does to numbers. One file per target, target_<name>.cc.
 #pragma once
 
 #include <cstdint>
@@ -83,7 +83,8 @@ class Target {
   virtual std::string_view name() const = 0;
   /// One line: what runs the files.
   virtual std::string_view runtime() const = 0;
-  virtual std::string_view container() const = 0;  // formats/container.h
+  /// The kind of folder that it loads, by name: pipeline/repository/repository_<name>.cc.
+  virtual std::string_view repository() const = 0;
   virtual std::vector<SchemeHelp> schemes() const = 0;
   /// Rules of the loader and the kernels, one per line, for `kerf targets`.
   virtual std::vector<std::string_view> rules() const = 0;

@@ -23,7 +23,7 @@ std::vector<int64_t> interleaved(int64_t rows, int64_t head_dim) {
 class Planner {
  public:
   Planner(const Architecture& a, const TargetChoice& choice, bool strict, const ChooseStorage& storage)
-      : a_(a), gguf_(choice.target->container() == "gguf"), strict_(strict), storage_(storage) {
+      : a_(a), gguf_(choice.target->repository() == "gguf"), strict_(strict), storage_(storage) {
     plan_.choice = choice;
   }
 
@@ -154,11 +154,9 @@ TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const st
   return plan;
 }
 
-TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
+TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string&, bool strict,
                      const ChooseStorage& storage) {
-  TargetPlan plan = Planner(a, choice, strict, storage).make();
-  if (choice.target->container() == "gguf") plan.file_name = fmt::format("{}-{}.gguf", name, choice.scheme);
-  return plan;
+  return Planner(a, choice, strict, storage).make();
 }
 
 uint64_t TargetPlan::bytes() const {

@@ -48,6 +48,7 @@ struct Report {
   std::string gate;
   std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
   std::vector<TargetResult> targets = {};
+  std::string repacked_from = {};  // the format that held the same numbers, after `kerf repack`
 
   bool passed() const;
 };

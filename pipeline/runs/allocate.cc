@@ -13,7 +13,7 @@
 #include "pipeline/calibrate/importance.h"
 #include "pipeline/calibrate/sensitivity.h"
 #include "pipeline/plan/plan.h"
-#include "pipeline/repository/export_gguf.h"
+#include "pipeline/repository/repository.h"
 #include "targets/gguf_mixture.h"
 
 namespace kerf {
@@ -188,14 +188,15 @@ std::vector<Budget::Point> thinned(std::vector<Budget::Point> points, uint64_t f
 
 Allocation allocate(const Artifact& a, const TargetChoice& choice, const std::string& name,
                     std::span<const SiteOverride> given, uint64_t bytes, const Windows& windows) {
-  if (choice.target->container() != "gguf")
+  const Repository& kind = repository_of(*choice.target);
+  if (!kind.file_bytes)
     fail(ErrorKind::unsupported, "a size can be shared out for llama.cpp-cpu, not for {}", choice.target->name());
   const Allocator allocator(a, choice, given, windows);
   const std::vector<BudgetItem> items = allocator.items();
   const auto file_bytes = [&](const std::vector<SiteOverride>& overrides) {
     TargetPlan plan = make_plan(a.architecture, choice, name, false, overrides, true);
-    plan.file.metadata = gguf_metadata(a.architecture, a.tokenizer, name, choice.scheme);
-    return place_gguf(plan.file_name, plan.file).files[0].size;
+    complete(plan, a.architecture, a.tokenizer, name, 0);
+    return kind.file_bytes(plan);
   };
   const std::vector<size_t> first(items.size(), 0);
   uint64_t fixed = file_bytes(allocator.overrides(first));
