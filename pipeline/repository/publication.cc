@@ -272,7 +272,11 @@ void Publication::publish() {
   for (const fs::path& name : names) stale.erase(name);
   for (const auto& entry : fs::recursive_directory_iterator(stage_))
     if (entry.is_directory()) sync_folder(entry.path());
-  for (const fs::path& name : stale) warn(fmt::format("removing {} of an earlier run", (out_ / name).string()));
+  if (!stale.empty()) {
+    std::vector<std::string> shown;
+    for (const fs::path& name : stale) shown.push_back(name.string());
+    warn(fmt::format("removing from {} what an earlier run has left: {}", out_.string(), fmt::join(shown, ", ")));
+  }
   on_signals_.reset();
   if (!publish_at_once(real_, stage_, stale)) publish_by_renames(real_, names, stale);
   created_.clear();

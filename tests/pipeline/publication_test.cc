@@ -72,17 +72,19 @@ TEST(Publication, AVerificationThatFailsLeavesTheFolderAsItWas) {
   const test::TempDir dir;
   const fs::path bad = dir / "bad";
   copy_model(bad);
-  // Weights so large that every product overflows: they pack, and the verification finds no number.
+  // Gate and up so large that their product overflows: they pack, and the verification finds no number.
   std::string bytes = read_text(bad / "model.safetensors");
   uint64_t length;
   std::memcpy(&length, bytes.data(), 8);
   const auto header = nlohmann::json::parse(bytes.substr(8, length));
   for (const auto& [name, tensor] : header.items()) {
-    if (name.find("norm") == std::string::npos) continue;
+    if (name.find("gate_proj") == std::string::npos && name.find("up_proj") == std::string::npos) continue;
     const uint64_t begin = tensor["data_offsets"][0], end = tensor["data_offsets"][1];
-    for (uint64_t at = begin; at < end; at += 2) {
-      bytes[8 + length + at] = '\x40';
-      bytes[8 + length + at + 1] = '\x7f';  // BF16: 2.6e38
+    for (uint64_t at = 8 + length + begin; at < 8 + length + end; at += 2) {
+      uint16_t bf16;
+      std::memcpy(&bf16, bytes.data() + at, 2);
+      if (bf16 & 0x7f80) bf16 = static_cast<uint16_t>(bf16 + (80 << 7));  // times 2^80
+      std::memcpy(bytes.data() + at, &bf16, 2);
     }
   }
   write_text(bad / "model.safetensors", bytes);
@@ -226,8 +228,8 @@ TEST(Publication, AReportCannotNameFilesOutside) {
   write_text(dir / "precious", "x");
   write_text(dir / "elsewhere" / "precious", "x");
   nlohmann::json files = nlohmann::json::array();
-  for (const std::string name :
-       {"../precious", (dir / "precious").string().c_str(), "link/precious", "", ".", "..", "link"})
+  const std::string absolute = dir / "precious";
+  for (const char* name : {"../precious", absolute.c_str(), "link/precious", "", ".", "..", "link"})
     files.push_back({{"name", name}});
   write_text(out / "kerf-report.json", nlohmann::json{{"targets", {{{"files", files}}}}}.dump());
   compress(job(out, {"vllm:w4a16-g32"}));
