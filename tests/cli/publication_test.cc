@@ -1,4 +1,5 @@
 // A run that is killed leaves the old output folder or the new one, and nothing in between.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -28,10 +29,16 @@ pid_t start(const std::vector<std::string>& arguments, const fs::path& in) {
   argv.push_back(nullptr);
   const pid_t child = fork();
   if (child == 0) {
+    dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
     if (chdir(in.c_str()) == 0) execv(KERF_BINARY, argv.data());
     _exit(99);
   }
   return child;
+}
+
+bool runs(pid_t child) {
+  siginfo_t info{};
+  return waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
 }
 
 int finish(pid_t child) {
@@ -99,20 +106,22 @@ void kill_at_any_moment(bool from_inside) {
   int now = 0, old = 0, next = 0;
   for (int i = 0; i < kills(); ++i) {
     const pid_t child = start(job(from_inside ? fs::path(".") : out, targets[1 - now]), from_inside ? out : dir.path());
-    // Some at any moment, more while files change places, which the staging folder's end tells.
+    // Some at any moment, more while files change places: when the last file is staged, or the journal of renames is
+    // there.
     if (i % 4 == 0) {
       std::this_thread::sleep_for(whole * static_cast<int>(rng() % 110) / 100);
     } else {
-      const auto staged = [&] { return fs::exists(out / ".kerf-staging" / "kerf-report.json"); };
+      const fs::path sign = out / (from_inside && i % 4 == 1 ? ".kerf-publish.json" : ".kerf-staging/kerf-report.json");
       const auto deadline = Clock::now() + std::chrono::seconds(20);
-      while (!staged() && Clock::now() < deadline && waitpid(child, nullptr, WNOHANG | WNOWAIT) == 0) {
+      while (!fs::exists(sign) && Clock::now() < deadline && runs(child)) {
       }
-      std::this_thread::sleep_for(std::chrono::microseconds(rng() % 4000));
+      std::this_thread::sleep_for(std::chrono::microseconds(rng() % (1u << (rng() % 16))));
     }
     kill(child, SIGKILL);
     finish(child);
-    // What a command of kerf does first with such a folder. It reads no model where there are several targets.
-    finish(start({"kerf", "-q", "inspect", out}, dir.path()));
+    // An exchanged folder needs no help. Otherwise the next command finishes the work, here one that then finds no
+    // model where there are several targets.
+    if (from_inside) finish(start({"kerf", "-q", "inspect", out}, dir.path()));
     const auto found = seen(out);
     if (found == complete[1 - now]) {
       now = 1 - now;
