@@ -23,9 +23,10 @@ void add(CLI::App& program, int*) {
       ->required()
       ->type_name("NAME[:SCHEME]");
   c->add_option("-o,--out", o->out, "Folder to write to")->required()->type_name("DIR");
-  c->add_flag("--force", o->force,
-              "Write into a folder that is not empty, replacing files of the same name and removing weights of earlier "
-              "runs");
+  c->add_flag(
+      "--force", o->force,
+      "Write into a folder that is not empty, replacing files of the same name and removing what earlier runs of "
+      "kerf have left there");
   add_size_option(*c, "--shard-size", o->shard_bytes,
                   "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)");
   c->add_flag("--json", o->json, "Print JSON");

@@ -7,6 +7,7 @@
 #include "cli/common.h"
 #include "core/cpu.h"
 #include "kernels/gemm.h"
+#include "pipeline/repository/repository.h"
 #include "targets/target.h"
 
 namespace kerf {
@@ -15,8 +16,8 @@ namespace {
 std::string to_text() {
   std::string text;
   for (const Target* t : all_targets()) {
-    text +=
-        fmt::format("{}: {} ({}, arithmetic {})\n", t->name(), t->runtime(), t->container(), name_of(t->provenance()));
+    text += fmt::format("{}: {} ({}, arithmetic {})\n", t->name(), t->runtime(), repository_of(*t).container,
+                        name_of(t->provenance()));
     for (const SchemeHelp& s : t->schemes())
       text += fmt::format("  {:<16}{}{}\n", s.name, s.text, t->canonical("") == s.name ? " (default)" : "");
     for (const std::string_view rule : t->rules()) text += fmt::format("  - {}\n", rule);
@@ -32,7 +33,7 @@ nlohmann::ordered_json to_json() {
   for (const Target* t : all_targets()) {
     nlohmann::ordered_json j = {{"target", t->name()},
                                 {"runtime", t->runtime()},
-                                {"container", t->container()},
+                                {"container", repository_of(*t).container},
                                 {"arithmetic", name_of(t->provenance())},
                                 {"default", t->canonical("")}};
     for (const SchemeHelp& s : t->schemes()) j["schemes"].push_back({{"name", s.name}, {"text", s.text}});

@@ -2,14 +2,17 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -64,13 +67,8 @@ const bool sigxfsz_ignored = [] {
   return true;
 }();
 
-// A rename is on disk only when its directory is.
-void sync_directory(const std::filesystem::path& file) {
-  const std::filesystem::path dir = file.has_parent_path() ? file.parent_path() : ".";
-  const int fd = ::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;  // some file systems do not allow it; the rename itself has succeeded
-  ::fsync(fd);
-  ::close(fd);
+std::filesystem::path folder_of(const std::filesystem::path& file) {
+  return file.has_parent_path() ? file.parent_path() : ".";
 }
 
 // Names of the partial files that exist now, where a signal handler can find them: nothing there may allocate or lock.
@@ -85,9 +83,35 @@ void forget_partial(const char* name) {
   for (auto& slot : partials)
     if (const char* mine = name; slot.compare_exchange_strong(mine, nullptr)) return;
 }
+std::atomic<const RemovedOnSignals::Names*> doomed;
+
+// Plain system calls only: opendir() takes memory.
+void remove_tree(int parent, const char* name) {
+  const int folder = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (folder >= 0) {
+    alignas(8) char entries[4096];
+    for (long n; (n = ::syscall(SYS_getdents64, folder, entries, sizeof entries)) > 0;)
+      for (long at = 0; at < n;) {
+        // struct linux_dirent64: inode, offset, length, type, name
+        uint16_t length;
+        std::memcpy(&length, entries + at + 16, sizeof length);
+        const char* entry = entries + at + 19;
+        at += length;
+        if (std::strcmp(entry, ".") == 0 || std::strcmp(entry, "..") == 0) continue;
+        if (::unlinkat(folder, entry, 0) != 0) remove_tree(folder, entry);
+      }
+    ::close(folder);
+  }
+  ::unlinkat(parent, name, AT_REMOVEDIR);
+}
+
 extern "C" void remove_partials_and_end(int signal) {
   for (auto& slot : partials)
     if (const char* name = slot.load()) ::unlink(name);
+  if (const RemovedOnSignals::Names* names = doomed.load()) {
+    remove_tree(AT_FDCWD, names->folder.c_str());
+    for (const std::filesystem::path& folder : names->empty) ::rmdir(folder.c_str());
+  }
   ::_exit(128 + signal);
 }
 
@@ -95,6 +119,37 @@ extern "C" void remove_partials_and_end(int signal) {
 
 void remove_partial_files_on_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, remove_partials_and_end);
+}
+
+RemovedOnSignals::RemovedOnSignals(std::filesystem::path folder, std::vector<std::filesystem::path> empty)
+    : names_{std::move(folder), std::move(empty)} {
+  const Names* none = nullptr;
+  doomed.compare_exchange_strong(none, &names_);
+}
+
+RemovedOnSignals::~RemovedOnSignals() {
+  const Names* mine = &names_;
+  doomed.compare_exchange_strong(mine, nullptr);
+}
+
+bool exchange(const std::filesystem::path& a, const std::filesystem::path& b) {
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;  // some file systems do not allow it; what was done has succeeded
+  ::fsync(fd);
+  ::close(fd);
+}
+
+FolderLock::FolderLock(const std::filesystem::path& folder)
+    : fd_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (fd_ >= 0) held_ = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+FolderLock::~FolderLock() {
+  if (fd_ >= 0) ::close(fd_);
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
@@ -140,7 +195,9 @@ void MappedFile::release(std::span<const std::byte> part) const {
 
 AtomicFile::AtomicFile(std::filesystem::path name) : name_(std::move(name)), partial_(name_) {
   partial_ += ".partial";
-  fd_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  // What lies there may be a link to something that is needed: a new file, not that one emptied.
+  ::unlink(partial_.c_str());
+  fd_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd_ < 0) fail(ErrorKind::io, "cannot create {}: {}", partial_.string(), std::strerror(errno));
   remember_partial(partial_.c_str());
 }
@@ -181,7 +238,7 @@ void AtomicFile::commit() {
   if (::fsync(fd_) != 0 && errno != EINVAL) refuse("flush");
   if (::rename(partial_.c_str(), name_.c_str()) != 0) refuse("rename");
   ::close(std::exchange(fd_, -1));
-  sync_directory(name_);
+  sync_folder(folder_of(name_));  // a rename is on disk only when its folder is
 }
 
 std::string read_text(const std::filesystem::path& path, uint64_t limit) {

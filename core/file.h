@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kerf {
 
@@ -58,9 +59,48 @@ class AtomicFile {
   uint64_t position_ = 0;
 };
 
-/// From now on SIGINT, SIGTERM and SIGHUP remove every partial file of this process before it ends with 128 + the
-/// signal.
+/// From now on SIGINT, SIGTERM and SIGHUP remove every partial file of this process, and what RemovedOnSignals names,
+/// before it ends with 128 + the signal.
 void remove_partial_files_on_signals();
+
+/// While it lives, such a signal also removes this folder with all that is in it, and then those of `empty` that hold
+/// nothing, in their order. One at a time in a process; of a second one signals know nothing.
+class RemovedOnSignals {
+ public:
+  RemovedOnSignals(std::filesystem::path folder, std::vector<std::filesystem::path> empty);
+  ~RemovedOnSignals();
+  RemovedOnSignals(const RemovedOnSignals&) = delete;
+  RemovedOnSignals& operator=(const RemovedOnSignals&) = delete;
+
+  struct Names {
+    std::filesystem::path folder;
+    std::vector<std::filesystem::path> empty;
+  };
+
+ private:
+  Names names_;
+};
+
+/// Two folders of one file system change places in one step, which nobody can see half done. False, with nothing
+/// changed, where the system or the file system cannot do that.
+bool exchange(const std::filesystem::path&, const std::filesystem::path&);
+/// What was renamed, created or removed in that folder is on disk, as far as the file system can say.
+void sync_folder(const std::filesystem::path&);
+
+/// Alone in a folder: true while no other process holds it. Another process's hold ends with that process at the
+/// latest. File systems that know no locks say true.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path&);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  bool held() const { return held_; }
+
+ private:
+  int fd_ = -1;
+  bool held_ = true;
+};
 
 /// The whole text of a file. Error io when it cannot be read, bad_input when it is longer than `limit` bytes.
 std::string read_text(const std::filesystem::path&, uint64_t limit = uint64_t{1} << 31);

@@ -1,5 +1,5 @@
-// A target is a runtime that will load the files: which container and layouts it reads, which schemes and shapes its
-// kernels take, and what it does to numbers. One file per target, target_<name>.cc.
+// A target is a runtime that will load the files: which kind of repository and which layouts it reads, which schemes
+// and shapes its kernels take, and what it does to numbers. One file per target, target_<name>.cc.
 #pragma once
 
 #include <cstdint>
@@ -77,6 +77,9 @@ struct SchemeHelp {
   std::string_view name, text;
 };
 
+/// What the tensors in the files of a target are called and how they are transformed: as in the checkpoint, or as GGUF.
+enum class TensorNames { checkpoint, gguf };
+
 /// How far the verification arithmetic is known to be the runtime's.
 enum class Provenance { measured, from_source };
 std::string_view name_of(Provenance);
@@ -87,7 +90,8 @@ class Target {
   virtual std::string_view name() const = 0;
   /// One line: what runs the files.
   virtual std::string_view runtime() const = 0;
-  virtual std::string_view container() const = 0;  // formats/container.h
+  /// The kind of folder that it loads, by name: pipeline/repository/repository_<name>.cc.
+  virtual std::string_view repository() const = 0;
   virtual std::vector<SchemeHelp> schemes() const = 0;
   /// Rules of the loader and the kernels, one per line, for `kerf targets`.
   virtual std::vector<std::string_view> rules() const = 0;
@@ -101,6 +105,7 @@ class Target {
   /// How the matrix is stored under a canonical scheme, given the model's dtype. Error unsupported, with the rule and
   /// the choices, when the runtime cannot take it.
   virtual Storage storage(std::string_view scheme, const SiteShape&, Dtype model) const = 0;
+  virtual TensorNames names() const { return TensorNames::checkpoint; }
   /// How norms and biases are stored.
   virtual Dtype vector_dtype(Dtype model) const = 0;
   /// What the runtime does between the products, for a model of this dtype.

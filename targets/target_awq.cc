@@ -30,7 +30,7 @@ class Awq final : public Target {
  public:
   std::string_view name() const override { return "awq"; }
   std::string_view runtime() const override { return "vLLM, SGLang, TGI, and transformers with gptqmodel"; }
-  std::string_view container() const override { return "safetensors"; }
+  std::string_view repository() const override { return "huggingface"; }
 
   std::vector<SchemeHelp> schemes() const override {
     return {{"w4-gN", "4-bit weights, a scale in F16 and a zero point per N weights of a row (default g128)"},

@@ -13,7 +13,8 @@ class LlamaCppCpu final : public Target {
  public:
   std::string_view name() const override { return "llama.cpp-cpu"; }
   std::string_view runtime() const override { return "llama.cpp and Ollama on a CPU"; }
-  std::string_view container() const override { return "gguf"; }
+  std::string_view repository() const override { return "gguf"; }
+  TensorNames names() const override { return TensorNames::gguf; }
 
   std::vector<SchemeHelp> schemes() const override {
     std::vector<SchemeHelp> all;

@@ -57,7 +57,7 @@ class TransformersGptq final : public Target {
  public:
   std::string_view name() const override { return "transformers-gptq"; }
   std::string_view runtime() const override { return "transformers with gptqmodel, GPTQModel, vLLM, SGLang and TGI"; }
-  std::string_view container() const override { return "safetensors"; }
+  std::string_view repository() const override { return "huggingface"; }
 
   std::vector<SchemeHelp> schemes() const override {
     return {{"w4-gN", "4-bit weights, one scale in F16 per N weights of a row (default g128)"},

@@ -19,7 +19,7 @@ class Vllm final : public Target {
  public:
   std::string_view name() const override { return "vllm"; }
   std::string_view runtime() const override { return "vLLM, TGI, SGLang and transformers, by compressed-tensors"; }
-  std::string_view container() const override { return "safetensors"; }
+  std::string_view repository() const override { return "huggingface"; }
 
   std::vector<SchemeHelp> schemes() const override {
     std::vector<SchemeHelp> all = {

@@ -99,7 +99,7 @@ void CalibratedTarget::end(int64_t layer, const FullPrecisionRun* full) {
   block_.write(target_);
   if (state_)
     state_->save(layer, block_, stream_.hidden(), full ? full->hidden() : std::span<const float>(),
-                 job_.architecture.hidden);
+                 job_.architecture.hidden());
   note_outcomes(target_.plan->choice.text(), fmt::format("block {}", layer), block_.outcomes, planned_);
   warn_of_outliers(block_.outcomes, outcomes_, planned_);
   outcomes_.insert(outcomes_.end(), block_.outcomes.begin(), block_.outcomes.end());

@@ -161,9 +161,13 @@ constexpr Option kOptions[] = {
      .least = 0,
      .most = 1e9},
     {.flag = "--force",
-     .help = "Write into a folder that is not empty, replacing files of the same name and removing weights of earlier "
-             "runs",
+     .help =
+         "Write into a folder that is not empty, replacing files of the same name and removing what earlier runs of "
+         "kerf have left there",
      .field = [](S s) -> Field { return Flag{&s.run->force}; }},
+    {.flag = "--publish-anyway",
+     .help = "Publish the files when a gate is missed, too; else they stay in OUT/.kerf-staging, and OUT as it was",
+     .field = [](S s) -> Field { return Flag{&s.run->publish_anyway}; }},
 };
 
 template <class... F>

@@ -25,11 +25,12 @@ std::vector<int64_t> interleaved(int64_t rows, int64_t head_dim) {
 class Planner {
  public:
   Planner(const Architecture& a, const TargetChoice& choice, bool strict, const ChooseStorage& storage)
-      : a_(a), gguf_(choice.target->container() == "gguf"), strict_(strict), storage_(storage) {
+      : a_(a), gguf_(choice.target->names() == TensorNames::gguf), strict_(strict), storage_(storage) {
     plan_.choice = choice;
   }
 
   TargetPlan make() {
+    if (gguf_) (void)gguf_keys(a_);  // refuses what llama.cpp would compute otherwise
     for (int64_t layer = -1; layer < a_.layers(); ++layer)
       for (const ExpectedTensor& t : a_.expected_tensors(layer)) {
         if (!gguf_ && t.name != t.stored.tensor)
@@ -224,11 +225,9 @@ TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const st
   return plan;
 }
 
-TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
+TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string&, bool strict,
                      const ChooseStorage& storage) {
-  TargetPlan plan = Planner(a, choice, strict, storage).make();
-  if (choice.target->container() == "gguf") plan.file_name = fmt::format("{}-{}.gguf", name, choice.scheme);
-  return plan;
+  return Planner(a, choice, strict, storage).make();
 }
 
 uint64_t TargetPlan::bytes() const {

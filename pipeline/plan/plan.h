@@ -43,7 +43,8 @@ struct PlannedConstant {
 
 struct TargetPlan {
   TargetChoice choice;
-  std::string file_name;  // of a single file; "" where the container names its files
+  std::string file_name;  // of a single file; "" where the container names its files. With file.metadata and
+                          // file.shard_bytes it is left to complete() (pipeline/repository/repository.h)
   FilePlan file;
   std::vector<PlannedMatrix> matrices;  // embedding and head (layer -1) first, then the blocks in order
   std::vector<PlannedVector> vectors;

@@ -109,6 +109,7 @@ Measurement measurement_of(const TargetResult& t) {
 ordered_json to_json(const Report& r) {
   ordered_json j = {{"kerf", version()}, {"kernels", name_of(isa())}, {"model", r.model}, {"parameters", r.parameters}};
   if (r.recipe) j["recipe"] = to_json(*r.recipe);
+  if (!r.repacked_from.empty()) j["repacked_from"] = r.repacked_from;
   if (!r.eval.text.empty())
     j["eval"] = {{"text", r.eval.text.filename().string()},
                  {"ctx", r.eval.ctx},

@@ -50,6 +50,7 @@ struct Report {
   bool windows_have_bos = true;                 // those of the evaluation (Windows::bos)
   std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
   std::vector<TargetResult> targets = {};
+  std::string repacked_from = {};  // the format that held the same numbers, after `kerf repack`
 
   bool passed() const;
 };

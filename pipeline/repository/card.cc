@@ -25,8 +25,12 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   const HubCard hub = plan.choice.target->card();
   std::string card = fmt::format("---\nlibrary_name: {}\ntags:\n- {}\n- quantized\n- kerf\n---\n# {} for {}\n\n",
                                  hub.library, hub.tag, report.model, plan.choice.text());
-  card += fmt::format("Compressed from {} with kerf {}, method {}. For {}.\n\n", report.model, version(), report.method,
-                      plan.choice.target->runtime());
+  const std::string_view runtime = plan.choice.target->runtime();
+  card += report.repacked_from.empty()
+              ? fmt::format("Compressed from {} with kerf {}, method {}. For {}.\n\n", report.model, version(),
+                            report.method, runtime)
+              : fmt::format("Repacked from {} ({}) with kerf {}: the same quantized numbers, bit for bit. For {}.\n\n",
+                            report.model, report.repacked_from, version(), runtime);
   const std::string files = plan.file_name.empty() ? "<this folder>" : t.files.front().name;
   card += fmt::format("```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files));
   card += "\n## What the compression cost\n\n| | |\n|---|---|\n";

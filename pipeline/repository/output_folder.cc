@@ -1,70 +1,188 @@
 #include "pipeline/repository/output_folder.h"
 
 #include <algorithm>
-#include <vector>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/log.h"
+#include "core/file.h"
+#include "pipeline/repository/publication.h"
 
 namespace kerf {
 namespace fs = std::filesystem;
 namespace {
 
-// STEM-00001-of-00002.EXTENSION
-bool is_shard(std::string_view file, std::string_view stem, std::string_view extension) {
-  constexpr std::string_view kPattern = "-ddddd-of-ddddd";
-  if (file.size() != stem.size() + kPattern.size() + extension.size() || !file.starts_with(stem) ||
-      !file.ends_with(extension))
-    return false;
-  file = file.substr(stem.size(), kPattern.size());
-  return std::equal(file.begin(), file.end(), kPattern.begin(),
-                    [](char c, char wanted) { return wanted == 'd' ? c >= '0' && c <= '9' : c == wanted; });
+constexpr uint64_t kLongestReport = uint64_t{64} << 20;
+
+fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
+
+bool same(const fs::path& a, const fs::path& b) {
+  std::error_code none;
+  return fs::equivalent(a, b, none);
+}
+
+// Where links lead to; as it is when there is nothing.
+fs::path resolved(const fs::path& p) {
+  std::error_code none;
+  const fs::path real = fs::canonical(p, none);
+  return none ? p : real;
+}
+
+bool lies_in(const fs::path& file, const fs::path& folder) {
+  const fs::path real = resolved(file), below = resolved(folder);
+  return std::mismatch(below.begin(), below.end(), real.begin(), real.end()).first == below.end();
+}
+
+// Relative, in the folder, and not through a link.
+bool leads_into(const fs::path& out, const fs::path& name) {
+  if (name.empty() || name.is_absolute()) return false;
+  fs::path at = out;
+  for (const fs::path& part : name) {
+    if (part == ".." || part == "." || part.empty()) return false;
+    if (at != out && !fs::is_directory(fs::symlink_status(at))) return false;
+    at /= part;
+  }
+  return true;
+}
+
+// Names in a report of kerf; none when it is not one.
+std::vector<std::string> reported_files(const fs::path& report) {
+  std::error_code none;
+  const uint64_t size = fs::file_size(report, none);
+  if (none || size > kLongestReport) return {};
+  // Only the names are wanted, and a report nested without end is none: no tree is built of it.
+  struct Names : nlohmann::json_sax<nlohmann::json> {
+    std::vector<std::string> names;
+    std::vector<std::string> path;  // keys of the objects around
+    std::string key_now;
+    bool null() override { return true; }
+    bool boolean(bool) override { return true; }
+    bool number_integer(number_integer_t) override { return true; }
+    bool number_unsigned(number_unsigned_t) override { return true; }
+    bool number_float(number_float_t, const string_t&) override { return true; }
+    bool binary(binary_t&) override { return true; }
+    bool string(string_t& text) override {
+      if (key_now == "name" && path == std::vector<std::string>{"", "targets", "", "files", ""}) names.push_back(text);
+      return true;
+    }
+    bool key(string_t& text) override {
+      key_now = text;
+      return true;
+    }
+    bool enter() {
+      path.push_back(key_now);
+      key_now.clear();
+      return path.size() <= 32;
+    }
+    bool leave() {
+      path.pop_back();
+      key_now.clear();
+      return true;
+    }
+    bool start_object(size_t) override { return enter(); }
+    bool end_object() override { return leave(); }
+    bool start_array(size_t) override { return enter(); }
+    bool end_array() override { return leave(); }
+    bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
+  } names;
+  if (!nlohmann::json::sax_parse(read_text(report, kLongestReport), &names)) return {};
+  return names.names;
 }
 
 }  // namespace
 
+bool is_private(const fs::path& name) { return name.string().starts_with(".kerf-"); }
+
 void check_output_folder(const fs::path& out, bool force, bool resume) {
   if (fs::exists(out) && !fs::is_directory(out))
     fail(ErrorKind::usage, "{} is a file; -o names a folder", out.string());
+  finish_publication(out);
   if (force || !fs::exists(out) || (resume && fs::exists(out / kResumeFolder))) return;
   if (resume && fs::exists(out / kReportFile))
     fail(ErrorKind::usage,
          "the run in {} is complete, so there is nothing to go on with; choose another folder for a new run, or give "
          "--force to replace its files",
          out.string());
-  for (const auto& entry : fs::recursive_directory_iterator(out)) {
-    if (resume && (entry.is_directory() || entry.path().extension() == ".partial")) continue;
+  for (auto entry = fs::recursive_directory_iterator(out); entry != fs::recursive_directory_iterator(); ++entry) {
+    const fs::path name = entry->path().filename();
+    if (entry.depth() == 0 && is_private(name) && name != kResumeFolder) {  // left by a run that was stopped
+      entry.disable_recursion_pending();
+      continue;
+    }
+    if (resume && (entry->is_directory() || name.extension() == ".partial")) continue;
     fail(ErrorKind::usage, "the folder {} is not empty{}; choose another, or give --force to replace files in it{}",
          out.string(), resume ? ", and holds nothing of a calibrated run that was stopped" : "",
          resume ? "" : ", or --resume to go on with a calibrated run that was stopped");
   }
 }
 
-void refuse_source_folder(const fs::path& out, std::span<const fs::path> source) {
-  for (const fs::path& file : source) {
-    const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-    std::error_code none;
-    if (fs::equivalent(out, folder, none))
-      fail(ErrorKind::usage,
-           "{} holds the model that is read ({}), and files of its would be replaced; give another -o", out.string(),
-           file.filename().string());
+std::set<fs::path> earlier_files(const fs::path& out, std::span<const Destination> destinations) {
+  std::set<fs::path> files;
+  const auto add = [&](const fs::path& name) {
+    if (!leads_into(out, name)) return;
+    const fs::file_status found = fs::symlink_status(out / name);
+    if (fs::exists(found) && !fs::is_directory(found)) files.insert(name);
+  };
+  add(kReportFile);
+  for (const std::string& name : reported_files(out / kReportFile)) {
+    add(name);
+    add(fs::path(name).parent_path() / kCardFile);
+  }
+  for (const Destination& d : destinations) {
+    add(fs::path(d.folder) / kCardFile);
+    if (!fs::is_directory(out / d.folder)) continue;
+    for (const auto& entry : fs::directory_iterator(out / d.folder)) {
+      const std::string name = entry.path().filename();
+      if (d.kind->owns(name, d.weights)) add(fs::path(d.folder) / name);
+    }
+  }
+  return files;
+}
+
+void refuse_inputs(const fs::path& out, std::span<const Destination> destinations, const Inputs& inputs) {
+  std::vector<fs::path> folders = {out};
+  for (const Destination& d : destinations) folders.push_back(out / d.folder);
+  for (const fs::path& file : inputs.model)
+    for (const fs::path& folder : folders)
+      if (same(folder, folder_of(file)) || same(folder, folder_of(resolved(file))))
+        fail(ErrorKind::usage,
+             "{} holds the model that is read ({}), and files of its would be replaced; give another -o",
+             folder.string(), file.filename().string());
+  if (!fs::is_directory(out)) return;
+  std::vector<fs::path> all(inputs.model.begin(), inputs.model.end());
+  all.insert(all.end(), inputs.others.begin(), inputs.others.end());
+  const std::set<fs::path> earlier = earlier_files(out, destinations);
+  for (const fs::path& file : all) {
+    for (const fs::path& name : earlier)
+      if (same(out / name, file))
+        fail(ErrorKind::usage, "{} is read, and as {} it would be replaced or removed; give another -o", file.string(),
+             (out / name).string());
+    for (const fs::path& cleared : {out / kStagingFolder, out / kResumeFolder, replaced_folder(out)})
+      if (lies_in(file, cleared))
+        fail(ErrorKind::usage, "{} is read, and {} is cleared by this run; move the file, or give another -o",
+             file.string(), cleared.string());
   }
 }
 
-void remove_stale_weights(const fs::path& folder, const std::string& name, std::span<const fs::path> written) {
-  const std::string stem = fs::path(name).stem(), extension = fs::path(name).extension();
-  const auto is_ours = [&](const std::string& file) {
-    return file == name || is_shard(file, stem, extension) ||
-           (extension == ".safetensors" && file == name + ".index.json");
+void refuse_inputs(const fs::path& file, const Inputs& inputs) {
+  if (!fs::exists(file)) return;
+  const auto refuse = [&](const fs::path& input) {
+    fail(ErrorKind::usage, "{} is a file that is read ({}), and it would be replaced; give another name", file.string(),
+         input.string());
   };
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (is_ours(entry.path().filename()) && std::find(written.begin(), written.end(), entry.path()) == written.end())
-      stale.push_back(entry.path());
-  }
-  for (const fs::path& file : stale) {
-    warn(fmt::format("removing {}, weights of an earlier run that a loader would read", file.string()));
-    fs::remove(file);
+  for (const fs::path& input : inputs.others)
+    if (same(file, input)) refuse(input);
+  for (const fs::path& input : inputs.model) {
+    if (same(file, input)) refuse(input);
+    // Its companions: config.json, the tokenizer.
+    for (const fs::path& folder : {folder_of(input), folder_of(resolved(input))}) {
+      if (!fs::is_directory(folder)) continue;
+      for (const auto& entry : fs::directory_iterator(folder)) {
+        const std::string name = entry.path().filename();
+        const bool owned = std::any_of(all_repositories().begin(), all_repositories().end(),
+                                       [&](const Repository* kind) { return kind->owns(name, ""); });
+        if (owned && same(file, entry.path())) refuse(entry.path());
+      }
+    }
   }
 }
 

@@ -1,30 +1,50 @@
-// The folder that a run writes to.
+// The folder that a run writes to, and the files in it that are kerf's.
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <span>
 #include <string>
 
+#include "pipeline/repository/repository.h"
+
 namespace kerf {
 
-/// Error usage when it is a file, or without `force` when it is not empty. With `resume` it may
-/// hold the state of a killed run and whatever lies beside that, or nothing but partial files.
+/// In the output folder, while a calibrated run is under way or waits to be gone on with.
+constexpr const char* kResumeFolder = ".kerf-resume";
+constexpr const char* kReportFile = "kerf-report.json";
+constexpr const char* kCardFile = "README.md";
+
+/// True for names by which kerf keeps things for itself: ".kerf-...". No loader reads them, and they count for nothing.
+bool is_private(const std::filesystem::path& name);
+
+/// Finishes a publication that was stopped there (publication.h). Error usage when the folder is a file, or without
+/// `force` when it is not empty. With `resume` it may hold the state of a stopped run and whatever lies beside that.
 void check_output_folder(const std::filesystem::path&, bool force, bool resume);
 
-/// Weights in safetensors, when they are one file.
-constexpr const char* kWeightsFile = "model.safetensors";
-/// In the output folder, while a calibrated run is under way.
-constexpr const char* kResumeFolder = ".kerf-resume";
-/// Written last.
-constexpr const char* kReportFile = "kerf-report.json";
+/// One repository in the output folder.
+struct Destination {
+  std::string folder;  // relative to the output folder; "": that itself
+  const Repository* kind = nullptr;
+  std::string weights;  // TargetPlan::file_name
+};
 
-/// Error usage when that is the folder of one of the model's own files.
-void refuse_source_folder(const std::filesystem::path&, std::span<const std::filesystem::path> source);
+/// What earlier runs have left in the output folder, relative to it: all that a report of kerf there lists, with cards
+/// and report, and in the folders of the destinations what their kinds own. Files only, and only such as are there; a
+/// name in a report that leads out of the folder is passed over.
+std::set<std::filesystem::path> earlier_files(const std::filesystem::path& out, std::span<const Destination>);
 
-/// With --force the folder may hold weights of an earlier run under other names (one file where there are now shards,
-/// say), and a loader would read those: removes what is not among `written` of the file `name`, of its shards
-/// NAME-00001-of-00002, and of their index in safetensors.
-void remove_stale_weights(const std::filesystem::path& folder, const std::string& name,
-                          std::span<const std::filesystem::path> written);
+/// Everything that must outlive a run: the files of weights of the model that is read, and texts and the like.
+struct Inputs {
+  std::span<const std::filesystem::path> model;
+  std::span<const std::filesystem::path> others = {};
+};
+
+/// Error usage, naming both, when writing there would replace or remove an input: when the output folder or that of a
+/// destination is the folder of one of the model's files, as it was named or as links lead to it, or when an input is
+/// among earlier_files(), by whatever name, or in a folder that kerf clears.
+void refuse_inputs(const std::filesystem::path& out, std::span<const Destination>, const Inputs&);
+/// The same for a single file: error usage when it is an input, or a file of the model's repository.
+void refuse_inputs(const std::filesystem::path& file, const Inputs&);
 
 }  // namespace kerf

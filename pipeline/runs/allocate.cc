@@ -15,7 +15,7 @@
 #include "pipeline/calibrate/sensitivity.h"
 #include "pipeline/plan/plan.h"
 #include "pipeline/plan/site_pattern.h"
-#include "pipeline/repository/export_gguf.h"
+#include "pipeline/repository/repository.h"
 #include "targets/gguf_mixture.h"
 
 namespace kerf {
@@ -97,7 +97,7 @@ class Allocator {
   Allocator(const Artifact& a, const TargetChoice& choice, const std::string& name, std::span<const SiteOverride> given,
             uint64_t bytes, const Windows& windows)
       : source_(a), choice_(choice), name_(name), windows_(windows) {
-    if (choice.target->container() != "gguf")
+    if (!repository_of(*choice.target).file_bytes)
       fail(ErrorKind::unsupported, "a size can be shared out for llama.cpp-cpu, not for {}", choice.target->name());
     if (windows_.tokens() > kProbeTokens) {
       windows_.count = std::max<int64_t>(1, kProbeTokens / windows_.length);
@@ -199,8 +199,8 @@ class Allocator {
   uint64_t file_bytes(std::vector<SiteChoice> sites) const {
     const Architecture& a = source_.architecture;
     TargetPlan plan = make_plan(a, choice_, name_, false, Allocation{.sites = std::move(sites)}.overrides(), true);
-    plan.file.metadata = gguf_metadata(a, source_.tokenizer, name_, choice_.scheme);
-    return place_gguf(plan.file_name, plan.file).files[0].size;
+    complete(plan, a, source_.tokenizer, name_, 0);
+    return repository_of(*choice_.target).file_bytes(plan);
   }
   // Of what is not a matrix.
   uint64_t fixed() const { return fixed_; }

@@ -17,9 +17,8 @@
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
 #include "pipeline/repository/card.h"
-#include "pipeline/repository/export_gguf.h"
-#include "pipeline/repository/export_huggingface.h"
-#include "pipeline/repository/output_folder.h"
+#include "pipeline/repository/publication.h"
+#include "pipeline/repository/repository.h"
 #include "pipeline/runs/allocate.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
@@ -47,10 +46,6 @@ std::string folder_name(const TargetChoice& choice) {
   return name;
 }
 
-fs::path folder_of(const CompressOptions& o, const TargetChoice& choice) {
-  return o.targets.size() == 1 ? o.out : o.out / folder_name(choice);
-}
-
 // What the decisions of a calibrated run follow from.
 ordered_json describe_inputs(const Artifact& source, const Windows& calibration) {
   Sha256 ids;
@@ -74,9 +69,9 @@ struct Sharing {
 // One target on its way: plan, folder, open files.
 struct Output {
   TargetPlan plan;
-  fs::path folder;
-  std::unique_ptr<Writer> writer;
-  std::vector<fs::path> files = {};  // weights first
+  std::string folder;  // in the output folder
+  std::unique_ptr<Writer> writer = nullptr;
+  std::vector<fs::path> weights = {}, files = {};  // staged; `files`: weights first
   std::vector<SiteOutcome> outcomes = {};
   Sharing sharing = {};
 };
@@ -140,18 +135,13 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     }
     Output out{
         make_plan(source.architecture, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
-        folder_of(o, choice), nullptr};
+        o.targets.size() == 1 ? "" : folder_name(choice)};
+    std::string size;
     if (sharing.allocation)
-      out.plan.file_name =
-          fmt::format("{}-{:.2f}bpw.gguf", name,
-                      8 * static_cast<double>(sharing.allocation->bytes) / static_cast<double>(source.parameters()));
+      size = fmt::format("{:.2f}bpw",
+                         8 * static_cast<double>(sharing.allocation->bytes) / static_cast<double>(source.parameters()));
+    complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, size);
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
-    if (choice.target->container() == "gguf") {
-      out.plan.file.metadata = gguf_metadata(source.architecture, source.tokenizer, name, choice.scheme);
-    } else {
-      out.plan.file.metadata = {{"format", std::string("pt")}};
-    }
-    out.plan.file.shard_bytes = o.shard_bytes || choice.target->container() == "gguf" ? o.shard_bytes : kShardBytes;
     if (!sharing.hash.empty() && sharing.hash != out.plan.hash())
       fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
            (o.out / kResumeFolder / kPlanFile).string(), sharing.hash, out.plan.hash(),
@@ -190,13 +180,6 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
     fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
 }
 
-// Ollama reads a model from one file.
-void write_modelfile(const Artifact& source, Output& out) {
-  const fs::path path = out.folder / "Modelfile";
-  fs::remove(path);
-  if (out.files.size() > 1) return;
-  write_text(path, modelfile(source.architecture, source.tokenizer, out.plan.file_name));
-  out.files.push_back(path);
 }
 
 // All that is decided and read before the weights.
@@ -210,6 +193,7 @@ struct Prepared {
   uint64_t activations = Scratch::kNoLimit;               // bytes of them that may lie in memory
   bool asymmetric = false;
   Recipe recipe = {};  // all that was left to kerf decided: what a report says to get the same
+  std::unique_ptr<Publication> publication = nullptr;
 };
 
 Recipe decided(const CompressOptions& o, const Prepared& p) {
@@ -289,12 +273,12 @@ void check_space(const CompressOptions& o, const Prepared& p) {
 
 void pack_all(const CompressOptions& o, Prepared& p) {
   const Artifact& source = p.source;
+  const fs::path& stage = p.publication->stage();
+  p.publication->begin();
+  check_space(o, p);
   std::vector<PackJob> jobs;
   for (Output& out : p.outputs) {
-    fs::create_directories(out.folder);
-    if (jobs.empty()) check_space(o, p);
-    out.writer = find_container(out.plan.choice.target->container())
-                     .create(out.plan.file_name.empty() ? out.folder : out.folder / out.plan.file_name, out.plan.file);
+    out.writer = create_weights(out.plan, stage / out.folder);
     jobs.push_back({&out.plan, out.writer.get()});
   }
   if (!o.resume) fs::remove_all(o.out / kResumeFolder);
@@ -305,7 +289,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
       state->begin();
       states.push_back(state.get());
     }
-    Scratch scratch(p.activations, o.out);
+    Scratch scratch(p.activations, stage);
     auto outcomes = pack_calibrated({.architecture = source.architecture,
                                      .source = *source.weights,
                                      .method = p.method,
@@ -320,14 +304,10 @@ void pack_all(const CompressOptions& o, Prepared& p) {
     pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.input_statistics);
   }
   for (Output& out : p.outputs) {
-    out.files = out.writer->commit();
-    remove_stale_weights(out.folder, out.plan.file_name.empty() ? kWeightsFile : out.plan.file_name, out.files);
-    if (out.plan.choice.target->container() == "gguf") {
-      write_modelfile(source, out);
-      continue;
-    }
-    const fs::path from = fs::is_directory(source.path) ? source.path : source.path.parent_path();
-    for (fs::path& f : write_huggingface_companions(from, out.plan, out.folder)) out.files.push_back(std::move(f));
+    out.files = out.weights = out.writer->commit();
+    const Repository& kind = repository_of(*out.plan.choice.target);
+    for (fs::path& f : kind.write_companions({source, out.plan, out.weights, stage / out.folder}))
+      out.files.push_back(std::move(f));
   }
 }
 
@@ -349,8 +329,14 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
   std::vector<Output> outputs = plan_outputs(o, source, calibration, may_measure);
-  for (const Output& out : outputs) refuse_source_folder(out.folder, source.files);
+  std::vector<Destination> destinations;
+  for (const Output& out : outputs)
+    destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
+  auto publication = std::make_unique<Publication>(o.out, std::move(destinations));
+  const fs::path texts[] = {o.eval.text, o.calib.text, o.imatrix};
+  publication->check({source.files, texts});
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
+  p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
     fail(ErrorKind::usage,
@@ -369,6 +355,18 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     p.input_statistics = statistics_of_norms(p.source.architecture, *p.source.weights);
   p.states = find_states(o, p);
   return p;
+}
+
+void publish(const CompressOptions& o, const Report& report, Prepared& p) {
+  if (report.passed() || o.publish_anyway) {
+    p.publication->publish();
+    return;
+  }
+  p.publication->keep();
+  warn(
+      fmt::format("a gate was missed, and {} is as it was before: the files are in {}; to publish them in spite of it, "
+                  "run this again with {}--publish-anyway",
+                  o.out.string(), (o.out / kStagingFolder).string(), p.states.empty() ? "" : "--resume "));
 }
 
 }  // namespace
@@ -395,20 +393,21 @@ Report compress(const CompressOptions& o) {
                 .windows_have_bos = !p.windows || p.windows->bos,
                 .recipe = p.recipe};
   std::vector<Measured> measured;
+  const fs::path& stage = p.publication->stage();
   for (const Output& out : outputs) {
-    measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.files.front()), out.plan.choice,
-                        out.files, out.writer->checksums()});
+    measured.push_back({open_artifact(entrance(out.plan, stage / out.folder, out.weights)), out.plan.choice, out.files,
+                        out.writer->checksums()});
   }
-  report.targets = measure(source, measured, p.windows, VerifyMode::runtime, o.gate, o.out);
+  report.targets = measure(source, measured, p.windows, VerifyMode::runtime, o.gate, stage);
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
     report.targets[i].allocation = std::move(outputs[i].sharing.allocation);
-    write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
+    write_text(stage / outputs[i].folder / kCardFile, model_card(report, report.targets[i], outputs[i].plan));
   }
-  write_text(o.out / kReportFile, to_json(report).dump(2) + "\n");
-  fs::remove_all(o.out / kResumeFolder);
+  write_text(stage / kReportFile, to_json(report).dump(2) + "\n");
+  publish(o, report, p);
   return report;
 }
 

@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/logits.h"
+#include "pipeline/repository/output_folder.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/text_windows.h"
@@ -12,6 +13,7 @@ namespace kerf {
 
 EvalResult eval_run(const EvalRunOptions& o) {
   const Artifact a = open_artifact(resolve_model(o.model));
+  if (!o.logits.empty()) refuse_inputs(o.logits, {.model = a.files, .others = std::span(&o.eval.text, 1)});
   const std::optional<Windows> windows = read_windows(a, o.eval);
   if (!windows) fail(ErrorKind::usage, "eval needs a text; give --text FILE");
   const std::unique_ptr<WeightProvider> weights = weights_of(a, o.numerics);

@@ -3,11 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "model/arch/decoder.h"
 #include "core/file.h"
 #include "core/npy.h"
 #include "formats/container.h"
 #include "formats/gguf.h"
+#include "model/arch/decoder.h"
+#include "pipeline/repository/output_folder.h"
 #include "pipeline/runs/measure.h"
 
 namespace kerf {
@@ -131,6 +132,7 @@ std::string inspection_text(const ordered_json& j) {
 
 void write_tensor_npy(const fs::path& model, const std::string& name, const fs::path& out) {
   const Artifact a = open_artifact(model);
+  refuse_inputs(out, {.model = a.files});
   const StoredWeight* found = nullptr;
   for (const StoredWeight& w : a.weights->weights())
     if (w.file_name == name) found = &w;

@@ -7,7 +7,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "core/sha256.h"
-#include "targets/gguf_mixture.h"
+#include "pipeline/repository/repository.h"
 
 namespace kerf {
 namespace {
@@ -82,14 +82,12 @@ TargetChoice target_of(const Artifact& a) {
     }
   if (weights_in.empty())
     fail(ErrorKind::bad_input, "{} says it is {}, and none of its matrices is", a.path.string(), a.format);
-  // A mixture goes by its name, if the file has its type at all: some programs leave file_type as they found it.
-  if (a.format == "GGUF") {
-    const GgufMixture* m = gguf_mixture_of_file_type(a.weights->reader().get_integer("general.file_type").value_or(-1));
-    if (m && weights_in.contains(std::string(m->base))) return {&find_target(a.target), std::string(m->name)};
-  }
+  const Target& target = find_target(a.target);
+  if (const auto says = repository_of(target).scheme_said)
+    if (const auto scheme = says(a)) return {&target, *scheme};
   const auto most = std::max_element(weights_in.begin(), weights_in.end(),
                                      [](const auto& x, const auto& y) { return x.second < y.second; });
-  return {&find_target(a.target), most->first};
+  return {&target, most->first};
 }
 
 }  // namespace kerf

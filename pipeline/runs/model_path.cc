@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "pipeline/repository/publication.h"
 
 namespace kerf {
 namespace {
@@ -75,7 +76,10 @@ bool installed(const std::string& program) {
 }  // namespace
 
 fs::path resolve_model(const std::string& model) {
-  if (fs::exists(model)) return model;
+  if (fs::exists(model)) {
+    finish_publication(model);
+    return model;
+  }
   HubId id;
   if (!parse_hub_id(model, id))
     fail(ErrorKind::io, "there is no file or folder '{}', and it is not a hub id of the form org/name[@revision]",

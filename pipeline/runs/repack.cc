@@ -5,13 +5,18 @@
 #include <algorithm>
 #include <cmath>
 
+#include <cstring>
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "model/run/weights.h"
 #include "pipeline/plan/plan.h"
-#include "pipeline/repository/export_huggingface.h"
-#include "pipeline/repository/output_folder.h"
+#include "pipeline/repository/card.h"
+#include "pipeline/repository/repository.h"
+#include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 
 namespace kerf {
@@ -61,9 +66,11 @@ std::string scheme_for(const Artifact& a, const Target& target) {
 TargetChoice choose(const RepackOptions& o, const Artifact& a) {
   const size_t colon = o.target.find(':');
   const Target& target = find_target(std::string_view(o.target).substr(0, colon));
-  if (target.container() != "safetensors")
-    fail(ErrorKind::unsupported, "repack writes repositories of the Hugging Face hub, not {} for {}",
-         target.container(), target.name());
+  const Repository& kind = repository_of(target);
+  if (kind.repacks_in_place)
+    fail(ErrorKind::unsupported,
+         "repack moves numbers from {} to repositories of the Hugging Face hub, not to {} for {}", a.format, kind.name,
+         target.name());
   return {&target, colon == std::string::npos ? scheme_for(a, target) : target.canonical(o.target.substr(colon + 1))};
 }
 
@@ -196,29 +203,89 @@ void write_all(const Artifact& a, const TargetPlan& plan, Writer& writer) {
   for (const PlannedConstant& c : plan.constants) writer.write(c.file_tensor, 0, c.bytes);
 }
 
+[[noreturn]] void fail_as_other(const std::string& name) {
+  fail(ErrorKind::internal, "{} was read back as other numbers than were written; nothing was published", name);
+}
+
+bool same_bits(std::span<const float> x, std::span<const float> y) {
+  return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size_bytes()) == 0);
+}
+
+void compare_plain(const Artifact& a, const Artifact& again, const std::string& name, int64_t rows, int64_t cols) {
+  constexpr int64_t kAtOnce = 1 << 20;
+  const int64_t panel = std::max<int64_t>(1, kAtOnce / cols);
+  for (int64_t begin = 0; begin < rows; begin += panel) {
+    std::vector<float> x(static_cast<size_t>(std::min(panel, rows - begin) * cols)), y(x.size());
+    a.weights->read(*a.weights->find(name), begin, x);
+    again.weights->read(*again.weights->find(name), begin, y);
+    if (!same_bits(x, y)) fail_as_other(name);
+  }
+}
+
+// The numbers of both files, bit for bit.
+void compare(const Artifact& a, const TargetPlan& plan, const Artifact& again) {
+  parallel_for(static_cast<int64_t>(plan.matrices.size()), [&](int64_t i) {
+    const PlannedMatrix& m = plan.matrices[static_cast<size_t>(i)];
+    const std::string& name = m.site.name;
+    if (!m.storage.layout) return compare_plain(a, again, name, m.site.out, m.site.in);
+    const QuantizedMatrix x = in_scheme(unpack(a, *a.weights->weight(name)), m.storage.scheme, name);
+    const StoredWeight& w = *again.weights->weight(name);
+    if (w.layout.empty()) fail_as_other(name);
+    const QuantizedMatrix y = unpack(again, w);
+    if (x.codes != y.codes || x.params != y.params) fail_as_other(name);
+  });
+  for (const PlannedVector& v : plan.vectors) compare_plain(a, again, v.name, 1, v.size);
+}
+
 }  // namespace
+
+std::unique_ptr<Publication> begin_repack(const RepackOptions& o, const Artifact& a, const TargetPlan& plan) {
+  auto publication = std::make_unique<Publication>(
+      o.out, std::vector<Destination>{{"", &repository_of(*plan.choice.target), plan.file_name}});
+  publication->check({.model = a.files});
+  publication->begin();
+  return publication;
+}
+
+void publish_repacked(const StagedRepack& staged, const std::function<void(const Artifact&)>& compare_with_source,
+                      Repacked& result) {
+  const auto& [a, plan, publication, writer] = staged;
+  const fs::path& stage = publication.stage();
+  const std::vector<fs::path> weights = writer.commit();
+  std::vector<fs::path> files = weights;
+  for (fs::path& f : repository_of(*plan.choice.target).write_companions({a, plan, weights, stage}))
+    files.push_back(std::move(f));
+  Artifact again = open_artifact(entrance(plan, stage, weights));
+  compare_with_source(again);
+  Report report{.model = model_name(a.path), .method = "repack", .parameters = a.parameters()};
+  report.repacked_from = a.format;
+  std::vector<Measured> measured;
+  measured.push_back({std::move(again), plan.choice, files, writer.checksums()});
+  report.targets = measure(a, measured, std::nullopt, VerifyMode::runtime, "", stage);
+  report.targets[0].plan = plan.hash();
+  report.targets[0].remarks = plan.remarks;
+  write_text(stage / kCardFile, model_card(report, report.targets[0], plan));
+  write_text(stage / kReportFile, to_json(report).dump(2) + "\n");
+  publication.publish();
+  for (const fs::path& f : files) result.files.push_back(publication.published(f));
+}
 
 Repacked repack(const RepackOptions& o) {
   check_output_folder(o.out, o.force, false);
   const Artifact a = open_packed(o.packed);
-  if (a.format == "GGUF") return repack_gguf(o, a);
+  if (repository_of(find_target(a.target)).repacks_in_place) return repack_gguf(o, a);
   Repacked result{.from = a.format, .choice = choose(o, a)};
   TargetPlan plan = make_plan(a.architecture, result.choice, model_name(o.packed), false,
                               [&](const SiteShape& site) { return storage_of(a, result.choice, site); });
   check_scheme(a, plan);
   for (const std::string& remark : plan.remarks) warn(fmt::format("{}: {}", result.choice.text(), remark));
-  plan.file.metadata = {{"format", std::string("pt")}};
-  plan.file.shard_bytes = o.shard_bytes ? o.shard_bytes : kShardBytes;
-
-  fs::create_directories(o.out);
-  const std::unique_ptr<Writer> writer = find_container("safetensors").create(o.out, plan.file);
+  complete(plan, a.architecture, a.tokenizer, model_name(o.packed), o.shard_bytes);
+  const std::unique_ptr<Publication> publication = begin_repack(o, a, plan);
+  const std::unique_ptr<Writer> writer = create_weights(plan, publication->stage());
   write_all(a, plan, *writer);
-  result.files = writer->commit();
-  remove_stale_weights(o.out, kWeightsFile, result.files);
-  const fs::path from = fs::is_directory(a.path) ? a.path : a.path.parent_path();
-  for (fs::path& f : write_huggingface_companions(from, plan, o.out)) result.files.push_back(std::move(f));
   for (const PlannedMatrix& m : plan.matrices) result.matrices += m.storage.layout != nullptr;
-  open_artifact(o.out);  // what was written is a model again
+  publish_repacked(
+      {a, plan, *publication, *writer}, [&](const Artifact& again) { compare(a, plan, again); }, result);
   return result;
 }
 

@@ -3,9 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "pipeline/plan/plan.h"
+#include "pipeline/repository/publication.h"
 #include "targets/target.h"
 #include "verify/artifact.h"
 
@@ -23,18 +27,32 @@ struct Repacked {
   std::string from;     // the format that was read
   TargetChoice choice;  // what was written
   int64_t matrices = 0;
-  std::vector<std::filesystem::path> files;  // weights first
+  std::vector<std::filesystem::path> files;  // where they lie now; weights first
 };
 
 /// Moves codes, scales and zero points of every packed matrix, bit for bit; what is not packed stays as it is. Error
 /// unsupported, with the matrix and the reason, where the other layout cannot hold the same numbers: other widths,
 /// groups that its runtime does not take, scales or plain numbers that would be rounded, zero points that it cannot
-/// store.
+/// store. The files are staged, read again and compared with the source, and published with a card and a report of
+/// their own (pipeline/repository/publication.h); errors leave what was there before.
 Repacked repack(const RepackOptions&);
 
 /// A GGUF file becomes one again, split or joined as asked: tensors and keys in their order, every matrix packed from
 /// its codes and parameters. Error unsupported for another target, or when bytes would not come out the same. For
 /// repack().
 Repacked repack_gguf(const RepackOptions&, const Artifact&);
+
+// What both have in common.
+struct StagedRepack {
+  const Artifact& source;
+  const TargetPlan& plan;
+  Publication& publication;
+  Writer& writer;  // everything is written, nothing committed
+};
+/// Commits, adds companions, calls `compare` with the model read back from the staged bytes, writes card and report,
+/// publishes. `compare` throws when a number is another.
+void publish_repacked(const StagedRepack&, const std::function<void(const Artifact&)>& compare, Repacked&);
+/// A publication for the one repository of a plan, checked and begun.
+std::unique_ptr<Publication> begin_repack(const RepackOptions&, const Artifact& source, const TargetPlan&);
 
 }  // namespace kerf

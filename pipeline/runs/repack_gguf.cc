@@ -5,8 +5,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "formats/gguf.h"
-#include "pipeline/repository/export_gguf.h"
-#include "pipeline/repository/output_folder.h"
+#include "pipeline/repository/repository.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/repack.h"
@@ -66,6 +65,23 @@ bool write_tensor(const StoredTensor& t, size_t index, Writer& writer) {
   return true;
 }
 
+// Every tensor and key, but for those that say how the file is split.
+void compare(const Reader& was, const Reader& is) {
+  bool same = was.tensors().size() == is.tensors().size();
+  for (size_t i = 0; same && i < was.tensors().size(); ++i) {
+    const StoredTensor &x = was.tensors()[i], &y = is.tensors()[i];
+    same = x.name == y.name && x.type == y.type && x.shape == y.shape && std::ranges::equal(x.bytes, y.bytes);
+  }
+  for (const auto& [key, value] : was.metadata()) {
+    if (key.starts_with("split.")) continue;
+    const MetaValue* again = is.find_metadata(key);
+    same = same && again && *again == value;
+  }
+  if (!same)
+    fail(ErrorKind::internal, "{} was read back as another model than was written; nothing was published",
+         was.path().string());
+}
+
 }  // namespace
 
 Repacked repack_gguf(const RepackOptions& o, const Artifact& a) {
@@ -74,23 +90,19 @@ Repacked repack_gguf(const RepackOptions& o, const Artifact& a) {
     fail(ErrorKind::unsupported, "{} is a GGUF file of {}; repack writes its numbers as that, not for {}", o.packed,
          result.choice.text(), o.target);
   const Reader& reader = a.weights->reader();
-  const std::string name = whole_name(a, o.packed);
-  fs::create_directories(o.out);
-  const std::unique_ptr<Writer> writer = find_container("gguf").create(o.out / name, plan_of(reader, o.shard_bytes));
+  const TargetPlan plan{
+      .choice = result.choice, .file_name = whole_name(a, o.packed), .file = plan_of(reader, o.shard_bytes)};
+  const std::unique_ptr<Publication> publication = begin_repack(o, a, plan);
+  const std::unique_ptr<Writer> writer = create_weights(plan, publication->stage());
   std::vector<uint8_t> packed(reader.tensors().size());
   parallel_for(static_cast<int64_t>(packed.size()), [&](int64_t i) {
     const auto index = static_cast<size_t>(i);
     packed[index] = write_tensor(reader.tensors()[index], index, *writer);
   });
-  result.files = writer->commit();
   result.matrices = std::count(packed.begin(), packed.end(), 1);
-  remove_stale_weights(o.out, name, result.files);
-  for (const char* of_earlier_files : {"Modelfile", "kerf-report.json"}) fs::remove(o.out / of_earlier_files);
-  open_artifact(result.files.front());  // what was written is a model again
-  if (result.files.size() == 1) {
-    write_text(o.out / "Modelfile", modelfile(a.architecture, a.tokenizer, name));
-    result.files.push_back(o.out / "Modelfile");
-  }
+  publish_repacked(
+      {a, plan, *publication, *writer}, [&](const Artifact& again) { compare(reader, again.weights->reader()); },
+      result);
   return result;
 }
 

@@ -7,7 +7,8 @@
 namespace kerf {
 
 /// The tokenizer of a folder with tokenizer.json (weights or not), of a file in such a folder, of a .gguf file (with
-/// weights or only a vocabulary), or of a folder that holds exactly one.
+/// weights or only a vocabulary), or of a folder that holds exactly one, its shards
+/// counted as one. Error bad_input with their names where a folder holds several, io where it holds nothing of either.
 TokenizerSpec open_tokenizer(const std::filesystem::path&);
 
 }  // namespace kerf

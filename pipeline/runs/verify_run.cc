@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "pipeline/repository/publication.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/text_windows.h"
@@ -22,7 +23,8 @@ std::vector<fs::path> packed_models(const fs::path& path) {
   if (!fs::is_directory(path) || holds_model(path)) return {path};
   std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(path))
-    if (entry.is_directory() && holds_model(entry.path())) folders.push_back(entry.path());
+    if (entry.is_directory() && !is_private(entry.path().filename()) && holds_model(entry.path()))
+      folders.push_back(entry.path());
   std::sort(folders.begin(), folders.end());
   if (folders.empty()) return {path};  // open_artifact says what is missing
   return folders;
@@ -33,6 +35,7 @@ std::vector<fs::path> packed_models(const fs::path& path) {
 Report verify_run(const VerifyOptions& o) {
   if (o.eval.text.empty()) fail(ErrorKind::usage, "verify needs a text to compare the models on; give --text FILE");
   parse_gate(o.gate);
+  finish_publication(o.packed);
   const Artifact reference = open_artifact(resolve_model(o.against));
   std::vector<Measured> measured;
   for (const fs::path& path : packed_models(o.packed)) {

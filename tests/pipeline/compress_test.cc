@@ -158,7 +158,7 @@ TEST(Compress, AGateThatIsMissedIsReported) {
   const Report r = compress(o);
   EXPECT_FALSE(r.passed());
   ASSERT_EQ(r.targets[0].gate.missed.size(), 1u);
-  EXPECT_TRUE(fs::exists(dir / "out" / "kerf-report.json"));
+  EXPECT_FALSE(fs::exists(dir / "out" / "kerf-report.json"));  // publication_test.cc says where it is
 }
 
 TEST(Compress, RefusesBeforeAnythingIsWritten) {
@@ -259,9 +259,7 @@ TEST(Compress, NamesTheTensorAndIndexOfNaN) {
   o.model = dir.path();
   const std::string said = refusal(o, ErrorKind::numerical);
   EXPECT_TRUE(test::mentions(said, "model.")) << said;
-  EXPECT_FALSE(fs::exists(dir / "out" / "kerf-report.json"));
-  for (const auto& entry : fs::recursive_directory_iterator(dir / "out"))
-    EXPECT_FALSE(entry.is_regular_file()) << entry.path() << " was left behind";
+  EXPECT_FALSE(fs::exists(dir / "out"));
 }
 
 TEST(Compress, RefusesASourceThatIsAlreadyQuantized) {

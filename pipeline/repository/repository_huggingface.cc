@@ -1,0 +1,89 @@
+// A folder of the Hugging Face hub: weights in safetensors, a config.json that the target completes, and the tokenizer,
+// generation and licence files of the source as they are.
+#include <algorithm>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+#include "pipeline/repository/repository.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr uint64_t kShardBytes = 5'000'000'000;
+constexpr std::string_view kWeights = "model.safetensors", kIndex = "model.safetensors.index.json";
+
+// Copied from the source.
+constexpr const char* kOfTheModel[] = {"tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "tokenizer.model",
+                                       "vocab.json",
+                                       "merges.txt",
+                                       "chat_template.jinja",
+                                       "chat_template.json",
+                                       "generation_config.json"};
+constexpr const char* kLicences[] = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"};
+// Of loaders: config.json, and what some formats say beside it. A loader of another format would believe them, too.
+constexpr const char* kConfigs[] = {"config.json", "quantize_config.json", "quant_config.json"};
+
+std::string weights_name(const std::string&, const std::string&) { return ""; }
+
+Metadata metadata(const Architecture&, const TokenizerSpec&, const std::string&, const std::string&) {
+  return {{"format", std::string("pt")}};
+}
+
+std::vector<StoredSite> sites_of(const TargetPlan& plan) {
+  std::vector<StoredSite> sites;
+  for (const PlannedMatrix& m : plan.matrices)
+    sites.push_back({{.name = m.site.name, .place = m.site.place, .out = m.site.out, .in = m.site.in}, m.storage});
+  return sites;
+}
+
+std::vector<fs::path> write_companions(const RepositoryContent& c) {
+  const fs::path source = fs::is_directory(c.source.path) ? c.source.path : c.source.path.parent_path();
+  std::vector<fs::path> written;
+  ordered_json config = ordered_json::parse(read_text(source / "config.json"));
+  const Target& target = *c.plan.choice.target;
+  target.configure(config, c.plan.choice.scheme, sites_of(c.plan));
+  std::vector<CompanionFile> files = target.companions(config);
+  files.push_back({"config.json", config.dump(2) + "\n"});
+  for (const CompanionFile& file : files) {
+    write_text(c.folder / file.name, file.text);
+    written.push_back(c.folder / file.name);
+  }
+  const auto copy = [&](const char* name) {
+    if (!fs::is_regular_file(source / name)) return;
+    write_text(c.folder / name, read_text(source / name));
+    written.push_back(c.folder / name);
+  };
+  for (const char* name : kOfTheModel) copy(name);
+  for (const char* name : kLicences) copy(name);
+  return written;
+}
+
+// Licences are not among them: they may be somebody else's, and no loader reads them.
+bool owns(std::string_view file, std::string_view) {
+  const auto among = [&](const auto& names) {
+    return std::find(std::begin(names), std::end(names), file) != std::end(names);
+  };
+  return is_weights_file(file, kWeights) || file == kIndex || among(kOfTheModel) || among(kConfigs);
+}
+
+}  // namespace
+
+const Repository& repository_huggingface() {
+  static constexpr Repository kind{.name = "huggingface",
+                                   .container = "safetensors",
+                                   .shard_bytes = kShardBytes,
+                                   .weights_name = weights_name,
+                                   .metadata = metadata,
+                                   .write_companions = write_companions,
+                                   .owns = owns};
+  return kind;
+}
+
+}  // namespace kerf
