@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
 
 namespace kerf {
 namespace {
@@ -37,7 +38,7 @@ std::vector<StoredSite> sites_of(const TargetPlan& plan) {
 std::vector<fs::path> write_huggingface_companions(const fs::path& source, const TargetPlan& plan,
                                                    const fs::path& out) {
   std::vector<fs::path> written;
-  ordered_json config = ordered_json::parse(read_text(source / "config.json"));
+  ordered_json config = parse_ordered_json(read_text(source / "config.json"), (source / "config.json").string());
   const Target& target = *plan.choice.target;
   target.configure(config, plan.choice.scheme, sites_of(plan));
   std::vector<CompanionFile> files = target.companions(config);
