@@ -1,7 +1,8 @@
 #include "verify/correspondence.h"
 
-#include <algorithm>
 #include <fmt/ranges.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -13,12 +14,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::string_view kAxes[] = {"hidden", "ffn", "heads", "kv_heads"};
-
-int64_t axis_size(const Architecture& a, std::string_view axis) {
-  if (axis == "hidden") return a.hidden;
-  if (axis == "ffn") return a.ffn;
-  return axis == "heads" ? a.heads : a.kv_heads;
-}
 
 template <class Int>
 std::vector<Int> read_list(const json& v, const std::string& name) {
