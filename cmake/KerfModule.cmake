@@ -3,7 +3,7 @@
 #   - A file ending in _avx2.cc or _avx512.cc is compiled for that instruction set, and only on x86-64.
 #   - PLUGINS kind:Type collects the files <kind>_<name>.cc of the folder and of PLUGIN_FOLDERS below it, each of which
 #     defines `const Type& <kind>_<name>()`, into a generated table `std::span<const Type* const> all_<kind>s()`
-#     (all_<kind>es() for a kind that ends in "ch"), declared in the header <PATH>/<kind>.h.
+#     (searches, families), declared in the header <PATH>/<kind>.h.
 # kerf_module_group(NAME library ...)
 #   A folder of modules, as one name to link: kerf::model.
 set(KERF_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
@@ -68,6 +68,7 @@ function(kerf_module path)
     list(GET pair 0 kind)
     list(GET pair 1 type)
     string(REGEX REPLACE "ch$" "che" plural ${kind})
+    string(REGEX REPLACE "y$" "ie" plural ${plural})
     set(declarations)
     set(entries)
     foreach(file ${candidates})

@@ -315,10 +315,10 @@ TEST(BlockSearches, AgreeBitForBitOnEveryInstructionSet) {
 
 // The cells by which the searches look a number up, against comparing with every number.
 TEST(Alphabets, CellsHoldTheNearestNumber) {
-  const LevelTable level tables[] = {iq4_numbers(), LevelTable({-1, 0, 1}), LevelTable({-1, 1}),
+  const LevelTable level_tables[] = {iq4_numbers(), LevelTable({-1, 0, 1}), LevelTable({-1, 1}),
                                      LevelTable({-1, 0, 1, 2}),
                                      LevelTable({0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -.5f, -1, -1.5f, -2, -3, -4, -6})};
-  for (const LevelTable& a : level tables) {
+  for (const LevelTable& a : level_tables) {
     const float first = a.ascending.front(), last = a.ascending.back(), range = last - first;
     std::vector<float> tries = a.between;
     for (const float x : a.between) {
