@@ -71,8 +71,7 @@ void check_json_text(std::string_view text, std::string_view name, int depth) {
       in_string = true;
     } else if (c == '{' || c == '[') {
       if (++open > depth)
-        fail(ErrorKind::bad_input, "{} nests deeper than {} levels of objects and lists, at byte {}", name,
-             depth, i);
+        fail(ErrorKind::bad_input, "{} nests deeper than {} levels of objects and lists, at byte {}", name, depth, i);
     } else if (c == '}' || c == ']') {
       --open;
     }

@@ -1,7 +1,8 @@
 // The one door through which JSON text enters: config.json and the small files beside it, tokenizer.json, indices,
 // headers, reports. What passes it can be walked, printed, copied and destroyed recursively without a thought.
 //
-// Every refusal is an Error bad_input whose sentence begins with `name`, what the reader calls the text ("a/config.json").
+// Every refusal is an Error bad_input whose sentence begins with `name`, what the reader calls the text
+// ("a/config.json").
 #pragma once
 
 #include <cstdint>

@@ -23,8 +23,8 @@ std::vector<Int> read_list(const json& v, const std::string& name) {
   for (const json& item : v) {
     const bool whole = item.is_number_unsigned() && item.get<uint64_t>() <= uint64_t{INT32_MAX};
     if (!whole || (!list.empty() && static_cast<Int>(item.get<uint64_t>()) <= list.back()))
-      fail(ErrorKind::bad_input, "{}: entry {} is {}; entries are whole numbers, each greater than the one before", name,
-           list.size(), short_json(item));
+      fail(ErrorKind::bad_input, "{}: entry {} is {}; entries are whole numbers, each greater than the one before",
+           name, list.size(), short_json(item));
     list.push_back(static_cast<Int>(item.get<uint64_t>()));
   }
   if (list.empty()) fail(ErrorKind::bad_input, "{} keeps nothing; leave the key out where all is kept", name);
@@ -101,7 +101,8 @@ Windows to_packed_ids(const Correspondence& c, const Windows& original, int64_t 
     const int32_t id = w.ids[i];
     if (id < 0 || id >= original_vocab || packed[static_cast<size_t>(id)] < 0)
       fail(ErrorKind::bad_input,
-           "position {} of the text is token {}, which the smaller vocabulary of {} does not have; cut the text with the "
+           "position {} of the text is token {}, which the smaller vocabulary of {} does not have; cut the text with "
+           "the "
            "smaller model's tokenizer",
            i, id, c.tokens.size());
     w.ids[i] = packed[static_cast<size_t>(id)];

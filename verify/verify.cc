@@ -44,7 +44,7 @@ struct Run {
   Arithmetic arithmetic;
   std::unique_ptr<WeightProvider> weights;
   std::optional<BlockwiseForward> stream;
-  int64_t next = 0;  // block to run
+  int64_t next = 0;              // block to run
   std::vector<Site> sites = {};  // of that block, while the reference's runs
 
   /// Whether the block to run next lies in the reference's block `layer`.

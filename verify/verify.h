@@ -32,10 +32,10 @@ struct VerifySide {
   const Correspondence* correspondence = nullptr;
 };
 
-/// Runs the reference in float32 and every packed artifact beside it, block by block, and compares (model/run/evaluate.h
-/// has the formulas, of smaller vocabularies too). The windows are in the reference's ids. One entry per side.
-/// Error bad_input, before anything is computed, for differences in shape that the correspondence does not explain, and
-/// for windows with a token that a packed artifact does not have.
+/// Runs the reference in float32 and every packed artifact beside it, block by block, and compares
+/// (model/run/evaluate.h has the formulas, of smaller vocabularies too). The windows are in the reference's ids. One
+/// entry per side. Error bad_input, before anything is computed, for differences in shape that the correspondence does
+/// not explain, and for windows with a token that a packed artifact does not have.
 std::vector<Verification> verify(const Artifact& reference, std::span<const VerifySide> packed, const Windows&);
 
 }  // namespace kerf

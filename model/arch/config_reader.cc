@@ -33,7 +33,8 @@ int64_t ConfigReader::size(const char* key, int64_t limit) const {
     const bool huge = v.is_number_unsigned() && v.get<uint64_t>() > static_cast<uint64_t>(limit);
     if (!huge && v.get<int64_t>() >= 1 && v.get<int64_t>() <= limit) return v.get<int64_t>();
   }
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be a whole number from 1 to {}, not {}", name_, key, limit, short_json(v));
+  fail(ErrorKind::bad_input, "{}: \"{}\" must be a whole number from 1 to {}, not {}", name_, key, limit,
+       short_json(v));
 }
 int64_t ConfigReader::size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
 

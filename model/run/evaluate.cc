@@ -182,8 +182,7 @@ Perplexity evaluate(const Logits& logits, const Windows& windows, const Evaluati
 }
 
 std::vector<Comparison> compare(const Logits& reference, std::span<const Logits* const> packed, const Windows& windows,
-                                const EvaluationProgress& progress,
-                                std::span<const std::vector<int32_t>* const> kept) {
+                                const EvaluationProgress& progress, std::span<const std::vector<int32_t>* const> kept) {
   struct Packed {
     const Logits* logits;
     const std::vector<int32_t>* kept;  // nullptr: all
@@ -206,9 +205,9 @@ std::vector<Comparison> compare(const Logits& reference, std::span<const Logits*
     const std::vector<int32_t>* ids = kept.empty() ? nullptr : kept[i];
     const int64_t fitting = ids ? static_cast<int64_t>(ids->size()) : reference.vocab();
     if (logits->vocab() != fitting)
-      fail(ErrorKind::bad_input, "the packed model has {} token ids, its reference {}", logits->vocab(),
-           ids ? fmt::format("{} of which {} are kept", reference.vocab(), fitting)
-               : std::to_string(reference.vocab()));
+      fail(
+          ErrorKind::bad_input, "the packed model has {} token ids, its reference {}", logits->vocab(),
+          ids ? fmt::format("{} of which {} are kept", reference.vocab(), fitting) : std::to_string(reference.vocab()));
     targets.push_back({.logits = logits,
                        .kept = ids,
                        .state = std::vector<Distribution>(tokens),
@@ -269,8 +268,7 @@ std::vector<Comparison> compare(const Logits& reference, std::span<const Logits*
         windows, nll_reference, at_scored(windows, [&](size_t t) { return p.state[t].nll(); }),
         at_scored(windows,
                   [&](size_t t) { return p.cross[t] / shared[t].sum - (shared[t].log_sum() - p.state[t].log_sum()); }),
-        at_scored(windows,
-                  [&](size_t t) { return state[t].argmax == reference_id(p.state[t].argmax) ? 1.0 : 0.0; })));
+        at_scored(windows, [&](size_t t) { return state[t].argmax == reference_id(p.state[t].argmax) ? 1.0 : 0.0; })));
     if (!p.kept) continue;
     const std::vector<double> lost = at_scored(
         windows, [&](size_t t) { return std::max(0.0, -std::expm1(shared[t].log_sum() - state[t].log_sum())); });

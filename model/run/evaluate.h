@@ -65,8 +65,7 @@ Perplexity evaluate(const Logits&, const Windows&, const EvaluationProgress& = {
 ///   KL = sum over K of (p / P) log((p / P) / q), lost mass = 1 - P,
 /// the reference's nll is that of p over its whole vocabulary, and top1 compares with its most probable token of all.
 std::vector<Comparison> compare(const Logits& reference, std::span<const Logits* const> packed, const Windows&,
-                                const EvaluationProgress& = {},
-                                std::span<const std::vector<int32_t>* const> kept = {});
+                                const EvaluationProgress& = {}, std::span<const std::vector<int32_t>* const> kept = {});
 
 Difference paired_difference(const Comparison& a, const Comparison& b);
 

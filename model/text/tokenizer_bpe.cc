@@ -105,8 +105,8 @@ void BpeModel::read_scores() {
   }
 }
 
-// Tokens that merges make and in which U+2581 follows another character (Gemma 3 has one: ">\u2581</"). Behind any other
-// character merging never crosses the start of a word, and a text may be cut there without changing its ids.
+// Tokens that merges make and in which U+2581 follows another character (Gemma 3 has one: ">\u2581</"). Behind any
+// other character merging never crosses the start of a word, and a text may be cut there without changing its ids.
 void BpeModel::find_joins() {
   const auto look_at = [&](std::string_view token) {
     for (size_t at = token.find(kMetaspace, 1); at != std::string_view::npos; at = token.find(kMetaspace, at + 1)) {

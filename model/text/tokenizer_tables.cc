@@ -95,7 +95,8 @@ void drop_tokens_past(TokenizerSpec& s, int64_t rows) {
   const auto past = [rows](int32_t id) { return id >= rows; };
   const auto named = [&](const std::optional<int32_t>& id) { return id && past(*id); };
   if (named(s.bos) || named(s.eos) || named(s.unk) || named(s.pad)) return;
-  if (std::any_of(s.prefix.begin(), s.prefix.end(), past) || std::any_of(s.suffix.begin(), s.suffix.end(), past)) return;
+  if (std::any_of(s.prefix.begin(), s.prefix.end(), past) || std::any_of(s.suffix.begin(), s.suffix.end(), past))
+    return;
   for (auto i = static_cast<size_t>(rows); i < s.tokens.size(); ++i) {
     const auto here = [i](const AddedToken& a) { return static_cast<size_t>(a.id) == i && !a.in_model; };
     const bool added = std::any_of(s.added.begin(), s.added.end(), here);

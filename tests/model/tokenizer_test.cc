@@ -191,8 +191,15 @@ TEST(TokenizerTables, AreThoseOfTheConverter) {
   EXPECT_EQ(gemma.tokens[138], "  ");
   EXPECT_EQ(gemma.tokens[167], std::string(31, ' '));
   EXPECT_EQ(gemma.tokens[494], "\xE2\x96\x81t");
-  for (const auto& [id, score] : {std::pair<size_t, float>(0, -1000), {138, -1000}, {238, 0}, {493, 0}, {494, 0},
-                                  {495, -1}, {100000, -99506}, {236742, -236248}, {262143, -1000}})
+  for (const auto& [id, score] : {std::pair<size_t, float>(0, -1000),
+                                  {138, -1000},
+                                  {238, 0},
+                                  {493, 0},
+                                  {494, 0},
+                                  {495, -1},
+                                  {100000, -99506},
+                                  {236742, -236248},
+                                  {262143, -1000}})
     EXPECT_EQ(gemma.scores[id], score) << id;
 
   for (const char* name : {"qwen2.5", "qwen3"}) {

@@ -253,8 +253,7 @@ TEST(Correspondence, AModelWithFewerTokensIsMeasuredOnThoseThatItHas) {
 
   Windows other = windows;
   other.ids[5] = static_cast<int32_t>(std::find(keep.begin(), keep.end(), false) - keep.begin());
-  const std::string said =
-      test::refusal([&] { verify(original(), std::span(&side, 1), other); }, ErrorKind::bad_input);
+  const std::string said = test::refusal([&] { verify(original(), std::span(&side, 1), other); }, ErrorKind::bad_input);
   EXPECT_TRUE(test::mentions(said, fmt::format("position 5 of the text is token {}", other.ids[5]))) << said;
 }
 
@@ -268,7 +267,8 @@ TEST(Correspondence, WhatItDoesNotExplainIsRefusedWithBothShapes) {
   };
   const std::string none = said({});
   EXPECT_TRUE(test::mentions(none, "its number of layers is 3, not 4; a kerf-correspondence.json")) << none;
-  EXPECT_TRUE(test::mentions(said({.layers = {0, 1}}), "keeps 2 under \"layers\", and the model's number of layers is 3"));
+  EXPECT_TRUE(
+      test::mentions(said({.layers = {0, 1}}), "keeps 2 under \"layers\", and the model's number of layers is 3"));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 4}}), "says 4 under \"layers\""));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 2, 1}}), "says 1 under \"layers\""));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 3}, .axes = {{"ffn", {1}}}}), "keeps 1 under \"axes: ffn\""));
