@@ -2,7 +2,7 @@
 #include "formats/strict_json.h"
 
 #include "core/error.h"
-#include "formats/text.h"
+#include "core/json.h"
 
 namespace kerf {
 
@@ -11,11 +11,7 @@ bool StrictJson::parse_error(size_t position, const std::string&, const nlohmann
 }
 
 void StrictJson::parse(std::string_view text) {
-  if (const auto bad = first_invalid_utf8(text))
-    fail(ErrorKind::bad_input, "{} is not valid UTF-8 at byte {}; JSON must be", what_, *bad);
-  // The lexer takes a zero byte for the end of the text and would not look at what follows.
-  if (const size_t zero = text.find('\0'); zero != std::string_view::npos)
-    fail(ErrorKind::bad_input, "{} has a zero byte at {}; JSON may not", what_, zero);
+  check_json_text(text, what_, 32);  // headers and indices nest three deep
   nlohmann::json::sax_parse(text.begin(), text.end(), this);
 }
 

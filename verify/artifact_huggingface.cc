@@ -5,8 +5,9 @@
 #include <set>
 
 #include "core/error.h"
-#include "core/file.h"
+#include "core/json.h"
 #include "model/arch/family.h"
+#include "model/text/tokenizer_tables.h"
 #include "targets/target.h"
 #include "verify/artifact.h"
 #include "verify/stored.h"
@@ -15,12 +16,6 @@ namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-json read_json(const fs::path& path) {
-  json j = json::parse(read_text(path, 64 << 20), nullptr, false);
-  if (j.is_discarded() || !j.is_object()) fail(ErrorKind::bad_input, "{} is not a JSON object", path.string());
-  return j;
-}
 
 StoredWeight plain(const StoredTensor& t, const std::string& file) {
   const auto dtype = dtype_from_name(t.type);
@@ -133,7 +128,7 @@ Artifact open_huggingface_artifact(const fs::path& path) {
          "{} has no config.json beside it; a checkpoint is a folder with config.json, safetensors and a "
          "tokenizer",
          path.string());
-  const json config = read_json(config_file);
+  const json config = read_json_object(config_file);
   Artifact a{.path = path, .format = "checkpoint", .architecture = describe_architecture(config)};
   std::unique_ptr<Reader> reader = find_container("safetensors").open(path);
   std::vector<StoredWeight> weights;
@@ -143,7 +138,7 @@ Artifact open_huggingface_artifact(const fs::path& path) {
   } else {
     if (!quantization->is_object())
       fail(ErrorKind::bad_input, "{}: quantization_config is {}, not an object", config_file.string(),
-           quantization->dump());
+           short_json(*quantization));
     const QuantizedRepository repository{*reader, *quantization, config_file.string(), a.architecture.dtype};
     const auto formats = formats_of(repository);
     a.format = formats[0]->family;
@@ -156,7 +151,10 @@ Artifact open_huggingface_artifact(const fs::path& path) {
   for (const auto& f : a.files) a.bytes += fs::file_size(f);
   a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
   check_tensors(a.architecture, *a.weights);
-  if (fs::exists(folder / "tokenizer.json")) a.tokenizer = read_tokenizer_spec(folder);
+  if (fs::exists(folder / "tokenizer.json")) {
+    a.tokenizer = read_tokenizer_spec(folder);
+    drop_tokens_past(a.tokenizer, a.architecture.vocab());
+  }
   return a;
 }
 

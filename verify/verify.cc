@@ -3,24 +3,15 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <string>
+#include <unordered_set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/log.h"
 
 namespace kerf {
 namespace {
-
-void check_same_model(const Artifact& reference, const Artifact& packed) {
-  const auto differ = [&](const char* what, int64_t a, int64_t b) {
-    if (a != b)
-      fail(ErrorKind::bad_input, "{} is not a compressed {}: its {} is {}, not {}", packed.path.string(),
-           reference.path.string(), what, b, a);
-  };
-  const Architecture &r = reference.architecture, &p = packed.architecture;
-  differ("number of layers", r.layers(), p.layers());
-  differ("hidden size", r.hidden(), p.hidden());
-  differ("vocabulary", r.vocab(), p.vocab());
-}
 
 // ||y_packed - y||^2 and ||y||^2 of one site.
 struct Squares {
@@ -48,14 +39,28 @@ Squares site_squares(WeightProvider& weights, const Arithmetic& arithmetic, cons
 
 struct Run {
   const Artifact* artifact;
+  Correspondence map;
+  Windows windows;  // in the artifact's ids
   Arithmetic arithmetic;
   std::unique_ptr<WeightProvider> weights;
   std::optional<BlockwiseForward> stream;
+  int64_t next = 0;              // block to run
+  std::vector<Site> sites = {};  // of that block, while the reference's runs
+
+  /// Whether the block to run next lies in the reference's block `layer`.
+  bool meets(int64_t layer) const { return next < artifact->architecture.layers() && map.layer(next) == layer; }
+  const Site* counterpart(const Site& site) const {
+    for (const Site& s : sites)
+      if (s.role == site.role && s.out == site.out && s.in == site.in) return &s;
+    return nullptr;
+  }
 };
 
-Run start(const Artifact& a, VerifyMode numerics, const Windows& windows) {
-  Run run{&a, arithmetic_of(a, numerics), weights_of(a, numerics), {}};
-  run.stream.emplace(a.architecture, *run.weights, run.arithmetic, windows);
+// In place: the stream refers to what stands beside it.
+std::unique_ptr<Run> start(const Artifact& a, VerifyMode numerics, Correspondence map, Windows windows) {
+  auto run = std::make_unique<Run>(
+      Run{&a, std::move(map), std::move(windows), arithmetic_of(a, numerics), weights_of(a, numerics), {}});
+  run->stream.emplace(a.architecture, *run->weights, run->arithmetic, run->windows);
   return run;
 }
 
@@ -63,47 +68,67 @@ Run start(const Artifact& a, VerifyMode numerics, const Windows& windows) {
 
 std::vector<Verification> verify(const Artifact& reference, std::span<const VerifySide> packed,
                                  const Windows& windows) {
-  for (const VerifySide& p : packed) check_same_model(reference, *p.artifact);
-  Run original = start(reference, VerifyMode::float32, windows);
-  std::vector<Run> runs;
-  for (const VerifySide& p : packed) runs.push_back(start(*p.artifact, p.numerics, windows));
+  const auto named = [](const Artifact& a) { return NamedShape{a.path.string(), a.architecture}; };
+  std::vector<Correspondence> maps;
+  std::vector<Windows> in_packed_ids;
+  for (const VerifySide& p : packed) {
+    maps.push_back(p.correspondence ? *p.correspondence : read_correspondence(p.artifact->path));
+    check_correspondence(maps.back(), named(reference), named(*p.artifact));
+    in_packed_ids.push_back(to_packed_ids(maps.back(), windows, reference.architecture.vocab()));
+  }
+  const std::unique_ptr<Run> original = start(reference, VerifyMode::float32, {}, windows);
+  std::vector<std::unique_ptr<Run>> runs;
+  for (size_t i = 0; i < packed.size(); ++i)
+    runs.push_back(start(*packed[i].artifact, packed[i].numerics, std::move(maps[i]), std::move(in_packed_ids[i])));
   std::vector<Verification> results(packed.size());
 
   const int64_t layers = reference.architecture.layers();
   {
     Progress progress("verifying block", layers);
     for (int64_t layer = 0; layer < layers; ++layer) {
-      original.stream->run_block(layer, [&](const Site& site, const float* x, int64_t tokens, const float* y) {
-        // Only the first batch of each site: batches come in order, so a site that was seen begins the second.
+      for (const auto& run : runs)
+        run->sites = run->meets(layer) ? run->artifact->architecture.block_sites(run->next) : std::vector<Site>();
+      // Only the first batch of each site: batches come in order, so a site that was seen begins the second.
+      std::unordered_set<std::string> seen;
+      original->stream->run_block(layer, [&](const Site& site, const float* x, int64_t tokens, const float* y) {
+        if (!seen.insert(site.name).second) return;
         for (size_t i = 0; i < runs.size(); ++i) {
-          auto& sites = results[i].sites;
-          bool seen = false;
-          for (const SiteError& s : sites) seen |= s.name == site.name;
-          if (seen) continue;
-          const Squares s = site_squares(*runs[i].weights, runs[i].arithmetic, site, x, tokens, y);
-          sites.push_back({site.name, runs[i].artifact->weights->weight(site.name)->type,
-                           s.reference > 0 ? std::sqrt(s.difference / s.reference) : 0.0});
+          Run& run = *runs[i];
+          const Site* mine = run.counterpart(site);
+          if (!mine) continue;
+          const Squares s = site_squares(*run.weights, run.arithmetic, *mine, x, tokens, y);
+          results[i].sites.push_back({mine->name, run.artifact->weights->weight(mine->name)->type,
+                                      s.reference > 0 ? std::sqrt(s.difference / s.reference) : 0.0});
         }
       });
-      for (Run& run : runs) run.stream->run_block(layer);
+      for (const auto& run : runs)
+        if (run->meets(layer)) run->stream->run_block(run->next++);
       progress.advance();
     }
   }
-  original.stream->finish();
-  const Logits reference_logits(reference.architecture, *original.weights, *original.stream);
+  original->stream->finish();
+  const Logits reference_logits(reference.architecture, *original->weights, *original->stream);
   std::vector<std::unique_ptr<Logits>> logits;
   std::vector<const Logits*> views;
-  for (Run& run : runs) {
-    run.stream->finish();
-    logits.push_back(std::make_unique<Logits>(run.artifact->architecture, *run.weights, *run.stream));
+  std::vector<const std::vector<int32_t>*> kept;
+  for (const auto& run : runs) {
+    run->stream->finish();
+    logits.push_back(std::make_unique<Logits>(run->artifact->architecture, *run->weights, *run->stream));
     views.push_back(logits.back().get());
+    kept.push_back(run->map.tokens.empty() ? nullptr : &run->map.tokens);
   }
   std::optional<Progress> progress;
-  std::vector<Comparison> comparisons = compare(reference_logits, views, windows, [&](int64_t, int64_t parts) {
+  const auto advance = [&](int64_t, int64_t parts) {
     if (!progress) progress.emplace("comparing logits", parts);
     progress->advance();
-  });
-  for (size_t i = 0; i < results.size(); ++i) results[i].comparison = std::move(comparisons[i]);
+  };
+  std::vector<Comparison> comparisons = compare(reference_logits, views, windows, advance, kept);
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (kept[i])
+      note(fmt::format("{}: the original gives {:.3g} % of its probability to tokens that the smaller vocabulary lacks",
+                       runs[i]->artifact->path.string(), 100 * comparisons[i].lost_mass));
+    results[i].comparison = std::move(comparisons[i]);
+  }
   return results;
 }
 

@@ -7,21 +7,11 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace kerf {
-namespace {
-
-/// A value as it is quoted in a complaint: short, whatever the file holds (bytes that are not UTF-8 included).
-std::string shown(const nlohmann::json& v) {
-  std::string s = v.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  if (s.size() > 60) s = s.substr(0, 57) + "...";
-  return s;
-}
-
-}  // namespace
-
 ConfigReader::ConfigReader(const nlohmann::json& object, std::string name) : object_(&object), name_(std::move(name)) {
-  if (!object.is_object()) fail(ErrorKind::bad_input, "{} must be a JSON object, not {}", name_, shown(object));
+  if (!object.is_object()) fail(ErrorKind::bad_input, "{} must be a JSON object, not {}", name_, short_json(object));
 }
 
 const nlohmann::json* ConfigReader::find(const char* key) const {
@@ -47,14 +37,15 @@ int64_t ConfigReader::size(const char* key, int64_t limit) const {
     const bool huge = v.is_number_unsigned() && v.get<uint64_t>() > static_cast<uint64_t>(limit);
     if (!huge && v.get<int64_t>() >= 1 && v.get<int64_t>() <= limit) return v.get<int64_t>();
   }
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be a whole number from 1 to {}, not {}", name_, key, limit, shown(v));
+  fail(ErrorKind::bad_input, "{}: \"{}\" must be a whole number from 1 to {}, not {}", name_, key, limit,
+       short_json(v));
 }
 int64_t ConfigReader::size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
 
 double ConfigReader::number(const char* key) const {
   const nlohmann::json& v = at(key);
   if (v.is_number() && std::isfinite(v.get<double>())) return v.get<double>();
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be a finite number, not {}", name_, key, shown(v));
+  fail(ErrorKind::bad_input, "{}: \"{}\" must be a finite number, not {}", name_, key, short_json(v));
 }
 double ConfigReader::number_or(const char* key, double otherwise) const { return has(key) ? number(key) : otherwise; }
 
@@ -62,13 +53,13 @@ bool ConfigReader::flag_or(const char* key, bool otherwise) const {
   if (!has(key)) return otherwise;
   const nlohmann::json& v = at(key);
   if (v.is_boolean()) return v.get<bool>();
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be true or false, not {}", name_, key, shown(v));
+  fail(ErrorKind::bad_input, "{}: \"{}\" must be true or false, not {}", name_, key, short_json(v));
 }
 
 std::string ConfigReader::text(const char* key) const {
   const nlohmann::json& v = at(key);
   if (v.is_string()) return v.get<std::string>();
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be a string, not {}", name_, key, shown(v));
+  fail(ErrorKind::bad_input, "{}: \"{}\" must be a string, not {}", name_, key, short_json(v));
 }
 std::string ConfigReader::text_or(const char* key, std::string otherwise) const {
   return has(key) ? text(key) : otherwise;
@@ -205,12 +196,12 @@ void read_dtype_and_ids(const ConfigReader& c, Architecture& a) {
     const std::optional<Dtype> dtype = dtype_from_torch_name(name);
     if (!dtype || (*dtype != Dtype::f32 && *dtype != Dtype::bf16 && *dtype != Dtype::f16))
       fail(ErrorKind::unsupported, "{}: \"{}\" is {}; supported are float32, bfloat16 and float16", c.name(), key,
-           shown(c.at(key)));
+           short_json(c.at(key)));
     a.dtype = *dtype;
   }
   auto id = [&](const char* name, const nlohmann::json& v) {
     if (!v.is_number_integer() || v.get<double>() < -1 || v.get<double>() > 2147483647.0)
-      fail(ErrorKind::bad_input, "{}: \"{}\" must hold token ids, not {}", c.name(), name, shown(v));
+      fail(ErrorKind::bad_input, "{}: \"{}\" must hold token ids, not {}", c.name(), name, short_json(v));
     return v.get<int32_t>();
   };
   if (c.has("bos_token_id")) {

@@ -182,24 +182,43 @@ Perplexity evaluate(const Logits& logits, const Windows& windows, const Evaluati
 }
 
 std::vector<Comparison> compare(const Logits& reference, std::span<const Logits* const> packed, const Windows& windows,
-                                const EvaluationProgress& progress) {
+                                const EvaluationProgress& progress, std::span<const std::vector<int32_t>* const> kept) {
   struct Packed {
     const Logits* logits;
+    const std::vector<int32_t>* kept;  // nullptr: all
     std::vector<Distribution> state;
     std::vector<double> cross;  // sum of e^(a - max a) (a - b), a the reference's logits, b the packed ones
     std::vector<float> panel;
+    // Of fewer tokens: the reference's distribution over those that are kept, and where they lie in the panel at hand.
+    std::vector<Distribution> reference;
+    std::vector<float> reference_panel;
+    std::vector<int32_t> of_reference;  // the id of each of the reference's, -1 where it is not kept
+    int64_t begin = 0, end = 0;
   };
   check_shapes(reference, windows);
   const auto tokens = static_cast<size_t>(windows.tokens());
   const auto panel_size = static_cast<size_t>(kTokens * kRows);
   std::vector<Packed> targets;
-  for (const Logits* logits : packed) {
+  for (size_t i = 0; i < packed.size(); ++i) {
+    const Logits* logits = packed[i];
     check_shapes(*logits, windows);
-    if (logits->vocab() != reference.vocab())
-      fail(ErrorKind::bad_input, "the packed model has {} token ids, its reference {}", logits->vocab(),
-           reference.vocab());
-    targets.push_back(
-        {logits, std::vector<Distribution>(tokens), std::vector<double>(tokens), std::vector<float>(panel_size)});
+    const std::vector<int32_t>* ids = kept.empty() ? nullptr : kept[i];
+    const int64_t fitting = ids ? static_cast<int64_t>(ids->size()) : reference.vocab();
+    if (logits->vocab() != fitting)
+      fail(
+          ErrorKind::bad_input, "the packed model has {} token ids, its reference {}", logits->vocab(),
+          ids ? fmt::format("{} of which {} are kept", reference.vocab(), fitting) : std::to_string(reference.vocab()));
+    targets.push_back({.logits = logits,
+                       .kept = ids,
+                       .state = std::vector<Distribution>(tokens),
+                       .cross = std::vector<double>(tokens),
+                       .panel = std::vector<float>(panel_size)});
+    if (!ids) continue;
+    Packed& p = targets.back();
+    p.reference.resize(tokens);
+    p.reference_panel.resize(panel_size);
+    p.of_reference.assign(static_cast<size_t>(reference.vocab()), -1);
+    for (size_t k = 0; k < ids->size(); ++k) p.of_reference[static_cast<size_t>((*ids)[k])] = static_cast<int32_t>(k);
   }
   const Elementwise& ops = elementwise();
   std::vector<Distribution> state(tokens);
@@ -208,7 +227,14 @@ std::vector<Comparison> compare(const Logits& reference, std::span<const Logits*
       windows.tokens(), reference.vocab(), progress,
       [&](int64_t row_begin, int64_t row_end, int64_t begin, int64_t n) {
         reference.panel(begin, n, row_begin, row_end, panel.data(), kRows);
-        for (Packed& p : targets) p.logits->panel(begin, n, row_begin, row_end, p.panel.data(), kRows);
+        for (Packed& p : targets) {
+          p.begin = row_begin, p.end = row_end;
+          if (p.kept) {  // increasing: those of a panel are neighbours
+            const auto at = [&](int64_t id) { return std::lower_bound(p.kept->begin(), p.kept->end(), id); };
+            p.begin = at(row_begin) - p.kept->begin(), p.end = at(row_end) - p.kept->begin();
+          }
+          if (p.begin < p.end) p.logits->panel(begin, n, p.begin, p.end, p.panel.data(), kRows);
+        }
       },
       [&](int64_t token, int64_t row, int64_t rows, int64_t i) {
         const auto t = static_cast<size_t>(token);
@@ -217,6 +243,17 @@ std::vector<Comparison> compare(const Logits& reference, std::span<const Logits*
         const double factor = state[t].add(a, row, rows, next, ops);
         for (Packed& p : targets) {
           const float* b = p.panel.data() + i * kRows;
+          if (p.kept) {
+            const int64_t n = p.end - p.begin;
+            if (n == 0) continue;
+            float* gathered = p.reference_panel.data() + i * kRows;
+            for (int64_t k = 0; k < n; ++k) gathered[k] = a[(*p.kept)[static_cast<size_t>(p.begin + k)] - row];
+            const int32_t label = next < 0 ? -1 : p.of_reference[static_cast<size_t>(next)];
+            const double rescale = p.reference[t].add(gathered, p.begin, n, label, ops);
+            p.state[t].add(b, p.begin, n, label, ops);
+            p.cross[t] = p.cross[t] * rescale + ops.sum_exp_difference(gathered, b, n, p.reference[t].max);
+            continue;
+          }
           p.state[t].add(b, row, rows, next, ops);
           p.cross[t] = p.cross[t] * factor + ops.sum_exp_difference(a, b, rows, state[t].max);
         }
@@ -224,12 +261,21 @@ std::vector<Comparison> compare(const Logits& reference, std::span<const Logits*
 
   const std::vector<double> nll_reference = at_scored(windows, [&](size_t t) { return state[t].nll(); });
   std::vector<Comparison> results;
-  for (const Packed& p : targets)
+  for (const Packed& p : targets) {
+    const std::vector<Distribution>& shared = p.kept ? p.reference : state;  // of the tokens that both have
+    const auto reference_id = [&](int32_t id) { return p.kept ? (*p.kept)[static_cast<size_t>(id)] : id; };
     results.push_back(summarize(
         windows, nll_reference, at_scored(windows, [&](size_t t) { return p.state[t].nll(); }),
         at_scored(windows,
-                  [&](size_t t) { return p.cross[t] / state[t].sum - (state[t].log_sum() - p.state[t].log_sum()); }),
-        at_scored(windows, [&](size_t t) { return state[t].argmax == p.state[t].argmax ? 1.0 : 0.0; })));
+                  [&](size_t t) { return p.cross[t] / shared[t].sum - (shared[t].log_sum() - p.state[t].log_sum()); }),
+        at_scored(windows, [&](size_t t) { return state[t].argmax == reference_id(p.state[t].argmax) ? 1.0 : 0.0; })));
+    if (!p.kept) continue;
+    const std::vector<double> lost = at_scored(
+        windows, [&](size_t t) { return std::max(0.0, -std::expm1(shared[t].log_sum() - state[t].log_sum())); });
+    const Estimate mass = estimate(lost, windows.count);
+    results.back().lost_mass = mass.mean;
+    results.back().lost_mass_stderr = mass.error;
+  }
   return results;
 }
 

@@ -38,6 +38,9 @@ struct Comparison {
   // [windows, length - 1]
   std::vector<float> kl_per_token, nll_per_token, nll_reference_per_token;
   std::vector<uint8_t> same_top1;
+  /// Of a packed model with fewer tokens: mean share of the reference's distribution that lies on the others. 0 where
+  /// the vocabularies are the same.
+  double lost_mass = 0, lost_mass_stderr = 0;
 };
 
 /// `a` minus `b`, both against the same reference and windows; errors of the paired differences.
@@ -55,8 +58,14 @@ Perplexity evaluate(const Logits&, const Windows&, const EvaluationProgress& = {
 
 /// Each of `packed` against `reference`. The vocabulary is walked in panels and every logit computed once: memory grows
 /// with the tokens, not with tokens x vocabulary.
+///
+/// `kept`, one per packed model or empty: nullptr for one with the reference's token ids; else, of one with fewer, the
+/// reference's id of each of its ids, strictly increasing (see verify/correspondence.h). The windows are in the
+/// reference's ids; each of them must be kept. With K the kept ids and P = sum over K of p:
+///   KL = sum over K of (p / P) log((p / P) / q), lost mass = 1 - P,
+/// the reference's nll is that of p over its whole vocabulary, and top1 compares with its most probable token of all.
 std::vector<Comparison> compare(const Logits& reference, std::span<const Logits* const> packed, const Windows&,
-                                const EvaluationProgress& = {});
+                                const EvaluationProgress& = {}, std::span<const std::vector<int32_t>* const> kept = {});
 
 Difference paired_difference(const Comparison& a, const Comparison& b);
 

@@ -172,6 +172,16 @@ void split_metaspace(const Step& step, std::string_view piece, bool at_start, co
   emit(std::string_view(s).substr(begin));
 }
 
+// The library's MergedWithPrevious: a match joins the piece on its left, unless that piece is a match itself.
+void split_literal(std::string_view what, std::string_view piece, const Emit& emit) {
+  size_t begin = 0;
+  for (size_t at = 0; (at = piece.find(what, at)) != std::string_view::npos; begin = at) {
+    at += what.size();
+    emit(piece.substr(begin, at - begin));
+  }
+  if (begin < piece.size()) emit(piece.substr(begin));
+}
+
 Step byte_level(bool use_regex) { return {.kind = Step::Kind::byte_level, .use_regex = use_regex}; }
 Step pattern(std::string_view regex) { return {.kind = Step::Kind::pattern, .regex = std::string(regex)}; }
 
@@ -280,6 +290,8 @@ void PreTokenizer::run(size_t i, std::string_view piece, bool at_start, const Em
     }
     case Step::Kind::digits:
       return split_digits(piece, step.individual_digits, next);
+    case Step::Kind::literal:
+      return split_literal(step.regex, piece, next);
     case Step::Kind::metaspace:
       return split_metaspace(step, piece, at_start, next);
     case Step::Kind::pattern:

@@ -16,7 +16,9 @@ struct PreTokenizerStep {
                  // comes after it sees bytes, so it must be the last step.
     digits,      // numeric characters apart from the rest: each alone, or runs of them
     pattern,     // every match of `regex` is a piece, and so is what lies between matches
-    metaspace,   // ' ' becomes U+2581, one in front by `prefix` unless one is there, cut before each if `split`
+    literal,  // every occurrence of `regex`, taken literally, ends a piece; one right behind another is a piece of its
+              // own
+    metaspace,  // ' ' becomes U+2581, one in front by `prefix` unless one is there, cut before each if `split`
   };
   enum class Prefix { always, first, never };
 

@@ -55,7 +55,8 @@ BpeModel::BpeModel(const TokenizerSpec& spec, bool bytes)
   } else {
     read_merges();
   }
-  cut_at_spaces_ = !bytes && id_in_model(kMetaspace) >= 0 && words_never_join();
+  cut_at_spaces_ = !bytes && id_in_model(kMetaspace) >= 0;
+  if (cut_at_spaces_) find_joins();
 }
 
 void BpeModel::read_merges() {
@@ -104,18 +105,22 @@ void BpeModel::read_scores() {
   }
 }
 
-// Whether no merge makes a token in which U+2581 follows another character: then merging never crosses the start of a
-// word, and a text may be cut there without changing its ids.
-bool BpeModel::words_never_join() const {
-  const auto joins = [](std::string_view token) {
+// Tokens that merges make and in which U+2581 follows another character (Gemma 3 has one: ">\u2581</"). Behind any
+// other character merging never crosses the start of a word, and a text may be cut there without changing its ids.
+void BpeModel::find_joins() {
+  const auto look_at = [&](std::string_view token) {
     for (size_t at = token.find(kMetaspace, 1); at != std::string_view::npos; at = token.find(kMetaspace, at + 1)) {
-      if (at < kMetaspace.size() || token.substr(at - kMetaspace.size(), kMetaspace.size()) != kMetaspace) return true;
+      if (at < kMetaspace.size() || token.substr(at - kMetaspace.size(), kMetaspace.size()) != kMetaspace)
+        joins_[static_cast<unsigned char>(token[at - 1])] = true;
     }
-    return false;
   };
-  if (by_score_) return std::none_of(spec_.tokens.begin(), spec_.tokens.end(), joins);
-  return std::none_of(merges_.begin(), merges_.end(),
-                      [&](const Slot& s) { return s.merge.rank != UINT32_MAX && joins(spec_.tokens[s.merge.id]); });
+  if (by_score_) {
+    for (const std::string& token : spec_.tokens) look_at(token);
+  } else {
+    for (const Slot& s : merges_) {
+      if (s.merge.rank != UINT32_MAX) look_at(spec_.tokens[s.merge.id]);
+    }
+  }
 }
 
 int32_t BpeModel::id_in_model(std::string_view token) const {
@@ -128,6 +133,7 @@ void BpeModel::append(std::string_view word, WordCache& cache, std::vector<int32
   size_t begin = 0;
   for (size_t cut = word.find(kMetaspace, 1); cut != std::string_view::npos; cut = word.find(kMetaspace, cut + 3)) {
     if (cut - begin >= 3 && word.substr(cut - 3, 3) == kMetaspace) continue;  // inside a run of spaces
+    if (joins_[static_cast<unsigned char>(word[cut - 1])]) continue;
     append_cached(word.substr(begin, cut - begin), cache, out);
     begin = cut;
   }

@@ -38,7 +38,7 @@ class BpeModel {
 
   void read_merges();
   void read_scores();
-  bool words_never_join() const;
+  void find_joins();
   int32_t id_in_model(std::string_view token) const;
   void compute(std::string_view word, std::vector<int32_t>& out) const;
   void append_cached(std::string_view word, WordCache&, std::vector<int32_t>& out) const;
@@ -51,7 +51,10 @@ class BpeModel {
   const TokenizerSpec& spec_;
   bool bytes_;
   bool by_score_ = false;
-  bool cut_at_spaces_ = false;  // spm_bpe: no token reaches over the start of a word
+  // spm_bpe: merging never crosses the U+2581 that begins a word, so a text may be cut in front of it, except behind
+  // these bytes: those that a token has in front of an inner U+2581.
+  bool cut_at_spaces_ = false;
+  std::array<bool, 256> joins_{};
   int32_t unk_ = -1;
   TokenMap ids_;                         // every token
   std::vector<bool> in_model_;           // by id: words may merge into it

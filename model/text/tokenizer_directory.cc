@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "model/text/tokenizer_field.h"
 #include "model/text/unicode.h"
 
@@ -11,19 +12,11 @@ namespace {
 namespace fs = std::filesystem;
 using json = nlohmann::json;
 
-json parse_side_file(std::string_view text, const std::string& name) {
-  try {
-    return json::parse(text);
-  } catch (const json::exception& e) {
-    fail(ErrorKind::bad_input, "{}: not valid JSON: {}", name, e.what());
-  }
-}
-
 /// What one of the small files says, as far as it says it.
 class SideFile {
  public:
   SideFile(const fs::path& directory, const char* file) : name_((directory / file).string()) {
-    if (fs::exists(directory / file)) content_ = parse_side_file(read_text(directory / file), name_);
+    if (fs::exists(directory / file)) content_ = parse_json(read_text(directory / file), name_);
     if (!content_.is_null() && !content_.is_object()) Field{content_, name_}.wrong("an object");
   }
   /// A token given by its text, or as {"content": text}.

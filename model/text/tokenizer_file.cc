@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace kerf {
 namespace {
@@ -143,6 +144,7 @@ class Builder {
 }  // namespace
 
 TokenizerFile parse_tokenizer_file(std::string_view text, const std::string& name) {
+  check_json_text(text, name);
   TokenizerFile file;
   Builder builder(file, name);
   json::sax_parse(text, &builder);

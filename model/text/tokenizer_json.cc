@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "core/json.h"
 #include "model/text/tokenizer_field.h"
 #include "model/text/tokenizer_file.h"
 #include "model/text/tokenizer_words.h"
@@ -74,7 +75,7 @@ void refuse_unless_empty(const Field& model, const char* key) {
   const Field f = model.required(key);
   if (f.value.is_number() && f.value.get<double>() == 0) return;
   if (f.value.is_string() && f.value.get_ref<const std::string&>().empty()) return;
-  fail(ErrorKind::unsupported, "{}: {} is not supported; kerf knows null only", f.name, f.value.dump());
+  fail(ErrorKind::unsupported, "{}: {} is not supported; kerf knows null only", f.name, short_json(f.value));
 }
 
 // A merge's rank says when the token it makes is made; llama.cpp merges the token of highest score first. Characters

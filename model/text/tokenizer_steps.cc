@@ -34,13 +34,20 @@ void read_split(const Field& step, TokenizerSpec& spec) {
   const Field pattern = step.required("pattern");
   const std::string behavior = step.required("behavior").text();
   const bool invert = step.flag("invert", false);
+  if (pattern.has("String") && behavior == "MergedWithPrevious" && !invert) {
+    const std::string& literal = pattern.required("String").text();
+    if (literal.empty()) fail(ErrorKind::bad_input, "{}: the String to split at is empty", pattern.name);
+    spec.pre_tokenizer.push_back({.kind = PreTokenizerStep::Kind::literal, .regex = literal});
+    return;
+  }
   // Removing what lies between matches is the same as keeping it apart only where the pattern matches everything.
   const std::string regex = pattern.has("Regex") ? pattern.required("Regex").text() : "";
   const bool covers = regex == kGpt2Pattern || regex == kLlama3Pattern || regex == kQwen2Pattern;
   if (regex.empty() || !((behavior == "Isolated" && !invert) || (behavior == "Removed" && invert && covers))) {
     fail(ErrorKind::unsupported,
-         "{}: Split with behavior {}, invert {} and {} is not supported; kerf knows Isolated with a Regex", step.name,
-         behavior, invert, regex.empty() ? "a String" : "this Regex");
+         "{}: Split with behavior {}, invert {} and {} is not supported; kerf knows Isolated with a Regex and "
+         "MergedWithPrevious with a String",
+         step.name, behavior, invert, regex.empty() ? "a String" : "this Regex");
   }
   spec.pre_tokenizer.push_back({.kind = PreTokenizerStep::Kind::pattern, .regex = regex});
 }

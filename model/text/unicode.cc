@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace kerf {
 namespace {
@@ -115,18 +116,7 @@ void append_utf8(std::string& out, uint32_t code) {
   }
 }
 
-size_t find_invalid_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    if (static_cast<unsigned char>(text[i]) < 0x80) {
-      ++i;
-      continue;
-    }
-    const Sequence s = sequence_at(text, i);
-    if (s.good == 0) return i;
-    i += s.good;
-  }
-  return std::string_view::npos;
-}
+size_t find_invalid_utf8(std::string_view text) { return first_invalid_utf8(text).value_or(std::string_view::npos); }
 
 void require_utf8(std::string_view text, std::string_view what) {
   const size_t at = find_invalid_utf8(text);

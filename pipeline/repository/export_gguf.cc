@@ -4,8 +4,8 @@
 #include <filesystem>
 
 #include "core/checked.h"
-#include "core/error.h"
 #include "model/arch/family.h"
+#include "model/text/tokenizer_tables.h"
 #include "targets/gguf_mixture.h"
 
 namespace kerf {
@@ -28,31 +28,14 @@ MetaValue to_meta(const T& value) {
 MetaValue to_meta(const std::vector<bool>& flags) { return MetaArray{flags}; }
 
 void add_tokenizer(Keys& keys, const Architecture& a, const TokenizerSpec& t) {
-  const bool spm = t.kind == TokenizerSpec::Kind::spm_bpe;
-  const auto vocab = static_cast<size_t>(a.vocab());
-  if (t.tokens.empty())
-    fail(ErrorKind::bad_input, "the checkpoint has no tokenizer.json, and a GGUF file needs its tokens");
-  if (t.tokens.size() > vocab)
-    fail(ErrorKind::bad_input, "the tokenizer has {} tokens, and the embedding only {} rows", t.tokens.size(), vocab);
-  if (!spm && t.pre.empty())
-    fail(ErrorKind::unsupported, "the tokenizer cuts words by a pattern that has no name in llama.cpp");
-
-  std::vector<std::string> tokens = t.tokens;
-  std::vector<int32_t> types;
-  for (const TokenType type : t.types) types.push_back(static_cast<int32_t>(type));
-  for (size_t i = tokens.size(); i < vocab; ++i) tokens.push_back(fmt::format("[PAD{}]", i));
-  types.resize(vocab, static_cast<int32_t>(TokenType::unused));
-
-  keys.add("tokenizer.ggml.model", std::string(spm ? "llama" : "gpt2"));
-  keys.add("tokenizer.ggml.pre", spm ? std::string("default") : t.pre);
-  keys.add("tokenizer.ggml.tokens", MetaArray{std::move(tokens)});
-  if (spm) {
-    std::vector<float> scores = t.scores;
-    scores.resize(vocab, 0.0f);
-    keys.add("tokenizer.ggml.scores", MetaArray{std::move(scores)});
-  }
-  keys.add("tokenizer.ggml.token_type", MetaArray{std::move(types)});
-  if (!spm) keys.add("tokenizer.ggml.merges", MetaArray{t.merges});
+  TokenizerTables tables = tokenizer_tables(t, a.vocab());
+  const bool spm = tables.model == "llama";
+  keys.add("tokenizer.ggml.model", std::move(tables.model));
+  keys.add("tokenizer.ggml.pre", std::move(tables.pre));
+  keys.add("tokenizer.ggml.tokens", MetaArray{std::move(tables.tokens)});
+  if (spm) keys.add("tokenizer.ggml.scores", MetaArray{std::move(tables.scores)});
+  keys.add("tokenizer.ggml.token_type", MetaArray{std::move(tables.types)});
+  if (!spm) keys.add("tokenizer.ggml.merges", MetaArray{std::move(tables.merges)});
   keys.id("tokenizer.ggml.bos_token_id", t.bos);
   keys.id("tokenizer.ggml.eos_token_id", t.eos);
   keys.id("tokenizer.ggml.unknown_token_id", t.unk);

@@ -33,7 +33,7 @@ uint64_t file_bytes(const TargetPlan& plan) { return place_gguf(plan.file_name, 
 std::optional<std::string> scheme_said(const Artifact& a) {
   const GgufMixture* m = gguf_mixture_of_file_type(a.weights->reader().get_integer("general.file_type").value_or(-1));
   if (!m) return std::nullopt;
-  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
     for (const Site& site : a.architecture.block_sites(layer))
       if (a.weights->weight(site.name)->scheme == m->base) return std::string(m->name);
   return std::nullopt;

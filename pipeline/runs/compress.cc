@@ -113,7 +113,6 @@ Sharing share_out(const CompressOptions& o, const Artifact& source, const Target
     s.open = allocation_work(source, choice, name, o.overrides, s.bytes, *calibration);
     return s;
   }
-  refuse_source_folder(o.out, source.files);  // before the time is spent
   s.allocation = allocate(source, choice, name, o.overrides, s.bytes, *calibration);
   return s;
 }
@@ -178,8 +177,6 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
     fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
   if (o.asymmetric.value_or(false))
     fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
-}
-
 }
 
 // All that is decided and read before the weights.
@@ -328,12 +325,18 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   Artifact source = open_source(resolve_model(o.model));
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
+  const fs::path texts[] = {o.eval.text, o.calib.text, o.imatrix};
+  std::vector<Destination> folders;  // before schemes are measured: that takes time
+  for (const std::string& text : o.targets) {
+    const TargetChoice choice = parse_target(text);
+    folders.push_back({o.targets.size() == 1 ? "" : folder_name(choice), &repository_of(*choice.target)});
+  }
+  refuse_inputs(o.out, folders, {source.files, texts});
   std::vector<Output> outputs = plan_outputs(o, source, calibration, may_measure);
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
   auto publication = std::make_unique<Publication>(o.out, std::move(destinations));
-  const fs::path texts[] = {o.eval.text, o.calib.text, o.imatrix};
   publication->check({source.files, texts});
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
   p.publication = std::move(publication);

@@ -101,8 +101,9 @@ TEST_P(SharedTokenizer, EqualsTheLibraryOnAdversarialStrings) {
 
 INSTANTIATE_TEST_SUITE_P(Data, SharedTokenizer,
                          testing::Values("tokenizers/gpt2", "tokenizers/llama2", "tokenizers/llama3.2",
-                                         "tokenizers/qwen2.5", "tokenizers/smollm2", "models/stories15M",
-                                         "models/stories260K", "models/tinytales"),
+                                         "tokenizers/qwen2.5", "tokenizers/qwen3", "tokenizers/gemma3",
+                                         "tokenizers/smollm2", "models/stories15M", "models/stories260K",
+                                         "models/tinytales"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name) {

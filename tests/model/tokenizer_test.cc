@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "model/text/tokenizer_tables.h"
 #include "tests/model/tokenizer_golden.h"
 
 namespace kerf::test {
@@ -16,12 +17,15 @@ using Ids = std::vector<int32_t>;
 
 /// What is left of a spec when it has been through the keys of a GGUF file.
 TokenizerSpec through_gguf(const TokenizerSpec& s) {
+  TokenizerTables tables = tokenizer_tables(s, static_cast<int64_t>(s.tokens.size()));
+  std::vector<TokenType> types;
+  for (const int32_t type : tables.types) types.push_back(static_cast<TokenType>(type));
   return {.kind = s.kind,
           .pre = s.pre,
-          .tokens = s.tokens,
-          .types = s.types,
-          .scores = s.scores,
-          .merges = s.kind == TokenizerSpec::Kind::spm_bpe ? std::vector<std::string>() : s.merges,
+          .tokens = std::move(tables.tokens),
+          .types = std::move(types),
+          .scores = std::move(tables.scores),
+          .merges = std::move(tables.merges),
           .bos = s.bos,
           .eos = s.eos,
           .unk = s.unk,
@@ -153,7 +157,8 @@ TEST_P(SharedSpec, SurvivesTheKeysOfGguf) {
 }
 INSTANTIATE_TEST_SUITE_P(Data, SharedSpec,
                          testing::Values("tokenizers/gpt2", "tokenizers/llama2", "tokenizers/llama3.2",
-                                         "tokenizers/qwen2.5", "tokenizers/smollm2", "models/stories260K"),
+                                         "tokenizers/qwen2.5", "tokenizers/qwen3", "tokenizers/gemma3",
+                                         "tokenizers/smollm2", "models/stories260K"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name) {
@@ -161,6 +166,78 @@ INSTANTIATE_TEST_SUITE_P(Data, SharedSpec,
                            }
                            return name;
                          });
+
+// What llama.cpp's converter wrote for these tokenizers (Gemma's from the original SentencePiece file).
+TEST(TokenizerTables, AreThoseOfTheConverter) {
+  const auto data = data_dir();
+  if (!data || !std::filesystem::exists(*data / "tokenizers" / "gemma3")) GTEST_SKIP() << "no data folder (KERF_DATA)";
+  const auto tables = [&](const char* name, int64_t rows) {
+    TokenizerSpec spec = read_tokenizer_spec(*data / "tokenizers" / name);
+    drop_tokens_past(spec, rows);
+    return tokenizer_tables(spec, rows);
+  };
+  const TokenizerTables gemma = tables("gemma3", 262144);
+  EXPECT_EQ(gemma.model, "llama");
+  EXPECT_EQ(gemma.pre, "default");
+  EXPECT_TRUE(gemma.merges.empty());
+  ASSERT_EQ(gemma.tokens.size(), 262144u);
+  ASSERT_EQ(gemma.types.size(), 262144u);
+  ASSERT_EQ(gemma.scores.size(), 262144u);
+  std::map<int32_t, int> types;
+  for (const int32_t type : gemma.types) ++types[type];
+  EXPECT_EQ(types, (std::map<int32_t, int>{{1, 255474}, {3, 6251}, {4, 163}, {6, 256}}));
+  for (const int id : {0, 1, 2, 3, 4, 6, 105, 106, 262143}) EXPECT_EQ(gemma.types[static_cast<size_t>(id)], 3) << id;
+  for (const int id : {5, 107, 138, 168}) EXPECT_EQ(gemma.types[static_cast<size_t>(id)], 4) << id;
+  EXPECT_EQ(gemma.tokens[138], "  ");
+  EXPECT_EQ(gemma.tokens[167], std::string(31, ' '));
+  EXPECT_EQ(gemma.tokens[494], "\xE2\x96\x81t");
+  for (const auto& [id, score] : {std::pair<size_t, float>(0, -1000),
+                                  {138, -1000},
+                                  {238, 0},
+                                  {493, 0},
+                                  {494, 0},
+                                  {495, -1},
+                                  {100000, -99506},
+                                  {236742, -236248},
+                                  {262143, -1000}})
+    EXPECT_EQ(gemma.scores[id], score) << id;
+
+  for (const char* name : {"qwen2.5", "qwen3"}) {
+    const TokenizerTables qwen = tables(name, 151936);
+    EXPECT_EQ(qwen.model, "gpt2");
+    EXPECT_EQ(qwen.pre, "qwen2");
+    EXPECT_EQ(qwen.merges.size(), 151387u);
+    EXPECT_TRUE(qwen.scores.empty());
+    EXPECT_EQ(qwen.tokens[151935], "[PAD151935]");
+    EXPECT_EQ(qwen.types[151935], 5);
+    EXPECT_EQ(qwen.types[151642], 1);
+    for (size_t id = 151643; id < 151665; ++id) EXPECT_EQ(qwen.types[id], id == 151657 || id == 151658 ? 4 : 3) << id;
+    for (size_t id = 151665; id < 151669; ++id) EXPECT_EQ(qwen.types[id], name[4] == '3' ? 4 : 5) << id;
+  }
+}
+
+TEST(TokenizerTables, OfTooFewRowsAreRefusedUnlessAddedTokensCanGo) {
+  const TokenizerSpec spec = {.kind = TokenizerSpec::Kind::spm_bpe,
+                              .tokens = {"a", "b", "<image>"},
+                              .types = {TokenType::normal, TokenType::normal, TokenType::control},
+                              .scores = {0, 0, 0},
+                              .added = {{.id = 2, .content = "<image>", .special = true}}};
+  EXPECT_THROW(tokenizer_tables(spec, 2), Error);
+  TokenizerSpec fitted = spec;
+  drop_tokens_past(fitted, 2);
+  EXPECT_EQ(tokenizer_tables(fitted, 2).tokens, (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(fitted.added.empty());
+  for (const auto& change : {+[](TokenizerSpec& s) { s.eos = 2; }, +[](TokenizerSpec& s) { s.prefix = {2}; },
+                             +[](TokenizerSpec& s) { s.added[0].in_model = true; }}) {
+    TokenizerSpec kept = spec;
+    change(kept);
+    drop_tokens_past(kept, 2);
+    EXPECT_EQ(kept.tokens.size(), 3u);
+  }
+  fitted = spec;
+  drop_tokens_past(fitted, 3);
+  EXPECT_EQ(fitted.tokens.size(), 3u);
+}
 
 // llama.cpp's own vectors: texts, and the ids that its authors took from the original tokenizers.
 struct Vectors {

@@ -199,6 +199,9 @@ def small():
         for split in (True, False):
             step = {"type": "Metaspace", "replacement": m, "prepend_scheme": scheme, "split": split}
             variants[f"metaspace/{scheme}/{'split' if split else 'whole'}"] = made([token(n, "[X]")], pre_tokenizer=step, decoder=step)
+    for at in (" ", "a", "b]"):
+        step = {"type": "Split", "pattern": {"String": at}, "behavior": "MergedWithPrevious", "invert": False}
+        variants[f"split behind {at!r}"] = made([token(n, "[X]")], pre_tokenizer=step)
     digits = {"type": "Digits", "individual_digits": False}
     level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     letters = {c: i for i, c in enumerate(["a", "b", "c", "\u0120", "ab", "\u0120a", "1", "2", "12", "\u00c3", "\u00a9", "\u010a"])}

@@ -1,0 +1,35 @@
+// The one door through which JSON text enters: config.json and the small files beside it, tokenizer.json, indices,
+// headers, reports. What passes it can be walked, printed, copied and destroyed recursively without a thought.
+//
+// Every refusal is an Error bad_input whose sentence begins with `name`, what the reader calls the text
+// ("a/config.json").
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+namespace kerf {
+
+/// Objects and lists within each other; files of models nest some eight deep.
+inline constexpr int kJsonDepth = 64;
+
+/// Refuses text that is not UTF-8, holds a zero byte (which some parsers take for the end), or nests objects and lists
+/// more than `depth` deep. One pass, no memory; whether it is JSON is for the parser to say.
+void check_json_text(std::string_view text, std::string_view name, int depth = kJsonDepth);
+
+/// One JSON value. Of equal keys in an object the last counts, as in Python's json module, which wrote most of these
+/// files.
+nlohmann::json parse_json(std::string_view text, const std::string& name);
+/// The same, keeping the order of keys.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& name);
+/// An object in a file of at most `most_bytes`. Error io when the file cannot be read.
+nlohmann::json read_json_object(const std::filesystem::path&, uint64_t most_bytes = uint64_t{64} << 20);
+
+/// A value as a sentence quotes it: JSON in ASCII, at most 60 characters, whatever the value holds and however deep it
+/// is.
+std::string short_json(const nlohmann::json&);
+
+}  // namespace kerf

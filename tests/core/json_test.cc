@@ -1,0 +1,68 @@
+#include "core/json.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "tests/support/data.h"
+#include "tests/support/refusal.h"
+
+namespace kerf {
+namespace {
+
+std::string nested(size_t levels) { return std::string(levels, '[') + std::string(levels, ']'); }
+
+std::string said(std::string_view text) {
+  return test::refusal([&] { parse_json(text, "it.json"); }, ErrorKind::bad_input);
+}
+
+TEST(Json, DepthIsBounded) {
+  EXPECT_TRUE(parse_json(nested(64), "it.json").is_array());
+  EXPECT_EQ(said(nested(65)), "it.json nests deeper than 64 levels of objects and lists, at byte 64");
+  EXPECT_TRUE(test::mentions(said(std::string(300000, '[')), "nests deeper than 64"));
+  std::string objects;
+  for (int i = 0; i < 100000; ++i) objects += "{\"a\":";
+  EXPECT_TRUE(test::mentions(said(objects), "nests deeper than 64"));
+}
+
+TEST(Json, BracketsInStringsAreNoDepth) {
+  EXPECT_TRUE(parse_json("[\"" + std::string(1000, '[') + "\\\"" + std::string(1000, '{') + "\"]", "it").is_array());
+}
+
+TEST(Json, RefusesWhatIsNone) {
+  EXPECT_EQ(said("\"\xFF\""), "it.json is not valid UTF-8 at byte 1; JSON must be");
+  EXPECT_EQ(said(std::string_view("{}\0[", 4)), "it.json has a zero byte at 2; JSON may not");
+  for (const char* text : {"", "{", "[1,]", "nul", "{} {}", "]", "{\"a\":\"\\ud800\"}"})
+    EXPECT_TRUE(said(text).starts_with("it.json: not valid JSON: ")) << text << ": " << said(text);
+}
+
+TEST(Json, LastOfEqualKeysCounts) { EXPECT_EQ(parse_json(R"({"a":1,"a":2})", "it")["a"], 2); }
+
+TEST(Json, KeepsTheOrderWhereAsked) {
+  EXPECT_EQ(parse_ordered_json(R"({"b":1,"a":2})", "it").dump(), R"({"b":1,"a":2})");
+}
+
+TEST(Json, ShortJsonIsShort) {
+  EXPECT_EQ(short_json(nlohmann::json::parse(R"({"a":[1,2.5,"x",null,true]})")), R"({"a":[1,2.5,"x",null,true]})");
+  EXPECT_EQ(short_json(std::string(100000, 'x')).size(), 60u);
+  EXPECT_EQ(short_json(std::string("\xC3\xA9\xFF")), "\"\\u00e9\\ufffd\"");
+  nlohmann::json deep;  // deeper than a walk that recurses could go
+  for (int i = 0; i < 300000; ++i) {
+    nlohmann::json outer = nlohmann::json::array();
+    outer.push_back(std::move(deep));
+    deep = std::move(outer);
+  }
+  EXPECT_EQ(short_json(deep), std::string(57, '[') + "...");
+}
+
+TEST(Json, FilesMustHoldAnObject) {
+  const test::TempDir dir;
+  write_text(dir / "a.json", "[1]");
+  EXPECT_TRUE(test::mentions(test::refusal([&] { read_json_object(dir / "a.json"); }, ErrorKind::bad_input),
+                             "a.json is not a JSON object, but [1]"));
+}
+
+}  // namespace
+}  // namespace kerf
