@@ -15,6 +15,7 @@
 #include "core/cpu.h"
 #include "core/parallel.h"
 #include "kernels/dense/dense.h"
+#include "model/arch/family.h"
 #include "model/run/evaluate.h"
 
 namespace kerf {
@@ -23,14 +24,14 @@ namespace {
 // Every tensor is a stretch of one block of random numbers; they are converted at every read, as those of a file are.
 class MemoryCheckpoint : public TensorSource {
  public:
-  explicit MemoryCheckpoint(const Architecture& a) : halves_(static_cast<size_t>(a.vocab * a.hidden)) {
+  explicit MemoryCheckpoint(const Architecture& a) : halves_(static_cast<size_t>(a.vocab() * a.hidden())) {
     uint64_t bits = 1;
     for (uint16_t& h : halves_) {
       bits = bits * 6364136223846793005U + 1442695040888963407U;
       // In +-0.06: about 1 / sqrt(hidden), which keeps the hidden state in bounds.
       h = f32_to_bf16(0.12F * (static_cast<float>(bits >> 40) * 0x1p-24F - 0.5F));
     }
-    for (int64_t layer = -1; layer < a.layers; ++layer)
+    for (int64_t layer = -1; layer < a.layers(); ++layer)
       for (const ExpectedTensor& t : a.expected_tensors(layer))
         infos_[t.name] = {.name = t.name, .dtype = Dtype::bf16, .shape = t.shape};
   }
@@ -62,8 +63,8 @@ Architecture shape_135m() {
 }
 
 double matrix_macs(const Architecture& a) {
-  double macs = static_cast<double>(a.vocab * a.hidden);
-  for (const Site& site : a.block_sites(0)) macs += static_cast<double>(a.layers * site.out * site.in);
+  double macs = static_cast<double>(a.vocab() * a.hidden());
+  for (const Site& site : a.block_sites(0)) macs += static_cast<double>(a.layers() * site.out * site.in);
   return macs;
 }
 
@@ -81,7 +82,7 @@ void evaluate_135m(benchmark::State& state) {
   const Architecture a = shape_135m();
   const MemoryCheckpoint checkpoint(a);
   Windows windows{.count = kTokens / state.range(0), .length = state.range(0), .ids = {}};
-  for (int64_t i = 0; i < kTokens; ++i) windows.ids.push_back(static_cast<int32_t>(i * 7919 % a.vocab));
+  for (int64_t i = 0; i < kTokens; ++i) windows.ids.push_back(static_cast<int32_t>(i * 7919 % a.vocab()));
   for (auto _ : state) {
     const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
     BlockwiseForward stream(a, *weights, {}, windows);
@@ -96,15 +97,15 @@ void evaluate_135m(benchmark::State& state) {
 void products_135m(benchmark::State& state) {
   const Architecture a = shape_135m();
   const int64_t batch = 1024;
-  std::vector<float> x(static_cast<size_t>(batch * a.ffn), 0.5F), y(static_cast<size_t>(batch * a.ffn));
-  std::vector<float> w(static_cast<size_t>(1024 * a.ffn), 0.25F);
+  std::vector<float> x(static_cast<size_t>(batch * a.widest()), 0.5F), y(static_cast<size_t>(batch * a.widest()));
+  std::vector<float> w(static_cast<size_t>(1024 * a.widest()), 0.25F);
   for (auto _ : state)
     for (int64_t t = 0; t < kTokens; t += batch) {
-      for (int64_t layer = 0; layer < a.layers; ++layer)
+      for (int64_t layer = 0; layer < a.layers(); ++layer)
         for (const Site& s : a.block_sites(layer))
           matmul_nt(batch, s.out, s.in, x.data(), s.in, w.data(), s.in, y.data(), s.out);
-      for (int64_t row = 0; row < a.vocab; row += 1024)
-        matmul_nt(batch, 1024, a.hidden, x.data(), a.hidden, w.data(), a.hidden, y.data(), 1024);
+      for (int64_t row = 0; row < a.vocab(); row += 1024)
+        matmul_nt(batch, 1024, a.hidden(), x.data(), a.hidden(), w.data(), a.hidden(), y.data(), 1024);
       benchmark::DoNotOptimize(y.data());
     }
   report(state, a, kTokens);

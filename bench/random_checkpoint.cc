@@ -12,7 +12,7 @@
 #include "core/file.h"
 #include "core/parallel.h"
 #include "formats/container.h"
-#include "model/arch/architecture.h"
+#include "model/arch/family.h"
 
 namespace {
 namespace fs = std::filesystem;
@@ -78,7 +78,7 @@ void run(const Options& o) {
                                          {"torch_dtype", o.dtype}};
   const kerf::Architecture a = kerf::describe_architecture(nlohmann::json::parse(config.dump()));
   kerf::FilePlan plan{.metadata = {{"format", std::string("pt")}}};
-  for (int64_t layer = -1; layer < a.layers; ++layer)
+  for (int64_t layer = -1; layer < a.layers(); ++layer)
     for (const kerf::ExpectedTensor& t : a.expected_tensors(layer)) {
       int64_t n = 1;
       for (const int64_t d : t.shape) n *= d;

@@ -19,7 +19,7 @@ void add(CLI::App& program, int*) {
   auto o = std::make_shared<Options>();
   CLI::App* c = program.add_subcommand("eval", "Perplexity of any model kerf can read");
   c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
-  add_eval_options(*c, o->eval);
+  add_options(*c, {.eval = &o->eval}, "eval.");
   add_arithmetic_option(*c, o->numerics);
   c->add_option("--logits", o->logits, "Also write log-probabilities as NumPy float32 [windows, ctx, vocab]")
       ->type_name("FILE.npy");
@@ -30,7 +30,7 @@ void add(CLI::App& program, int*) {
     if (o->json)
       print({{"model", o->model},
              {"format", r.format},
-             {"window_rule", window_rule(o->eval)},
+             {"window_rule", window_rule(o->eval, r.windows_have_bos)},
              {"windows", p.windows},
              {"tokens", p.tokens},
              {"nll", p.nll},
@@ -39,7 +39,7 @@ void add(CLI::App& program, int*) {
              {"ppl_stderr", p.ppl_stderr}});
     else
       print(fmt::format("perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({})\n", p.ppl, p.ppl_stderr,
-                        p.tokens, p.windows, window_rule(o->eval)));
+                        p.tokens, p.windows, window_rule(o->eval, r.windows_have_bos)));
   });
 }
 

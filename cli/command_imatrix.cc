@@ -12,7 +12,7 @@ void add(CLI::App& program, int*) {
   auto o = std::make_shared<ImatrixOptions>();
   CLI::App* c = program.add_subcommand("imatrix", "Measure an importance matrix for llama.cpp's llama-quantize");
   c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
-  add_calibration_options(*c, o->calib);
+  add_options(*c, {.calib = &o->calib}, "calib.");
   c->get_option("--calib")->required();
   c->add_option("-o,--out", o->out, "File to write")->required()->type_name("FILE");
   c->add_option("--format", o->format, "gguf, or dat for llama.cpp of before August 2025")

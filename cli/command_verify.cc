@@ -19,7 +19,7 @@ void add(CLI::App& program, int* exit_code) {
   c->add_option("--against", o->against, "The original checkpoint, computed in float32")
       ->required()
       ->type_name("MODEL");
-  add_eval_options(*c, o->eval);
+  add_options(*c, {.eval = &o->eval}, "eval.");
   c->add_option("--gate", o->gate, "Limits, such as 'kl<0.05,top1>0.9'; exit code 1 when one is missed")
       ->type_name("LIMITS");
   add_arithmetic_option(*c, o->numerics);

@@ -10,22 +10,68 @@
 
 namespace kerf {
 
-void add_eval_options(CLI::App& command, EvalOptions& e) {
-  command.add_option("--text", e.text, "Text to evaluate on (UTF-8)")->type_name("FILE");
-  command.add_option("--ctx", e.ctx, "Tokens in a window")->capture_default_str()->type_name("N");
-  command.add_option("--windows", e.windows, "Windows at most")->capture_default_str()->type_name("N");
-  command.add_option("--skip-tokens", e.skip_tokens, "Tokens of the text left out at its beginning")
-      ->capture_default_str()
-      ->type_name("N");
+namespace {
+
+template <class Number>
+CLI::Validator whole_number(double least, double most) {
+  const auto check = [least, most](const std::string& text) {
+    Number x;
+    if (CLI::detail::lexical_cast(text, x) && static_cast<double>(x) >= least && static_cast<double>(x) <= most)
+      return std::string();
+    return fmt::format(
+        "it is a whole number {}, not {}",
+        most == kNoLimit ? fmt::format("of at least {}", least) : fmt::format("from {} to {}", least, most), text);
+  };
+  return {check, ""};
 }
 
-void add_calibration_options(CLI::App& c, CalibrationOptions& o) {
-  c.add_option("--calib", o.text, "Text to calibrate on: UTF-8, or JSONL with \"text\" or \"messages\"")
-      ->type_name("FILE");
-  c.add_option("--calib-windows", o.windows, "Windows of the text to calibrate on")->capture_default_str();
-  c.add_option("--calib-ctx", o.ctx, "Tokens of a calibration window")->capture_default_str();
-  c.add_option("--calib-seed", o.seed, "Shuffles the documents of a JSONL text; 0 keeps the order of the file")
-      ->capture_default_str();
+CLI::Validator real_number(double above, double most) {
+  const auto check = [above, most](const std::string& text) {
+    double x;
+    const bool inside = CLI::detail::lexical_cast(text, x) && x > above && x <= most;
+    return inside ? std::string() : fmt::format("it is a number above {} and up to {}, not {}", above, most, text);
+  };
+  return {check, ""};
+}
+
+// Adds one option to the command, by the kind of its value.
+struct Adder {
+  CLI::App& command;
+  const Option& option;
+  std::string flag, help;
+
+  CLI::Option* operator()(std::string* x) const { return command.add_option(flag, *x, help); }
+  CLI::Option* operator()(std::vector<std::string>* x) const {
+    return command.add_option(flag, *x, help)->delimiter(',');
+  }
+  CLI::Option* operator()(std::filesystem::path* x) const { return command.add_option(flag, *x, help); }
+  template <class Number>
+  CLI::Option* operator()(Number* x) const {
+    return command.add_option(flag, *x, help)
+        ->check(whole_number<Number>(option.least, option.most))
+        ->capture_default_str();
+  }
+  CLI::Option* operator()(double* x) const {
+    CLI::Option* o = command.add_option(flag, *x, help)->check(real_number(option.least, option.most));
+    return *x == 0 ? o : o->capture_default_str();
+  }
+  CLI::Option* operator()(ByteSize x) const { return add_size_option(command, flag, *x.value, help); }
+  CLI::Option* operator()(Flag x) const { return command.add_flag(flag, *x.value, help); }
+  CLI::Option* operator()(std::optional<bool>* x) const {
+    return command.add_option(flag, *x, help)
+        ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"on", true}, {"off", false}}));
+  }
+};
+
+}  // namespace
+
+void add_options(CLI::App& command, const OptionStructs& structs, std::string_view group) {
+  for (const Option& o : all_options()) {
+    if (!o.key.starts_with(group)) continue;
+    const Adder adder{command, o, std::string(o.flag), std::string(o.help)};
+    CLI::Option* added = std::visit(adder, o.field(structs));
+    if (!o.type_name.empty()) added->type_name(std::string(o.type_name));
+  }
 }
 
 CLI::Option* add_size_option(CLI::App& c, const std::string& name, uint64_t& bytes, const std::string& help) {

@@ -63,6 +63,7 @@ function(kerf_module path)
     list(APPEND candidates ${files})
   endforeach()
 
+  list(SORT candidates COMPARE FILE_BASENAME)
   foreach(plugin ${MODULE_PLUGINS})
     string(REPLACE ":" ";" pair ${plugin})
     list(GET pair 0 kind)

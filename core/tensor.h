@@ -16,6 +16,8 @@ struct TensorInfo {
   std::string name;
   Dtype dtype = Dtype::f32;
   std::vector<int64_t> shape;
+  float plus =
+      0;  // the model's value is the stored number, which read() gives, plus this (norms stored as w for 1 + w)
 
   int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
   /// Elements of one row: the product of all dimensions but the first.

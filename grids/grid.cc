@@ -1,3 +1,4 @@
+// What all grids share, and the table of their names.
 #include "grids/grid.h"
 
 #include <string>
@@ -34,6 +35,27 @@ int64_t columns_of(const Level& level, const Scheme& s, int64_t cols) {
 
 int64_t group_columns(const Scheme& s, int64_t cols) { return columns_of(s.levels.back(), s, cols); }
 int64_t superblock_columns(const Scheme& s, int64_t cols) { return columns_of(s.levels.front(), s, cols); }
+
+bool has_zero(const Scheme& s) {
+  if (s.codeword != 1 || adds_offset(s)) return false;
+  const Grid& grid = find_grid(s.grid);
+  const float offset = static_cast<float>(1 << (s.bits - 1));  // an integer, as every offset that is not added
+  return grid.value(s, {1.0f, offset}, zero_code(grid, s, offset)) == 0.0f;
+}
+
+uint32_t zero_code(const Grid& grid, const Scheme& s, float offset) {
+  return grid.nearest(s, {1.0f, offset}, 0.0f);  // no scale can move it; a tiny one could only overflow
+}
+
+void check_mask(const Scheme& s, const Mask& mask, int64_t rows, int64_t cols) {
+  if (static_cast<int64_t>(mask.zero.size()) != rows * cols)
+    fail(ErrorKind::internal, "a mask of {} weights was given for {} x {}", mask.zero.size(), rows, cols);
+  if (!has_zero(s))
+    fail(ErrorKind::unsupported,
+         "'{}' has no code that stands for exactly 0, so its weights cannot be pruned; choose a scheme with symmetric "
+         "scales or integer zero points, such as Q8_0, Q6_K, w4a16 or fp8",
+         describe(s));
+}
 
 const Grid& find_grid(std::string_view name) {
   std::string known;

@@ -70,6 +70,15 @@ int64_t group_columns(const Scheme&, int64_t cols);
 /// Columns that share the coarsest parameters: group_columns() where there is one level.
 int64_t superblock_columns(const Scheme&, int64_t cols);
 
+/// Whether one code of this scheme stands for exactly 0 whatever the parameters are: pruned weights need it. False
+/// where offsets are added, where the grid lists no zero, and where codes are chosen together.
+bool has_zero(const Scheme&);
+/// That code on the scheme's grid, where the parameters have this offset. Requires has_zero().
+uint32_t zero_code(const Grid&, const Scheme&, float offset);
+/// Error unsupported when a matrix of this scheme cannot have pruned weights, internal when the mask is not
+/// [rows, cols].
+void check_mask(const Scheme&, const Mask&, int64_t rows, int64_t cols);
+
 std::span<const Grid* const> all_grids();
 /// Error usage, with the known names, when there is none.
 const Grid& find_grid(std::string_view name);

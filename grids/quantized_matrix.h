@@ -23,11 +23,21 @@ struct ParamArray {
   bool operator==(const ParamArray&) const = default;
 };
 
+/// Which weights of a matrix are pruned, that is, exactly zero: [rows, cols] row-major, 1 where a weight is zero and 0
+/// where it is free. A byte each, so that threads can write rows side by side.
+struct Mask {
+  std::vector<uint8_t> zero;
+  bool operator==(const Mask&) const = default;
+};
+
 struct QuantizedMatrix {
   Scheme scheme;
   int64_t rows = 0, cols = 0;
   std::vector<uint8_t> codes;      // [rows, cols], each 0 ... 2^bits - 1
   std::vector<ParamArray> params;  // one per level
+  /// Every masked weight has the code of zero, so layouts need not (and do not) store the mask: the weights decode to 0
+  /// without it, and a matrix that comes back from a layout has none.
+  std::optional<Mask> mask = std::nullopt;
   bool operator==(const QuantizedMatrix&) const = default;
 
   std::span<uint8_t> code_row(int64_t r) {

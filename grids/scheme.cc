@@ -119,6 +119,7 @@ QuantizedMatrix allocate(const Scheme& s, int64_t rows, int64_t cols) {
 QuantizedMatrix rows_of(const QuantizedMatrix& q, int64_t begin, int64_t end) {
   QuantizedMatrix part{.scheme = q.scheme, .rows = end - begin, .cols = q.cols};
   part.codes.assign(q.codes.begin() + begin * q.cols, q.codes.begin() + end * q.cols);
+  if (q.mask) part.mask = Mask{{q.mask->zero.begin() + begin * q.cols, q.mask->zero.begin() + end * q.cols}};
   for (size_t i = 0; i < q.params.size(); ++i) {
     const ParamArray& from = q.params[i];
     const int64_t rows = extent(q.scheme.levels[i].block.rows, q.rows);

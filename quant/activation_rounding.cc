@@ -1,9 +1,11 @@
+// The variance of rounding is that of a uniform distribution over one step, summed over the sampled tokens.
 #include "quant/activation_rounding.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/checked.h"
+#include "core/error.h"
 #include "core/parallel.h"
 
 namespace kerf {
@@ -22,6 +24,17 @@ float largest_of(const float* x, const float* inverse, int64_t count) {
 }
 
 }  // namespace
+
+void ActivationSample::merge(const ActivationSample& next) {
+  if (cols != next.cols || group != next.group)
+    fail(ErrorKind::internal, "samples of {} channels in groups of {} and of {} in {} were added", cols, group,
+         next.cols, next.group);
+  const auto a = static_cast<double>(rows), b = static_cast<double>(next.rows);
+  if (rows + next.rows > 0 && tokens_per_row != next.tokens_per_row)
+    tokens_per_row = (a * tokens_per_row + b * next.tokens_per_row) / (a + b);
+  x.insert(x.end(), next.x.begin(), next.x.end());
+  rows += next.rows;
+}
 
 std::vector<float> ActivationSample::largest() const {
   std::vector<float> most(static_cast<size_t>(cols));

@@ -15,6 +15,10 @@ struct ActivationSample {
   int64_t group = 0;          // channels that share a scale, a divisor of cols; 0: all
   double tokens_per_row = 1;  // tokens that a row stands for
 
+  /// Appends the rows of another sample of the same input; each row then stands for the mean of what both say. Error
+  /// internal when channels or groups differ.
+  void merge(const ActivationSample& next);
+
   /// The largest absolute value of each channel.
   std::vector<float> largest() const;
 };

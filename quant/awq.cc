@@ -1,3 +1,4 @@
+// A grid search over alpha, on a sample of rows rounded to nearest under each candidate's scales.
 #include "quant/awq.h"
 
 #include <algorithm>

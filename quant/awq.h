@@ -6,8 +6,9 @@
 #include <span>
 #include <vector>
 
+#include "grids/scheme.h"
 #include "quant/activation_rounding.h"
-#include "quant/quantizer.h"
+#include "solver/hessian.h"
 
 namespace kerf {
 

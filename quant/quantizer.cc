@@ -1,3 +1,4 @@
+// The table of quantizers by their names.
 #include "quant/quantizer.h"
 
 #include <string>

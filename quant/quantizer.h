@@ -1,28 +1,15 @@
 // A quantizer chooses a code for each weight, on any grid. One file each: quantizer_<name>.cc.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 #include <string_view>
-#include <unordered_map>
-#include <vector>
 
 #include "grids/quantized_matrix.h"
-#include "solver/hessian.h"
+#include "quant/input_statistics.h"
 
 namespace kerf {
-
-class ErrorFeedback;
-
-/// What calibration knows of the inputs that some sites share. Made once per input, used by each of its sites.
-struct Statistics {
-  Hessian hessian;
-  /// The mean square of each input where nothing else is known (an importance matrix): the Hessian is empty then.
-  std::vector<float> importance = {};
-  /// Made by Quantizer::prepare() for the quantizer that will be used.
-  std::shared_ptr<const ErrorFeedback> feedback = nullptr;
-};
 
 constexpr int kMostRefines = 100;
 
@@ -32,26 +19,36 @@ struct QuantizerOptions {
   bool operator==(const QuantizerOptions&) const = default;
 };
 
+/// A quantizer made ready for one scheme and one set of inputs: what all matrices that share them have in common.
+/// Threads: any number at a time.
+class PreparedQuantizer {
+ public:
+  virtual ~PreparedQuantizer() = default;
+  /// w [rows, cols] row-major, finite. Where rows share no parameters they are independent, so that a matrix may come
+  /// in pieces. With a `mask` [rows, cols] the weights that it names get exactly the value 0, and the result keeps the
+  /// mask. Errors: unsupported when the scheme cannot take the shape or the mask (check_mask()), numerical when a
+  /// parameter does not fit its stored type.
+  virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols,
+                                   const Mask* mask = nullptr) const = 0;
+  /// What was added to the Hessian's diagonal, relative to its mean; 0 where no Hessian is used.
+  virtual double damping() const { return 0; }
+};
+
 class Quantizer {
  public:
   virtual ~Quantizer() = default;
   virtual std::string_view name() const = 0;
   /// One line for people.
   virtual std::string_view describe() const = 0;
-  /// Whether quantize() wants a Hessian.
+  /// Whether prepare() wants a Hessian.
   virtual bool needs_hessian() const = 0;
-  /// Fills in what sites with these statistics and this scheme share. Errors: numerical when the Hessian cannot be
-  /// factorized.
-  virtual void prepare(Statistics&, const Scheme&, const QuantizerOptions&) const {}
-  /// w [rows, cols] row-major, finite, in the given scheme. Without statistics (nullptr) errors count alike in all
-  /// columns; a quantizer that needs_hessian() must have prepared them. Errors: unsupported when the grid cannot take
-  /// the scheme or shape, numerical when a parameter does not fit its stored type. Thread-safe; rows are independent.
-  virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme&,
-                                   const Statistics*, const QuantizerOptions&) const = 0;
+  /// Reads `fitted` of the statistics, or `importance` where that is empty; without statistics (nullptr) errors count
+  /// alike in all columns. The statistics must outlive what is returned and stay as they are: Hessians are not copied.
+  /// Errors: unsupported when the grid does not know the scheme, numerical when the Hessian cannot be factorized,
+  /// internal when it needs_hessian() and there is none.
+  virtual std::unique_ptr<PreparedQuantizer> prepare(const InputStatistics*, const Scheme&,
+                                                     const QuantizerOptions&) const = 0;
 };
-
-/// What is known of the inputs of matrices, by their names in the checkpoint.
-using SiteStatistics = std::unordered_map<std::string, Statistics>;
 
 std::span<const Quantizer* const> all_quantizers();
 /// Error usage, with the known names, when there is none.

@@ -9,7 +9,7 @@
 namespace kerf {
 namespace {
 
-// Where neighbouring weights share a word and there is no Hessian to validation by, one per weight: large ones count
+// Where neighbouring weights share a word and no Hessian says what counts, one importance per weight: large ones count
 // more, as llama-quantize has it; by sqrt(2 m + w^2), m being the mean square of the 256 around it.
 std::vector<float> by_size(std::span<const float> w, std::span<const float> importance) {
   constexpr size_t kBlock = 256;
@@ -26,23 +26,53 @@ std::vector<float> by_size(std::span<const float> w, std::span<const float> impo
   return each;
 }
 
+// Zeros fit every block's range and, on a grid that has a zero, round to themselves.
+std::vector<float> with_zeros(std::span<const float> w, const Mask& mask) {
+  std::vector<float> masked(w.begin(), w.end());
+  for (size_t i = 0; i < masked.size(); ++i)
+    if (mask.zero[i] != 0) masked[i] = 0.0f;
+  return masked;
+}
+
+class PreparedRtn final : public PreparedQuantizer {
+ public:
+  PreparedRtn(const InputStatistics* s, const Scheme& scheme) : scheme_(scheme) {
+    if (!s) return;
+    importance_ = s->importance;
+    calibrated_ = importance_.empty();
+    if (calibrated_)
+      for (int64_t i = 0; i < s->fitted.n; ++i) importance_.push_back(s->fitted.diagonal(i));
+  }
+
+  QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Mask* mask) const override {
+    std::vector<float> free;
+    if (mask) {
+      check_mask(scheme_, *mask, rows, cols);
+      free = with_zeros(w, *mask);
+      w = free;
+    }
+    QuantizedMatrix q = allocate(scheme_, rows, cols);
+    const bool sized = scheme_.codeword > 1 && !calibrated_;
+    find_grid(scheme_.grid).fit_and_encode(w, sized ? by_size(w, importance_) : importance_, q);
+    if (mask) q.mask = *mask;
+    return q;
+  }
+
+ private:
+  const Scheme scheme_;
+  std::vector<float> importance_;  // of each column; empty for all alike
+  bool calibrated_ = false;        // importance is the diagonal of a Hessian
+};
+
 class Rtn final : public Quantizer {
  public:
   std::string_view name() const override { return "rtn"; }
   std::string_view describe() const override { return "round to nearest, scales searched for the smallest error"; }
   bool needs_hessian() const override { return false; }
-  QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Scheme& scheme,
-                           const Statistics* statistics, const QuantizerOptions&) const override {
-    const Grid& grid = find_grid(scheme.grid);
-    grid.check(scheme);
-    std::vector<float> importance = statistics ? statistics->importance : std::vector<float>();
-    if (statistics && importance.empty())
-      for (int64_t i = 0; i < cols; ++i) importance.push_back(statistics->hessian.diagonal(i));
-    const bool calibrated = statistics && statistics->importance.empty();
-    if (scheme.codeword > 1 && !calibrated) importance = by_size(w, importance);
-    QuantizedMatrix q = allocate(scheme, rows, cols);
-    grid.fit_and_encode(w, importance, q);
-    return q;
+  std::unique_ptr<PreparedQuantizer> prepare(const InputStatistics* s, const Scheme& scheme,
+                                             const QuantizerOptions&) const override {
+    find_grid(scheme.grid).check(scheme);
+    return std::make_unique<PreparedRtn>(s, scheme);
   }
 };
 

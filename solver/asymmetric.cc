@@ -1,8 +1,12 @@
+// Moments are sums of products of differences with activations, in batches as in Hessian::add(); the shift is one solve
+// with the Hessian's factor.
 #include "solver/asymmetric.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "core/checked.h"
+#include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/dense/dense.h"
 #include "solver/hessian.h"
@@ -50,15 +54,23 @@ void AsymmetricMoments::add(const float* x, const float* full_x, const float* h,
   }
 }
 
+void AsymmetricMoments::merge(const AsymmetricMoments& next) {
+  if (n != next.n || m != next.m)
+    fail(ErrorKind::internal, "moments of {} x {} and {} x {} channels were added", m, n, next.m, next.n);
+  std::transform(inputs.begin(), inputs.end(), next.inputs.begin(), inputs.begin(), std::plus<>());
+  std::transform(states.begin(), states.end(), next.states.begin(), states.begin(), std::plus<>());
+}
+
 double shift_towards_full_precision(std::vector<float>& w, const AsymmetricMoments& fitted, const Factor& f,
-                                    const AsymmetricMoments& held, const Hessian& held_hessian) {
+                                    const AsymmetricMoments& validation, const Hessian& validation_hessian) {
   std::vector<float> d = missing(w, fitted);
   solve_rows(f, d);
-  // sum over held tokens of |missing - s D x|^2 is least for s = <missing, D x> / |D x|^2.
-  const std::vector<float> there = missing(w, held);
+  // sum over validation tokens of |missing - s D x|^2 is least for s = <missing, D x> / |D x|^2.
+  const std::vector<float> there = missing(w, validation);
   double explained = 0, size = 0;
   for (size_t i = 0; i < d.size(); ++i) explained += static_cast<double>(there[i]) * static_cast<double>(d[i]);
-  for (const double norm : hessian_norms(held_hessian, d, static_cast<int64_t>(w.size()) / fitted.n)) size += norm;
+  for (const double norm : hessian_norms(validation_hessian, d, static_cast<int64_t>(w.size()) / fitted.n))
+    size += norm;
   const double strength = size > 0 ? std::clamp(explained / size, 0.0, 1.0) : 0.0;
   for (size_t i = 0; i < w.size(); ++i) w[i] += static_cast<float>(strength) * d[i];
   return strength;

@@ -22,6 +22,8 @@ struct AsymmetricMoments {
 
   /// x and full_x [tokens, n], h and full_h [tokens, m], which are not read when m is 0.
   void add(const float* x, const float* full_x, const float* h, const float* full_h, int64_t tokens);
+  /// Adds the sums over other tokens, value by value. Error internal when the widths differ.
+  void merge(const AsymmetricMoments& next);
 };
 
 /// The damping that goes with shift_towards_full_precision(), relative to the mean of the Hessian's diagonal. What is
@@ -35,10 +37,10 @@ constexpr double kCorrectionDamping = 0.1;
 /// makes sum of |h~ + W x~ - (h + W' x)|^2 + damping |W' - W|^2 least, and as sum of |h~ + W x~ - (h + Q x)|^2 is
 /// that of |(W' - Q) x|^2 but for a constant (and the damping), whatever quantizes W under H quantizes W' the same way.
 ///
-/// What D explains is in part chance. So it is taken times the factor, 0 to 1, that is best for the tokens of `held`
-/// and `held_hessian`, which are not among those of the others. Returns that factor. w [rows, n]; the factor is that of
-/// H.
+/// What D explains is in part chance. So it is taken times the strength, 0 to 1, that is best for the tokens of
+/// `validation` and `validation_hessian`, which are not among those of the others. Returns that strength. w [rows, n];
+/// the Factor is that of the fitted tokens' H.
 double shift_towards_full_precision(std::vector<float>& w, const AsymmetricMoments& fitted, const Factor&,
-                                    const AsymmetricMoments& held, const Hessian& held_hessian);
+                                    const AsymmetricMoments& validation, const Hessian& validation_hessian);
 
 }  // namespace kerf

@@ -1,5 +1,5 @@
 // Columns are taken in blocks of about 128: what earlier blocks feed into a block is one product, and inside of the
-// block unit after unit is subtracted from what follows (the lazy batches of GPTQ, looking left instead of right).
+// block group after group is subtracted from what follows (the lazy batches of GPTQ, looking left instead of right).
 #include "solver/error_feedback.h"
 
 #include <algorithm>
@@ -20,9 +20,9 @@ constexpr int64_t kBlock = 128;
 constexpr int64_t kTogether = 16;
 
 // Columns of kRowsPerPanel floats.
-class Lanes {
+class PanelColumns {
  public:
-  explicit Lanes(int64_t columns)
+  explicit PanelColumns(int64_t columns)
       : data_(static_cast<float*>(
             ::operator new[](static_cast<size_t>(columns* kRowsPerPanel) * sizeof(float), std::align_val_t{64}))) {
     std::fill_n(data_.get(), columns * kRowsPerPanel, 0.0f);
@@ -37,11 +37,11 @@ class Lanes {
 };
 
 // columns[k][r] = rows[r * stride + k], and back.
-void to_lanes(const float* rows, int64_t stride, int64_t count, int64_t columns, Lanes& out) {
+void to_panel(const float* rows, int64_t stride, int64_t count, int64_t columns, PanelColumns& out) {
   for (int64_t k = 0; k < columns; ++k)
     for (int64_t r = 0; r < count; ++r) out.column(k)[r] = rows[r * stride + k];
 }
-void from_lanes(Lanes& in, int64_t count, int64_t columns, float* rows, int64_t stride) {
+void from_panel(PanelColumns& in, int64_t count, int64_t columns, float* rows, int64_t stride) {
   for (int64_t r = 0; r < count; ++r)
     for (int64_t k = 0; k < columns; ++k) rows[r * stride + k] = in.column(k)[r];
 }
@@ -92,10 +92,10 @@ std::vector<int64_t> falling_order(const Hessian& h, std::span<const int64_t> si
   return order;
 }
 
-ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, int64_t outer, bool refine,
+ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t group, int64_t outer, bool refine,
                              std::vector<int64_t> order)
     : h_(h),
-      unit_(unit),
+      group_(group),
       block_(std::max<int64_t>(kBlock / outer, 1) * outer),
       stored_(as_stored(h.n)),
       order_(order.empty() ? stored_ : std::move(order)),
@@ -105,14 +105,14 @@ ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t unit, in
     block_u_[static_cast<size_t>(b)] = inverse_block(factor_, b * block_, block_size(b * block_));
   });
   if (!refine) return;
-  unit_u_.resize(static_cast<size_t>(ceil_div(h.n, unit_)));
-  unit_inverse_.resize(unit_u_.size());
-  parallel_for(static_cast<int64_t>(unit_u_.size()), [&](int64_t i) {
-    const int64_t begin = i * unit_, size = std::min(unit_, h.n - begin);
-    auto& u = unit_u_[static_cast<size_t>(i)];
+  group_u_.resize(static_cast<size_t>(ceil_div(h.n, group_)));
+  group_inverse_.resize(group_u_.size());
+  parallel_for(static_cast<int64_t>(group_u_.size()), [&](int64_t i) {
+    const int64_t begin = i * group_, size = std::min(group_, h.n - begin);
+    auto& u = group_u_[static_cast<size_t>(i)];
     u = inverse_block(h, factor_.damping, begin, size);
     // Negative, because it is added by subtracting.
-    unit_inverse_[static_cast<size_t>(i)] = negative(gram(u, size));
+    group_inverse_[static_cast<size_t>(i)] = negative(gram(u, size));
   });
 }
 
@@ -126,25 +126,25 @@ void ErrorFeedback::choose(std::span<const float> stored_w, int64_t rows, std::s
     for (int64_t k = 0; k < n; ++k)
       w[static_cast<size_t>(r * n + k)] = stored_w[static_cast<size_t>(r * n + order_[static_cast<size_t>(k)])];
   const Feedback& kernel = feedback();
-  Lanes target(block_), q(block_), f(block_), sums(block_);
+  PanelColumns target(block_), q(block_), f(block_), sums(block_);
   std::vector<float> product(static_cast<size_t>(rows * block_));
   const std::vector<float> infinite(kRowsPerPanel, std::numeric_limits<float>::infinity());
   for (int64_t begin = 0; begin < n; begin += block_) {
     const int64_t size = block_size(begin);
     const std::vector<float>& u = block_u_[static_cast<size_t>(begin / block_)];
-    to_lanes(w.data() + begin, n, rows, size, target);
+    to_panel(w.data() + begin, n, rows, size, target);
     if (begin > 0) {
       // The best real columns given the errors so far are w + (E L[block, earlier]T) U.
       matmul_nt_on_this_thread(rows, size, begin, e.data(), n, factor_.row(begin), n, product.data(), size, false);
       for (float& x : product) x = -x;
-      to_lanes(product.data(), size, rows, size, sums);
+      to_panel(product.data(), size, rows, size, sums);
       // U is zero below its diagonal, so terms can be taken several at a time.
       for (int64_t k = 0; k < size; k += kTogether)
         kernel.subtract(target.column(k), size - k, sums.column(k), std::min(kTogether, size - k),
                         u.data() + k * size + k, size);
     }
-    for (int64_t at = 0; at < size; at += unit_) {
-      const int64_t count = std::min(unit_, size - at), end = at + count;
+    for (int64_t at = 0; at < size; at += group_) {
+      const int64_t count = std::min(group_, size - at), end = at + count;
       choose({.begin = begin + at,
               .size = count,
               .ahead = size - at,
@@ -157,7 +157,7 @@ void ErrorFeedback::choose(std::span<const float> stored_w, int64_t rows, std::s
               .f = f.column(at)});
       kernel.subtract(target.column(end), size - end, f.column(at), count, u.data() + at * size + end, size);
     }
-    from_lanes(q, rows, size, e.data() + begin, n);
+    from_panel(q, rows, size, e.data() + begin, n);
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t k = begin; k < begin + size; ++k) {
         float& x = e[static_cast<size_t>(r * n + k)];
@@ -173,8 +173,8 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
                            const ChooseColumns& choose) const {
   const int64_t n = h_.n;
   const Feedback& kernel = feedback();
-  Lanes slope(block_), target(unit_), q(unit_), before(unit_), f(unit_), best(1);
-  std::vector<float> product(static_cast<size_t>(rows * block_)), values(static_cast<size_t>(rows * unit_));
+  PanelColumns slope(block_), target(group_), q(group_), before(group_), f(group_), best(1);
+  std::vector<float> product(static_cast<size_t>(rows * block_)), values(static_cast<size_t>(rows * group_));
   const auto damping = static_cast<float>(factor_.damping);
   for (int64_t begin = 0; begin < n; begin += block_) {
     const int64_t size = block_size(begin);
@@ -183,20 +183,20 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t k = 0; k < size; ++k)
         product[static_cast<size_t>(r * size + k)] += damping * e[static_cast<size_t>(r * n + begin + k)];
-    to_lanes(product.data(), size, rows, size, slope);
-    for (int64_t at = 0; at < size; at += unit_) {
-      const int64_t count = std::min(unit_, size - at), end = at + count, first = begin + at;
-      const auto number = static_cast<size_t>(first / unit_);
+    to_panel(product.data(), size, rows, size, slope);
+    for (int64_t at = 0; at < size; at += group_) {
+      const int64_t count = std::min(group_, size - at), end = at + count, first = begin + at;
+      const auto number = static_cast<size_t>(first / group_);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t k = 0; k < count; ++k) {
           const auto i = static_cast<size_t>(r * n + first + k);
           values[static_cast<size_t>(r * count + k)] = w[i] - e[i];
         }
-      to_lanes(values.data(), count, rows, count, q);
+      to_panel(values.data(), count, rows, count, q);
       std::copy_n(q.column(0), count * kRowsPerPanel, before.column(0));
-      // The unit's best real values are q + slope * inverse(H[unit, unit]); the present ones lose slope * that step.
+      // The group's best real values are q + slope * inverse(H[group, group]); the present ones lose slope * that step.
       std::fill_n(target.column(0), count * kRowsPerPanel, 0.0f);
-      kernel.subtract(target.column(0), count, slope.column(at), count, unit_inverse_[number].data(), count);
+      kernel.subtract(target.column(0), count, slope.column(at), count, group_inverse_[number].data(), count);
       std::fill_n(best.column(0), kRowsPerPanel, 0.0f);
       for (int64_t k = 0; k < count; ++k)
         for (int64_t r = 0; r < kRowsPerPanel; ++r) {
@@ -208,7 +208,7 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
               .ahead = count,
               .columns = stored_.data() + first,
               .target = target.column(0),
-              .u = unit_u_[number].data(),
+              .u = group_u_[number].data(),
               .stride = count,
               .h = h_.row(first) + first,
               .h_stride = n,
@@ -220,7 +220,7 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
         for (int64_t r = 0; r < kRowsPerPanel; ++r) before.column(k)[r] = q.column(k)[r] - before.column(k)[r];
       // E changes by -(q - before): the slope of what follows in the block goes with it.
       kernel.subtract(slope.column(end), size - end, before.column(0), count, h_.row(first) + begin + end, n);
-      from_lanes(q, rows, count, values.data(), count);
+      from_panel(q, rows, count, values.data(), count);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t k = 0; k < count; ++k) {
           const auto i = static_cast<size_t>(r * n + first + k);

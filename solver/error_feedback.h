@@ -19,8 +19,8 @@ namespace kerf {
 /// most columns to make up for its errors.
 std::vector<int64_t> falling_order(const Hessian&, std::span<const int64_t> sizes);
 
-/// Columns of one panel whose stand-ins are chosen together. Columns of kRowsPerPanel floats, aligned to 64
-/// bytes.
+/// Columns of one panel whose stand-ins are chosen together. target, q and f hold `size` columns of kRowsPerPanel
+/// floats, one after the other and aligned to 64 bytes.
 struct ColumnGroup {
   int64_t begin = 0, size = 0;  // in the order of the pass
   /// Columns from `begin` on for which target and u can be read: at least `size`, and in the first pass up to the next
@@ -28,16 +28,16 @@ struct ColumnGroup {
   int64_t ahead = 0;
   /// Which column of the matrix each of these is.
   const int64_t* columns = nullptr;
-  /// Where the squared error of the outputs would be smallest, with all columns outside of the unit best or fixed.
-  /// That of the unit may be overwritten.
+  /// Where the squared error of the outputs would be smallest, with all columns outside of the group best or fixed.
+  /// That of the group may be overwritten.
   float* target = nullptr;
   /// U [ahead, ahead] upper triangular, `stride` floats between rows: the squared output error of q is, per row and up
   /// to a constant, |f|^2 with f_k = (t_k - q_k) / U[k, k], where t starts as the target and each f_k is fed back: t_j
   /// -= f_k U[k, j] for j > k.
   const float* u = nullptr;
   int64_t stride = 0;
-  /// H[unit, unit] + damping I, `h_stride` floats between rows and without the damping on its diagonal, which is apart.
-  /// Only in refining passes.
+  /// H[group, group] + damping I, `h_stride` floats between rows and without the damping on its diagonal, which is
+  /// apart. Only in refining passes.
   const float* h = nullptr;
   int64_t h_stride = 0;
   float damping = 0;
@@ -49,36 +49,37 @@ struct ColumnGroup {
   float* f = nullptr;
 };
 
-/// Called for the units of a panel, one after the other.
+/// Called for the column groups of a panel, one after the other.
 using ChooseColumns = std::function<void(const ColumnGroup&)>;
 
 class ErrorFeedback {
  public:
-  /// Cuts n columns into units of `unit` columns (the last may be shorter), which stand together in `outer` columns, a
-  /// multiple. The first pass takes columns in `order`, which keeps the columns of both together, or as they are
-  /// stored. `relative` as in factorize(). With `refine` also what refining passes need. Errors as factorize().
-  ErrorFeedback(const Hessian&, double relative, int64_t unit, int64_t outer, bool refine,
+  /// Cuts n columns into groups of `group` columns (the last may be shorter), which stand together in `outer` columns,
+  /// a multiple. The first pass takes columns in `order`, which keeps the columns of both together, or as they are
+  /// stored. `relative` as in factorize(). With `refine` also what refining passes need. The Hessian is not copied: it
+  /// must stay where it is and as it is. Errors as factorize().
+  ErrorFeedback(const Hessian&, double relative, int64_t group, int64_t outer, bool refine,
                 std::vector<int64_t> order = {});
+  ErrorFeedback(const Hessian&&, double, int64_t, int64_t, bool, std::vector<int64_t> = {}) = delete;
 
   const Factor& factor() const { return factor_; }  // in the order of the first pass
-  int64_t unit() const { return unit_; }
 
   /// First pass over w [rows, n], rows <= kRowsPerPanel: afterwards e [rows, n] = w - q.
   void choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
-  /// A pass that improves on q = w - e, unit by unit with all others as they are; updates e. The objective never rises
-  /// when the caller keeps to ColumnGroup::best.
+  /// A pass that improves on q = w - e, group by group with all others as they are; updates e. The objective never
+  /// rises when the caller keeps to ColumnGroup::best.
   void refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
 
  private:
   int64_t block_size(int64_t begin) const;
 
   const Hessian& h_;
-  int64_t unit_, block_;                 // block_: columns between two products, whole units
+  int64_t group_, block_;                // block_: columns between two products, whole groups
   std::vector<int64_t> stored_, order_;  // of refining passes and the first: column k of a pass is column order_[k]
   Factor factor_;
-  std::vector<std::vector<float>> block_u_;       // of each block, for the first pass
-  std::vector<std::vector<float>> unit_u_;        // of each unit, for refining
-  std::vector<std::vector<float>> unit_inverse_;  // inverse(H[unit, unit] + damping I)
+  std::vector<std::vector<float>> block_u_;        // of each block, for the first pass
+  std::vector<std::vector<float>> group_u_;        // of each group, for refining
+  std::vector<std::vector<float>> group_inverse_;  // -inverse(H[group, group] + damping I)
 };
 
 }  // namespace kerf

@@ -1,3 +1,4 @@
+// The fastest kernel that the processor runs, chosen once.
 #include "solver/feedback.h"
 
 #include "core/fastest.h"

@@ -31,9 +31,17 @@ void add_moments(const float* a, int64_t m, int64_t a_stride, const float* b, in
 
 Hessian sum_of(const Hessian& a, const Hessian& b) {
   Hessian sum = a;
-  std::transform(a.values.begin(), a.values.end(), b.values.begin(), sum.values.begin(), std::plus<>());
-  sum.tokens += b.tokens;
+  sum.merge(b);
   return sum;
+}
+
+void Hessian::merge(const Hessian& next) {
+  if (n != next.n) fail(ErrorKind::internal, "second moments of {} and {} channels were added", n, next.n);
+  std::transform(values.begin(), values.end(), next.values.begin(), values.begin(), std::plus<>());
+  tokens += next.tokens;
+  for (int64_t i = 0; i < n; ++i)
+    if (!std::isfinite(diagonal(i)))
+      fail(ErrorKind::numerical, "the sum of the squared activations of input channel {} is too large for float32", i);
 }
 
 Hessian::Hessian(int64_t size)

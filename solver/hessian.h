@@ -24,6 +24,10 @@ struct Hessian {
   /// Copies the upper triangle to the lower one. Error numerical, naming `what`, when a sum has overflowed.
   void finish(std::string_view what = "a matrix");
 
+  /// Adds the sums over other tokens, value by value: one rounding each. Both are finished, or neither. Error numerical
+  /// when a sum overflows, internal when the widths differ.
+  void merge(const Hessian& next);
+
   /// Of the diagonal.
   double mean() const;
   /// Channels that were always zero.
@@ -32,7 +36,7 @@ struct Hessian {
   const float* row(int64_t i) const { return values.data() + i * n; }
 };
 
-/// That of the tokens of both.
+/// That of the tokens of both: a, then merge(b).
 Hessian sum_of(const Hessian&, const Hessian&);
 
 /// c += sum over tokens of a bT, [m, n], for rows a[tokens, m] and b[tokens, n], rounded as in Hessian::add(). With

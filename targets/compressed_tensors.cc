@@ -84,8 +84,8 @@ ordered_json ignored(std::span<const StoredSite> sites) {
   ordered_json names = ordered_json::array();
   bool head = false;
   for (const StoredSite& site : sites) {
-    if (site.shape.role == "output") head = true;
-    if (!site.storage.layout && site.shape.role != "token_embd") names.push_back(site.module());
+    if (site.shape.place == SitePlace::head) head = true;
+    if (!site.storage.layout && site.shape.place != SitePlace::embedding) names.push_back(site.module());
   }
   if (!head) names.push_back("lm_head");
   return names;

@@ -1,4 +1,4 @@
-// The rules are a table, searched from the top: the first line that fits mixture, role, layer and model decides.
+// The rules are a table, searched from the top: the first line that fits mixture, tensor, layer and model decides.
 #include "targets/gguf_mixture.h"
 
 #include <algorithm>
@@ -101,7 +101,7 @@ bool holds(When when, const SiteShape& s) {
 }
 
 struct Rule {
-  std::string_view mixtures, roles;  // separated by spaces
+  std::string_view mixtures, tensors;  // separated by spaces; tensors as GGUF calls them
   When when;
   std::string_view type;
 };
@@ -167,21 +167,30 @@ bool lists(std::string_view words, std::string_view word) {
 // Llama 2 70B and its like: eight heads share a key, so better values cost next to nothing.
 bool is_70b(const ModelShape& m) { return m.layers == 80 && m.heads != m.kv_heads; }
 
+// "attn_v" of "blk.0.attn_v.weight".
+std::string_view tensor_kind(std::string_view name) {
+  constexpr std::string_view kBlock = "blk.", kWeight = ".weight";
+  if (name.ends_with(kWeight)) name.remove_suffix(kWeight.size());
+  if (name.starts_with(kBlock)) name.remove_prefix(std::min(name.size(), name.find('.', kBlock.size()) + 1));
+  return name;
+}
+
 std::string_view mixed_type(const GgufMixture& m, const SiteShape& s) {
-  std::string_view role = s.role;
-  if (role == "output" || (role == "token_embd" && s.model.tied)) {
-    role = "vocabulary";
+  std::string_view tensor = tensor_kind(s.gguf);
+  const bool vocabulary = s.place == SitePlace::head || (s.place == SitePlace::embedding && s.model.tied);
+  if (vocabulary) {
+    tensor = "vocabulary";
     if (s.in % find_ggml_type(m.base)->block != 0) return "Q8_0";
   }
   std::string_view type = m.base;
   for (const Rule& r : kRules)
-    if ((r.mixtures == "*" || lists(r.mixtures, m.name)) && lists(r.roles, role) && holds(r.when, s)) {
+    if ((r.mixtures == "*" || lists(r.mixtures, m.name)) && lists(r.tensors, tensor) && holds(r.when, s)) {
       type = r.type;
       break;
     }
-  if (role == "vocabulary" && type == "Q6_K" && s.in % find_ggml_type(type)->block != 0) return "Q8_0";
+  if (vocabulary && type == "Q6_K" && s.in % find_ggml_type(type)->block != 0) return "Q8_0";
   const bool below_3_bits = m.name.starts_with("IQ1") || m.name.starts_with("IQ2");
-  if (role == "attn_v" && is_70b(s.model) && !below_3_bits && (type == "Q3_K" || type == "Q4_K")) return "Q5_K";
+  if (tensor == "attn_v" && is_70b(s.model) && !below_3_bits && (type == "Q3_K" || type == "Q4_K")) return "Q5_K";
   return type;
 }
 

@@ -13,6 +13,7 @@
 #include "formats/layouts/layout.h"
 #include "grids/scheme.h"
 #include "kernels/arithmetic.h"
+#include "model/arch/architecture.h"
 
 namespace kerf {
 
@@ -24,10 +25,13 @@ struct ModelShape {
 
 /// What a target needs to know of one matrix.
 struct SiteShape {
-  std::string role;  // "attn_q", ..., "token_embd", "output" (model/arch/architecture.h)
+  std::string role;  // for the patterns of recipes
   std::string name;  // the checkpoint's tensor, for sentences
+  std::string gguf;  // its name in GGUF: "blk.0.attn_q.weight"; "" where it has none
+  SitePlace place = SitePlace::block;
   int64_t out = 0, in = 0;
-  int64_t layer = -1;  // -1 for the embedding and the head
+  int64_t layer = -1;              // -1 for the embedding and the head
+  bool followed_in_fused = false;  // another matrix of the same fused group (q, k, v; gate, up) comes after it
   ModelShape model;
   bool importance = false;  // codes will be chosen by calibration or an importance matrix
 };

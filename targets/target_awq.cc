@@ -66,7 +66,7 @@ class Awq final : public Target {
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
-    if (site.role == "token_embd" || site.role == "output") return {.dense = half_type(model)};
+    if (site.place != SitePlace::block) return {.dense = half_type(model)};
     const WeightOnly c = *parse(scheme);
     const Layout& layout = find_layout("awq");
     Storage s{.layout = &layout,
@@ -92,7 +92,7 @@ class Awq final : public Target {
     ordered_json dense = ordered_json::array();
     for (const StoredSite& site : sites) {
       if (!site.storage.layout) {
-        if (site.shape.role != "token_embd") dense.push_back(site.module());
+        if (site.shape.place != SitePlace::embedding) dense.push_back(site.module());
         continue;
       }
       const int64_t own = site.storage.scheme.levels[0].block.cols;

@@ -51,7 +51,7 @@ std::string pattern(const char* sign, const std::string& module) {
   return text + "$";
 }
 
-bool in_block(const StoredSite& site) { return site.shape.role != "token_embd" && site.shape.role != "output"; }
+bool in_block(const StoredSite& site) { return site.shape.place == SitePlace::block; }
 
 class TransformersGptq final : public Target {
  public:
@@ -95,7 +95,7 @@ class TransformersGptq final : public Target {
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
-    if (site.role == "token_embd" || site.role == "output") return {.dense = half_type(model)};
+    if (site.place != SitePlace::block) return {.dense = half_type(model)};
     const WeightOnly c = *parse_weight_only(scheme, "");
     const Layout& layout = find_layout(c.v2 ? "gptq-v2" : "gptq-v1");
     Storage s{.layout = &layout,

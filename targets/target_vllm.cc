@@ -65,7 +65,7 @@ class Vllm final : public Target {
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
-    if (site.role == "token_embd" || site.role == "output") return {.dense = model};
+    if (site.place != SitePlace::block) return {.dense = model};
     if (is_vllm_w8(scheme)) return vllm_w8_storage(scheme, site, model);
     const WeightOnly choice = *parse_weight_only(scheme, "a16");
     const Layout& layout = find_layout("ct-pack");

@@ -25,9 +25,6 @@ constexpr std::string_view kRules[] = {
     "the same",
     "fp8-block: inputs divide into 128, and so do the outputs of q, k and gate (refused otherwise)"};
 
-// vLLM stacks q, k, v and gate, up: all but the last of a stack end where a block ends.
-bool followed_in_stack(std::string_view role) { return role == "attn_q" || role == "attn_k" || role == "ffn_gate"; }
-
 Scheme scheme_of(std::string_view name, Dtype scale) {
   if (name == "w8a8") return symmetric_int(8, 0, scale);
   if (name == "fp8-tensor") return fp8({0, 0}, scale);
@@ -45,7 +42,8 @@ bool is_vllm_w8(std::string_view scheme) {
 }
 
 Storage vllm_w8_storage(std::string_view scheme, const SiteShape& site, Dtype model) {
-  if (scheme == "fp8-block" && (site.in % kBlock != 0 || (followed_in_stack(site.role) && site.out % kBlock != 0)))
+  // vLLM stacks q, k, v and gate, up: all but the last of a stack end where a block ends.
+  if (scheme == "fp8-block" && (site.in % kBlock != 0 || (site.followed_in_fused && site.out % kBlock != 0)))
     fail(ErrorKind::unsupported,
          "vllm:fp8-block cannot take {} [{}, {}]: {} must divide into blocks of {}; use fp8, which has one scale per "
          "channel",

@@ -22,7 +22,7 @@ uint64_t bytes_of_sites(const Artifact& a, bool vocabulary, int64_t* parameters)
     if (!a.architecture.tied) add(a.architecture.head());
     return bytes;
   }
-  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
     for (const Site& site : a.architecture.block_sites(layer)) add(site);
   return bytes;
 }
@@ -33,7 +33,7 @@ double bits(uint64_t bytes, int64_t weights) { return 8.0 * static_cast<double>(
 
 int64_t Artifact::parameters() const {
   int64_t n = 0;
-  for (int64_t layer = -1; layer < architecture.layers; ++layer)
+  for (int64_t layer = -1; layer < architecture.layers(); ++layer)
     for (const ExpectedTensor& t : architecture.expected_tensors(layer)) n += weights->find(t.name)->elements();
   return n;
 }

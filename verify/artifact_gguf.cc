@@ -1,51 +1,33 @@
 // GGUF files of llama.cpp, made by anybody: keys become the config that the architecture plug-ins read, tensors get
 // their checkpoint names back.
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/error.h"
 #include "formats/ggml_type.h"
+#include "model/arch/family.h"
 #include "verify/artifact.h"
 
 namespace kerf {
 namespace {
 
-int64_t need_integer(const Reader& r, const std::string& key) {
-  const auto v = r.get_integer(key);
-  if (!v) fail(ErrorKind::bad_input, "{} has no key {}", r.path().string(), key);
-  return *v;
-}
-
-bool has(const Reader& r, std::string_view tensor) { return r.find(tensor) != nullptr; }
-
-// What config.json would say. Biases and tying are what the tensors say.
-nlohmann::json config_of(const Reader& r) {
-  const std::string* arch = r.get<std::string>("general.architecture");
-  if (!arch) fail(ErrorKind::bad_input, "{} has no key general.architecture", r.path().string());
-  const auto key = [&](const char* name) { return *arch + "." + name; };
-  nlohmann::json c;
-  c["model_type"] = *arch;
-  c["hidden_size"] = need_integer(r, key("embedding_length"));
-  c["intermediate_size"] = need_integer(r, key("feed_forward_length"));
-  c["num_hidden_layers"] = need_integer(r, key("block_count"));
-  c["num_attention_heads"] = need_integer(r, key("attention.head_count"));
-  if (const auto kv = r.get_integer(key("attention.head_count_kv"))) c["num_key_value_heads"] = *kv;
-  if (const auto length = r.get_integer(key("attention.key_length"))) c["head_dim"] = *length;
-  c["max_position_embeddings"] = need_integer(r, key("context_length"));
-  if (const auto eps = r.get_number(key("attention.layer_norm_rms_epsilon"))) c["rms_norm_eps"] = *eps;
-  c["rope_theta"] = r.get_number(key("rope.freq_base")).value_or(10000.0);
-  if (const auto* scaling = r.get<std::string>(key("rope.scaling.type")); scaling && *scaling != "none")
-    c["rope_scaling"] = {{"rope_type", *scaling}, {"factor", r.get_number(key("rope.scaling.factor")).value_or(1.0)}};
-  const StoredTensor* embedding = r.find("token_embd.weight");
-  if (!embedding || embedding->shape.size() != 2)
-    fail(ErrorKind::bad_input, "{} has no matrix token_embd.weight", r.path().string());
-  c["vocab_size"] = embedding->shape[0];
-  c["tie_word_embeddings"] = !has(r, "output.weight");
-  c["attention_bias"] = has(r, "blk.0.attn_q.bias");
-  c["mlp_bias"] = has(r, "blk.0.ffn_up.bias");
-  if (const auto id = r.get_integer("tokenizer.ggml.bos_token_id")) c["bos_token_id"] = *id;
-  if (const auto id = r.get_integer("tokenizer.ggml.eos_token_id")) c["eos_token_id"] = *id;
-  return c;
+GgufFacts facts_of(const Reader& r) {
+  GgufFacts f{.file = r.path().string()};
+  f.integer = [&r](const std::string& key) { return r.get_integer(key); };
+  f.number = [&r](const std::string& key) { return r.get_number(key); };
+  f.text = [&r](const std::string& key) -> std::optional<std::string> {
+    const auto* text = r.get<std::string>(key);
+    return text ? std::optional(*text) : std::nullopt;
+  };
+  f.integers = [&r](const std::string& key) -> std::optional<std::vector<int64_t>> {
+    if (const auto* flags = r.get_array<bool>(key)) return std::vector<int64_t>(flags->begin(), flags->end());
+    if (const auto* numbers = r.get_array<int32_t>(key)) return std::vector<int64_t>(numbers->begin(), numbers->end());
+    return std::nullopt;
+  };
+  f.shape = [&r](const std::string& name) {
+    const StoredTensor* t = r.find(name);
+    return t ? &t->shape : nullptr;
+  };
+  return f;
 }
 
 // Row (head, half h, pair j) of the checkpoint lies at (head, pair j, half h) of the file.
@@ -105,21 +87,15 @@ void add_output_scale(const Reader& r, const StoredTensor& t, StoredWeight& w) {
 
 std::vector<StoredWeight> weights_of_file(const Reader& r, const Architecture& a) {
   std::vector<StoredWeight> weights;
-  const auto add = [&](const std::string& gguf_name, const std::string& checkpoint_name) {
-    if (const StoredTensor* t = r.find(gguf_name)) {
-      weights.push_back(stored(*t, checkpoint_name, r.path().string()));
+  for (int64_t layer = -1; layer < a.layers(); ++layer)
+    for (const ExpectedTensor& expected : a.expected_tensors(layer)) {
+      const StoredTensor* t = r.find(expected.gguf);
+      if (!t) continue;
+      weights.push_back(stored(*t, expected.name, r.path().string()));
+      weights.back().info.plus = expected.gguf_plus;
       add_output_scale(r, *t, weights.back());
-    }
-  };
-  for (const RoleName& role : a.names)
-    for (const char* suffix : {".weight", ".bias"}) {
-      const bool per_layer = role.gguf.find("{}") != std::string::npos;
-      for (int64_t layer = per_layer ? 0 : -1; layer < (per_layer ? a.layers : 0); ++layer) {
-        const size_t before = weights.size();
-        add(a.gguf_tensor_name(role.role, layer, suffix), a.checkpoint_name(role.role, layer, suffix));
-        if (weights.size() > before && a.permute_qk_for_gguf && (role.role == "attn_q" || role.role == "attn_k"))
-          weights.back().file_row = interleaved_rows(weights.back().info.rows(), a.head_dim);
-      }
+      if (expected.interleaved > 0)
+        weights.back().file_row = interleaved_rows(weights.back().info.rows(), expected.interleaved);
     }
   return weights;
 }
@@ -136,15 +112,20 @@ void refuse_tensors_of_nobody(const Reader& r, const Architecture& a, std::span<
     };
     if (names.contains(name) || of_a_matrix(".scale") || of_a_matrix(".input_scale")) continue;
     fail(ErrorKind::unsupported, "{}: nothing in a {} of {} blocks uses the tensor {}", r.path().string(), a.family,
-         a.layers, name);
+         a.layers(), name);
   }
 }
 
-void check_rotation(const Reader& r, const Architecture& a) {
-  const auto rotated = r.get_integer(*r.get<std::string>("general.architecture") + ".rope.dimension_count");
-  if (rotated && *rotated != a.head_dim)
-    fail(ErrorKind::unsupported, "{}: rope.dimension_count is {}; kerf rotates whole heads, of {} here",
-         r.path().string(), *rotated, a.head_dim);
+// What divides the frequencies of every rotation, instead of what the keys say.
+void read_rope_factors(const StoredTensor& t, const std::string& file, Architecture& a) {
+  for (Ops& ops : a.kinds)
+    for (Op& op : ops)
+      if (Rope* rope = std::get_if<Rope>(&op.what)) {
+        rope->table.divisors.resize(t.bytes.size() / sizeof(float));
+        to_f32(Dtype::f32, t.bytes, rope->table.divisors);
+        if (t.type != "F32" || static_cast<int64_t>(rope->table.divisors.size()) != rope->rotated / 2)
+          fail(ErrorKind::bad_input, "{}: rope_freqs.weight does not hold {} F32 values", file, rope->rotated / 2);
+      }
 }
 
 }  // namespace
@@ -197,31 +178,24 @@ TokenizerSpec gguf_tokenizer(const Reader& r) {
 
 Artifact open_gguf_artifact(const std::filesystem::path& file) {
   std::unique_ptr<Reader> reader = find_container("gguf").open(file);
-  Artifact a{.path = file,
-             .format = "GGUF",
-             .target = "llama.cpp-cpu",
-             .architecture = describe_architecture(config_of(*reader))};
   // Every layer has tensors of its own, so a count past theirs is a lie that would be walked for a long time.
-  if (a.architecture.layers > static_cast<int64_t>(reader->tensors().size()))
-    fail(ErrorKind::bad_input, "{}: block_count is {}, and the file has {} tensors", file.string(),
-         a.architecture.layers, reader->tensors().size());
-  if (const StoredTensor* t = reader->find("rope_freqs.weight")) {
-    a.architecture.rope.divisors.resize(t->bytes.size() / sizeof(float));
-    to_f32(Dtype::f32, t->bytes, a.architecture.rope.divisors);
-    if (t->type != "F32" || static_cast<int64_t>(a.architecture.rope.divisors.size()) != a.architecture.head_dim / 2)
-      fail(ErrorKind::bad_input, "{}: rope_freqs.weight does not hold {} F32 values", file.string(),
-           a.architecture.head_dim / 2);
-  }
+  if (const std::string* arch = reader->get<std::string>("general.architecture"))
+    if (const auto blocks = reader->get_integer(*arch + ".block_count");
+        blocks && *blocks > static_cast<int64_t>(reader->tensors().size()))
+      fail(ErrorKind::bad_input, "{}: block_count is {}, and the file has {} tensors", file.string(), *blocks,
+           reader->tensors().size());
+  Artifact a{
+      .path = file, .format = "GGUF", .target = "llama.cpp-cpu", .architecture = describe_gguf(facts_of(*reader))};
+  if (const StoredTensor* t = reader->find("rope_freqs.weight")) read_rope_factors(*t, file.string(), a.architecture);
   a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
   a.gguf_rounding = true;
   a.tokenizer = gguf_tokenizer(*reader);
   // llama.cpp takes the number of tokens for that of the embedding's rows.
-  if (static_cast<int64_t>(a.tokenizer.tokens.size()) != a.architecture.vocab)
+  if (static_cast<int64_t>(a.tokenizer.tokens.size()) != a.architecture.vocab())
     fail(ErrorKind::bad_input, "{}: {} tokens for an embedding of {} rows; llama.cpp would not load the file",
-         file.string(), a.tokenizer.tokens.size(), a.architecture.vocab);
+         file.string(), a.tokenizer.tokens.size(), a.architecture.vocab());
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += std::filesystem::file_size(f);
-  check_rotation(*reader, a.architecture);
   std::vector<StoredWeight> weights = weights_of_file(*reader, a.architecture);
   refuse_tensors_of_nobody(*reader, a.architecture, weights);
   a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));

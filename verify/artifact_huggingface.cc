@@ -1,9 +1,13 @@
 // Checkpoints as on the Hugging Face hub: full precision, or quantized in one of the stored formats.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json.h"
+#include "model/arch/family.h"
 #include "model/text/tokenizer_tables.h"
 #include "targets/target.h"
 #include "verify/artifact.h"
@@ -51,6 +55,58 @@ std::vector<StoredWeight> quantized(const QuantizedRepository& r, std::span<cons
   return weights;
 }
 
+// A weight that is some rows of a tensor of plain numbers, or its transpose.
+StoredWeight part_of(const StoredWeight& whole, const ExpectedTensor& expected) {
+  const StoredAs& as = expected.stored;
+  if (whole.gemm || whole.decode)
+    fail(ErrorKind::unsupported, "{} is a part of {}, which is quantized; kerf takes apart plain numbers only",
+         expected.name, as.tensor);
+  StoredWeight w = whole;
+  w.info.name = expected.name;
+  if (as.transposed) {
+    w.info.shape = {whole.info.cols(), whole.info.rows()};
+    w.decode = [whole](int64_t row, std::span<float> out) {
+      const auto bytes = static_cast<size_t>(bytes_of(whole.info.dtype, 1));
+      for (size_t k = 0; k < out.size(); ++k) {
+        const size_t at = k * static_cast<size_t>(whole.info.cols()) + static_cast<size_t>(row);
+        to_f32(whole.info.dtype, whole.bytes.subspan(at * bytes, bytes), out.subspan(k, 1));
+      }
+    };
+    return w;
+  }
+  const int64_t end = as.row_end < 0 ? whole.info.rows() : as.row_end;
+  if (as.row_begin > end || end > whole.info.rows())
+    fail(ErrorKind::bad_input, "tensor {} has {} rows, and config.json implies rows {} to {} of it", as.tensor,
+         whole.info.rows(), as.row_begin, end);
+  const auto row_bytes = static_cast<size_t>(bytes_of(whole.info.dtype, whole.info.cols()));
+  w.info.shape[0] = end - as.row_begin;
+  w.bytes = whole.bytes.subspan(static_cast<size_t>(as.row_begin) * row_bytes,
+                                static_cast<size_t>(w.info.shape[0]) * row_bytes);
+  w.stored_bytes = w.bytes.size();
+  return w;
+}
+
+// Weights as the architecture speaks of them: parts of tensors by names of their own, and what is added to each number.
+void describe_weights(const Architecture& a, std::vector<StoredWeight>& weights) {
+  std::map<std::string, size_t> index;
+  for (size_t i = 0; i < weights.size(); ++i) index.emplace(weights[i].info.name, i);
+  std::set<size_t> taken_apart;
+  for (int64_t layer = -1; layer < a.layers(); ++layer)
+    for (const ExpectedTensor& expected : a.expected_tensors(layer)) {
+      const auto at = index.find(expected.stored.tensor);
+      if (at == index.end()) continue;
+      if (expected.name == expected.stored.tensor && !expected.stored.transposed) {
+        weights[at->second].info.plus = expected.plus;
+        continue;
+      }
+      weights.push_back(part_of(weights[at->second], expected));
+      weights.back().info.plus = expected.plus;
+      taken_apart.insert(at->second);
+    }
+  for (auto i = taken_apart.rbegin(); i != taken_apart.rend(); ++i)
+    weights.erase(weights.begin() + static_cast<std::ptrdiff_t>(*i));
+}
+
 }  // namespace
 
 StoredWeight packed_weight(const std::string& module, int64_t out, int64_t in) {
@@ -91,13 +147,14 @@ Artifact open_huggingface_artifact(const fs::path& path) {
     a.arithmetic = find_target(a.target).arithmetic(a.architecture.dtype);
     weights = quantized(repository, formats);
   }
+  describe_weights(a.architecture, weights);
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += fs::file_size(f);
   a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
   check_tensors(a.architecture, *a.weights);
   if (fs::exists(folder / "tokenizer.json")) {
     a.tokenizer = read_tokenizer_spec(folder);
-    drop_tokens_past(a.tokenizer, a.architecture.vocab);
+    drop_tokens_past(a.tokenizer, a.architecture.vocab());
   }
   return a;
 }

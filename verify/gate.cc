@@ -1,26 +1,21 @@
 #include "verify/gate.h"
 
-#include <array>
 #include <cstdlib>
 
 #include "core/error.h"
+#include "verify/metric.h"
 
 namespace kerf {
 namespace {
 
-constexpr std::array<std::string_view, 14> kMetrics = {
-    "kl_mean",       "kl_median", "kl_p99", "kl_max",  "kl_stderr", "ppl_ratio",     "ppl_packed",
-    "ppl_reference", "top1",      "bytes",  "bpw_all", "bpw_body",  "bpw_embedding", "site_error_max"};
-
 std::string canonical_metric(std::string_view name) {
-  if (name == "kl") return "kl_mean";
-  if (name == "ppl") return "ppl_ratio";
-  if (name == "bpw") return "bpw_all";
-  for (std::string_view m : kMetrics)
-    if (m == name) return std::string(m);
-  std::string known = "kl, ppl, bpw";
-  for (std::string_view m : kMetrics) known += fmt::format(", {}", m);
-  fail(ErrorKind::usage, "a gate cannot limit '{}'; the metrics are: {}", name, known);
+  if (const Metric* m = find_metric(name)) return std::string(m->name);
+  std::string shorter, names;
+  for (const Metric& m : all_metrics()) {
+    if (!m.alias.empty()) shorter += fmt::format("{} ({}), ", m.alias, m.name);
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", m.name);
+  }
+  fail(ErrorKind::usage, "a gate cannot limit '{}'; the metrics are: {}{}", name, shorter, names);
 }
 
 std::string_view trim(std::string_view s) {
@@ -76,6 +71,13 @@ void check_measured(const Gate& gate, const std::set<std::string>& metrics) {
     if (!metrics.contains(limit.metric))
       fail(ErrorKind::usage, "the gate '{}' needs {}, which is not measured; give --text to measure it", limit.text,
            limit.metric);
+}
+
+std::set<std::string> metrics_without_text() {
+  std::set<std::string> names;
+  for (const Metric& m : all_metrics())
+    if (!m.needs_verification) names.emplace(m.name);
+  return names;
 }
 
 GateResult check_gate(const Gate& gate, const std::map<std::string, double>& figures) {

@@ -21,12 +21,14 @@ struct Gate {
   std::vector<Limit> limits;
 };
 
-/// Limits separated by commas: METRIC (<|<=|>|>=) NUMBER[KB|MB|GB|KiB|MiB|GiB]. Short names: kl = kl_mean, ppl =
-/// ppl_ratio, bpw = bpw_all. Error usage, with the known metrics, for anything else.
+/// Limits separated by commas: METRIC (<|<=|>|>=) NUMBER[KB|MB|GB|KiB|MiB|GiB|%], with a metric of verify/metric.h by
+/// its name or alias (kl, ppl, bpw). Error usage, with the known metrics, for anything else.
 Gate parse_gate(std::string_view text);
 
 /// Error usage when it limits a metric that is not among these.
 void check_measured(const Gate&, const std::set<std::string>& metrics);
+/// Those that are known of files alone.
+std::set<std::string> metrics_without_text();
 
 struct GateResult {
   bool passed = true;

@@ -48,7 +48,7 @@ struct Run {
   std::vector<Site> sites = {};  // of that block, while the reference's runs
 
   /// Whether the block to run next lies in the reference's block `layer`.
-  bool meets(int64_t layer) const { return next < artifact->architecture.layers && map.layer(next) == layer; }
+  bool meets(int64_t layer) const { return next < artifact->architecture.layers() && map.layer(next) == layer; }
   const Site* counterpart(const Site& site) const {
     for (const Site& s : sites)
       if (s.role == site.role && s.out == site.out && s.in == site.in) return &s;
@@ -74,7 +74,7 @@ std::vector<Verification> verify(const Artifact& reference, std::span<const Veri
   for (const VerifySide& p : packed) {
     maps.push_back(p.correspondence ? *p.correspondence : read_correspondence(p.artifact->path));
     check_correspondence(maps.back(), named(reference), named(*p.artifact));
-    in_packed_ids.push_back(to_packed_ids(maps.back(), windows, reference.architecture.vocab));
+    in_packed_ids.push_back(to_packed_ids(maps.back(), windows, reference.architecture.vocab()));
   }
   const std::unique_ptr<Run> original = start(reference, VerifyMode::float32, {}, windows);
   std::vector<std::unique_ptr<Run>> runs;
@@ -82,7 +82,7 @@ std::vector<Verification> verify(const Artifact& reference, std::span<const Veri
     runs.push_back(start(*packed[i].artifact, packed[i].numerics, std::move(maps[i]), std::move(in_packed_ids[i])));
   std::vector<Verification> results(packed.size());
 
-  const int64_t layers = reference.architecture.layers;
+  const int64_t layers = reference.architecture.layers();
   {
     Progress progress("verifying block", layers);
     for (int64_t layer = 0; layer < layers; ++layer) {

@@ -30,6 +30,11 @@ class PackedLinear final : public Linear {
     for (int64_t t = 0; t < tokens; ++t)
       for (int64_t i = 0; i < row_end - row_begin; ++i) y[t * y_stride + i] *= w_.output_scale;
   }
+  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
+    for (int64_t r = row_begin; r < row_end; ++r)
+      decode_file_row(w_, w_.file_row.empty() ? r : w_.file_row[static_cast<size_t>(r)],
+                      std::span(to + (r - row_begin) * in, static_cast<size_t>(in)));
+  }
 
  private:
   const StoredWeight& w_;
@@ -59,6 +64,9 @@ class GgmlLinear final : public Linear {
       if (pairs_) ggml_pair_order(weights);
       ggml_ops().product(weights.data(), rows, rounded.data(), tokens, in, y + i * panel, y_stride);
     });
+  }
+  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
+    source_.read(info_, row_begin, std::span(to, static_cast<size_t>((row_end - row_begin) * in)));
   }
 
  private:

@@ -11,7 +11,8 @@
 //              in float32; cosf and sinf of the C library                              (ops.cpp, ggml_rope_cache_init)
 //   rotation   x0' = fma(x0, c, -(x1 s)), x1' = fma(x0, s, x1 c)                       (rotate_pairs, as GCC contracts)
 //   scores     queries and keys rounded to F16; acc[d % L] = fma(k[d], q[d], acc[d % L]) for d = 0, 1, ... where d
-//              counts the head's elements as GGUF orders them; summed by halves; then times 1 / sqrtf(head_dim)
+//              counts the head's elements as GGUF orders them; summed by halves; then times the scale, which some
+//              models multiply the queries with instead, before they are rounded
 //                                                                                      (llamafile/sgemm.cpp, tinyBLAS)
 //   softmax    p = exp(score - max), 0 for masked positions; the sum is taken in double over partial sums of L
 //              positions by halves in float32; p float(1 / sum), rounded to F16        (vec.cpp, ggml_vec_soft_max_f32)
@@ -41,7 +42,9 @@ namespace kerf {
 struct GgmlHead {
   int64_t length = 0, head_dim = 0, q_stride = 0, kv_stride = 0;
   float scale = 1;
-  bool interleaved = false;  // GGUF holds pairs (h, h + head_dim / 2) of a head side by side
+  bool interleaved = false;    // GGUF holds pairs (h, h + head_dim / 2) of a head side by side
+  bool scale_queries = false;  // q is multiplied by the scale before it is rounded, and the scores are not
+  int64_t window = INT64_MAX;  // position t sees s <= t with t - s < window; masked positions take part as zeros
 };
 
 struct GgmlOps {

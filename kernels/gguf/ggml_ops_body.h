@@ -128,23 +128,29 @@ void attention(const GgmlHead& h, const float* q, const float* k, const float* v
   round_all(keys, dims * key_stride + length * dims);
   for (int64_t t = 0; t < h.length; ++t) {
     for (int64_t i = 0; i < h.head_dim; ++i) query[i] = q[t * h.q_stride + at(i)];
+    if (h.scale_queries)
+      for (int64_t i = 0; i < h.head_dim; ++i) query[i] *= h.scale;
     round_all(query, dims);
     const int64_t used = (t + kLanes) / kLanes * kLanes;  // positions up to t, and on to a multiple of kLanes
-    for (int64_t s = 0; s < used; s += kLanes)
-      store(p + s, multiply(sum_of_rows(keys + s, key_stride, query, dims), all(h.scale)));
-    float most = p[0];
-    for (int64_t s = 1; s <= t; ++s) most = p[s] > most ? p[s] : most;
+    // Positions before `begin`, whole vectors that nothing is visible of, would add zeros to every lane.
+    const int64_t first = t < h.window ? 0 : t - h.window + 1, begin = first / kLanes * kLanes;
+    const V scale = all(h.scale_queries ? 1.0F : h.scale);
+    for (int64_t s = begin; s < used; s += kLanes)
+      store(p + s, multiply(sum_of_rows(keys + s, key_stride, query, dims), scale));
+    float most = p[first];
+    for (int64_t s = first + 1; s <= t; ++s) most = p[s] > most ? p[s] : most;
+    for (int64_t s = begin; s < first; ++s) p[s] = -__builtin_inff();
     for (int64_t s = t + 1; s < used; ++s) p[s] = -__builtin_inff();
     double sum = 0;
-    for (int64_t s = 0; s < used; s += kLanes) {
+    for (int64_t s = begin; s < used; s += kLanes) {
       const V e = exp_of(subtract(load(p + s), all(most)));
       store(p + s, e);
       sum += static_cast<double>(sum_by_halves(e));
     }
     const V factor = all(static_cast<float>(1.0 / sum));
-    for (int64_t s = 0; s < used; s += kLanes) store(p + s, rounded_to_half(multiply(load(p + s), factor)));
+    for (int64_t s = begin; s < used; s += kLanes) store(p + s, rounded_to_half(multiply(load(p + s), factor)));
     for_vectors(h.head_dim, [&](int64_t i, int64_t m) {
-      put(out + t * h.q_stride + i, sum_of_rows(values + i, dims, p, used), m);
+      put(out + t * h.q_stride + i, sum_of_rows(values + begin * dims + i, dims, p + begin, used - begin), m);
     });
   }
 }

@@ -74,13 +74,16 @@ void attention(const GgmlHead& h, const float* q, const float* k, const float* v
   // Element i of a head in GGUF's order.
   const auto at = [&](int64_t i) { return h.interleaved ? i / 2 + i % 2 * (h.head_dim / 2) : i; };
   for (int64_t t = 0; t < h.length; ++t) {
+    const int64_t first = t < h.window ? 0 : t - h.window + 1;   // visible
     std::vector<float> p(static_cast<size_t>((t + L) / L * L));  // up to t, and zeros to a multiple of L
     float most = -std::numeric_limits<float>::infinity();
-    for (int64_t s = 0; s <= t; ++s) {
+    const float query_scale = h.scale_queries ? h.scale : 1.0F, score_scale = h.scale_queries ? 1.0F : h.scale;
+    for (int64_t s = first; s <= t; ++s) {
       float acc[L] = {};
       for (int64_t i = 0; i < h.head_dim; ++i)
-        acc[i % L] = std::fma(half(k[s * h.kv_stride + at(i)]), half(q[t * h.q_stride + at(i)]), acc[i % L]);
-      const float score = sum_by_halves(acc) * h.scale;
+        acc[i % L] =
+            std::fma(half(k[s * h.kv_stride + at(i)]), half(q[t * h.q_stride + at(i)] * query_scale), acc[i % L]);
+      const float score = sum_by_halves(acc) * score_scale;
       p[static_cast<size_t>(s)] = score;
       most = score > most ? score : most;
     }
@@ -88,7 +91,8 @@ void attention(const GgmlHead& h, const float* q, const float* k, const float* v
     for (size_t s = 0; s < p.size(); s += L) {
       float part[L];
       for (size_t l = 0; l < L; ++l)
-        part[l] = p[s + l] = static_cast<int64_t>(s + l) <= t ? exp_of<L>(p[s + l] - most) : 0;
+        part[l] = p[s + l] =
+            static_cast<int64_t>(s + l) >= first && static_cast<int64_t>(s + l) <= t ? exp_of<L>(p[s + l] - most) : 0;
       sum += static_cast<double>(sum_by_halves(part));
     }
     const auto factor = static_cast<float>(1.0 / sum);

@@ -1,16 +1,13 @@
-// A model as data: its dimensions, one block as a list of operations over named activations and axes, and what each
-// tensor is called. The forward pass, folds, container writers and checks walk this one description.
-//
-// A family of architectures (Llama, ...) is a plug-in: one file architecture_<name>.cc that defines
-// `const ArchitectureFamily& architecture_<name>()`.
+// A model as data: axes, and lists of operations over named activations. Parameters stand on the operations; layers are
+// of kinds, each with a list of its own; embedding, scalings, final norm, head and caps are operations as well. The
+// forward pass, folds, planning, container names and checks walk these lists; none of them knows a family by name.
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "core/dtype.h"
@@ -18,113 +15,203 @@
 
 namespace kerf {
 
-/// What an operation of a block computes, token by token except for attention.
-enum class OpKind {
-  norm,       // out = in / sqrt(mean(in^2) + norm_eps) * weight            (RMSNorm)
-  linear,     // out = weight . in (+ bias)
-  rope,       // out = in with each head rotated by its position: (h, h + head_dim/2) are a pair
-  attention,  // inputs q, k, v: causal softmax attention within a window, scores times attention_scale
-  gate,       // out = silu(in[0]) * in[1]
-  add,        // out = in[0] + in[1]
+/// What one dimension of an activation or a weight counts: `size` numbers in `groups` equal groups (heads).
+struct Axis {
+  std::string name;  // "hidden" "ffn" "head" "kv" "vocab"
+  int64_t size = 0;
+  int64_t groups = 1;
+  int64_t group_size() const { return size / groups; }
+};
+/// Index into Architecture::axes.
+using AxisId = size_t;
+
+/// How one kind of file stores a weight. Value = stored number + plus.
+struct StoredAs {
+  std::string tensor;  // "{}" stands for the layer; "": the format has no name for it
+  int64_t row_begin = 0,
+          row_end = -1;      // these rows of the tensor; -1: to its end (all others: a part of a fused tensor)
+  float plus = 0;            // 1 where a norm's weight w acts as 1 + w
+  bool interleaved = false;  // pairs (i, i + n/2) of each group of rows lie side by side: (2i, 2i + 1)
+  bool transposed = false;   // [in, out] instead of [out, in]
 };
 
-/// What one dimension of an activation or a weight counts; sizes are Architecture::axis().
-enum class Axis { hidden, ffn, head, kv, vocab };  // head = heads x head_dim, kv = kv_heads x head_dim
+/// A weight of one operation: a matrix over two axes [out, in], or a vector over one group or all of an axis.
+struct Param {
+  std::string role;            // names it to people and recipes: "attn_q"
+  std::vector<int64_t> shape;  // [out, in] or [n]
+  StoredAs checkpoint, gguf;   // full tensor names, ".weight" and ".bias" included
+};
 
-/// One operation. Activations ("slots") have names; the slot "x" enters and leaves the block (the residual stream).
+/// out = weight * normalised in (+ bias); each group of the axis is normalised by itself where `per_group` says so.
+struct Norm {
+  enum class Kind {
+    rms,    // in / sqrt(mean(in^2) + eps)
+    layer,  // (in - mean(in)) / sqrt(mean((in - mean(in))^2) + eps)
+  };
+  Kind kind = Kind::rms;
+  double eps = 1e-6;
+  bool per_group = false;
+  /// In arithmetic below float32: the normalised number is rounded before it meets the weight (Llama), or after
+  /// (Gemma).
+  bool round_before_weight = true;
+  Param weight;
+  std::optional<Param> bias = std::nullopt;
+};
+
+/// out = weight . in (+ bias)
+struct MatMul {
+  AxisId in = 0;
+  Param weight;
+  std::optional<Param> bias = std::nullopt;
+  std::string fused = {};  // those with the same mark ("qkv", "gate_up") share an input, and runtimes fuse them
+};
+
+enum class RopeScaling { none, linear, llama3, yarn };
+
+/// Frequencies of rotary position embedding: unscaled theta^(-2i / rotated), i < rotated / 2.
+struct RopeTable {
+  double theta = 10000;
+  RopeScaling scaling = RopeScaling::none;
+  double factor = 1;                                 // linear, llama3, yarn: divides (low) frequencies
+  double low_freq_factor = 1, high_freq_factor = 4;  // llama3: wavelengths above original/low are divided by factor,
+  int64_t original_context = 8192;                   // below original/high are kept, between are blended
+  double beta_fast = 32, beta_slow = 1;              // yarn: turns over the original context that bound the blend,
+  bool truncate = true;                              // with its ends rounded outward to whole pairs,
+  double attention_factor = 1;                       // and what sines and cosines are multiplied by
+  std::vector<float> divisors = {};                  // when not empty: what divides the frequency of each pair, instead
+  bool operator==(const RopeTable&) const = default;
+};
+
+/// out = in with the first `rotated` numbers of each group turned by their position: (i, i + rotated/2) are a pair.
+struct Rope {
+  RopeTable table;
+  int64_t rotated = 0;
+
+  /// Angle of one position step for each pair, [rotated / 2], in the float32 steps of the Hugging Face code.
+  std::vector<float> frequencies() const;
+  /// What divides the unscaled frequencies for each pair (1 without scaling): GGUF's rope_freqs.weight.
+  std::vector<float> divisors() const;
+};
+
+/// inputs q, k, v: causal softmax attention, query heads (groups of q's axis) in equal shares over those of k and v.
+/// Position t sees s <= t with t - s < window.
+struct Attend {
+  AxisId kv = 0;
+  int64_t window = 0;  // 0: everything before
+  double scale = 1;    // of the scores
+  double softcap = 0;  // c tanh(score / c); 0: none
+  /// llama.cpp multiplies the rotated queries by the scale before it rounds them, and not the scores.
+  bool ggml_scales_queries = false;
+  bool ggml_interleaved = false;  // GGUF holds the pairs of a head of q and k side by side
+};
+
+enum class Activation { silu, gelu_tanh };
+
+/// out = f(in[0]) * in[1], or f(in[0]) of one input.
+struct Activate {
+  Activation f = Activation::silu;
+};
+/// out = in * by
+struct Scale {
+  double by = 1;
+  bool round_factor = true;  // to the type of the model before the product
+};
+/// out = at * tanh(in / at)
+struct Cap {
+  double at = 0;
+};
+/// out = in[0] + in[1]
+struct Add {};
+/// out = row of the weight for each token id
+struct Embed {
+  Param weight;
+};
+
+/// One operation. Activations ("slots") have names; the slot "x" is the residual stream and enters and leaves a block.
 struct Op {
-  OpKind kind = OpKind::linear;
-  std::string role;                 // names the weight, see Architecture::names; "" when there is none
+  std::variant<Embed, Norm, MatMul, Rope, Attend, Activate, Scale, Cap, Add> what;
   std::vector<std::string> inputs;  // slots read
-  std::string output;               // slot written; may be one of the inputs for rope and add
-  Axis in = Axis::hidden, out = Axis::hidden;
-  bool bias = false;
-  std::string fused = {};  // linears with the same mark ("qkv", "gate_up") share an input, and runtimes fuse them
+  std::string output;               // slot written; may be one of the inputs for those that work in place
+  AxisId axis = 0;                  // of the output
+
+  template <class T>
+  const T* as() const {
+    return std::get_if<T>(&what);
+  }
 };
+using Ops = std::vector<Op>;
+
+/// Where in the model a matrix stands, for rules that treat the vocabulary apart.
+enum class SitePlace { block, embedding, head };
 
 /// One matrix of the model, in one place.
 struct Site {
-  std::string role;    // "attn_q" "attn_k" "attn_v" "attn_output" "ffn_gate" "ffn_up" "ffn_down" "token_embd" "output"
-  int64_t layer = -1;  // -1 for the embedding and the head
-  std::string name;    // the checkpoint's tensor, "model.layers.0.self_attn.q_proj.weight"
+  std::string role;    // "attn_q", ...: as in Param
+  int64_t layer = -1;  // -1 outside of the blocks
+  std::string name;    // what it is called everywhere in kerf: the checkpoint's tensor
   std::string bias;    // the checkpoint's bias tensor, or ""
   int64_t out = 0, in = 0;
-  std::string fused;  // as in Op
+  std::string fused;  // as in MatMul
+  std::string gguf;   // its name in GGUF; "" where llama.cpp has none
+  SitePlace place = SitePlace::block;
 };
 
-/// Names of the tensors of one role, without ".weight" / ".bias"; "{}" stands for the layer.
-struct RoleName {
-  std::string role, checkpoint, gguf;
-};
-
-enum class RopeScaling { none, linear, llama3 };
-
-/// Rotary position embedding. Frequencies of the unscaled form are theta^(-2i / head_dim), i < head_dim / 2.
-struct Rope {
-  double theta = 10000;
-  RopeScaling scaling = RopeScaling::none;
-  double factor = 1;                                 // linear, llama3: divides (low) frequencies
-  double low_freq_factor = 1, high_freq_factor = 4;  // llama3: wavelengths above original/low are divided by factor,
-  int64_t original_context = 8192;                   // below original/high are kept, between are blended
-  std::vector<float> divisors = {};                  // when not empty: what divides the frequency of each pair, instead
-};
-
+/// A weight of one layer, names filled in.
 struct ExpectedTensor {
-  std::string name;
-  std::vector<int64_t> shape;
+  std::string name;            // in the checkpoint
+  std::vector<int64_t> shape;  // of the weight
+  std::string gguf;            // "": none
+  float plus = 0, gguf_plus = 0;
+  int64_t interleaved = 0;  // rows of a group whose pairs GGUF holds side by side; 0: the same order
+  StoredAs stored;          // in the checkpoint, the name filled in
 };
 
 struct Architecture {
-  std::string family;     // "llama": the plug-in
-  std::string gguf_name;  // general.architecture
-  int64_t hidden = 0, ffn = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0;
-  int64_t context = 0;  // longest sequence the model was made for
-  double norm_eps = 1e-6;
-  double attention_scale = 0;  // 1 / sqrt(head_dim)
-  Rope rope;
-  bool tied = false;         // the head is the embedding matrix
-  Dtype dtype = Dtype::f32;  // the type that the model computes in, by its config
+  std::string family;     // the plug-in: "llama"
+  std::string gguf_name;  // general.architecture; "" where llama.cpp has no such model
+  std::vector<Axis> axes;
+  Ops before;                          // from token ids to "x"
+  std::vector<Ops> kinds;              // of layers
+  std::vector<uint8_t> kind_of_layer;  // index into kinds
+  Ops after;                           // from "x" to "logits"; the head is the only MatMul in it
+  int64_t context = 0;                 // longest sequence the model was made for
+  bool tied = false;                   // the head is the embedding matrix
+  Dtype dtype = Dtype::f32;            // the type that the model computes in, by its config
   std::optional<int32_t> bos;
   std::vector<int32_t> eos;
-  bool permute_qk_for_gguf = false;  // GGUF wants the pairs of a head side by side (2i, 2i + 1) in attn_q and attn_k
 
-  std::vector<Op> block;  // the same for every layer
-  std::string embedding_role = "token_embd", head_role = "output", final_norm_role = "output_norm";
-  std::vector<RoleName> names;  // of every role above
+  int64_t layers() const { return static_cast<int64_t>(kind_of_layer.size()); }
+  const Ops& block(int64_t layer) const { return kinds[kind_of_layer[static_cast<size_t>(layer)]]; }
+  const Axis& axis(AxisId id) const { return axes[id]; }
+  /// Error internal when there is none of that name.
+  AxisId axis_named(std::string_view name) const;
+  int64_t hidden() const { return axes[before.front().axis].size; }
+  int64_t vocab() const { return embedding().out; }
+  /// The widest activation inside of any block.
+  int64_t widest() const;
 
-  int64_t axis(Axis) const;
-  /// The linears of a block in the order in which they run.
+  /// The matrices of a block in the order in which they run.
   std::vector<Site> block_sites(int64_t layer) const;
   Site embedding() const;
   /// The embedding's site when tied.
   Site head() const;
-  /// Tensor names with their suffix: ".weight" unless `suffix` says otherwise. Error internal for an unknown role.
-  std::string checkpoint_name(std::string_view role, int64_t layer = -1, std::string_view suffix = ".weight") const;
-  std::string gguf_tensor_name(std::string_view role, int64_t layer = -1, std::string_view suffix = ".weight") const;
   /// Every tensor of one layer; with layer == -1 those outside the blocks.
   std::vector<ExpectedTensor> expected_tensors(int64_t layer) const;
-
-  /// Angle of one position step for each pair of a head, [head_dim / 2], in the float32 steps of the Hugging Face code.
-  std::vector<float> rope_frequencies() const;
-  /// What divides the unscaled frequencies for each pair (1 without scaling): GGUF's rope_freqs.weight.
-  std::vector<float> rope_divisors() const;
+  /// The head as the operation of `after` that it is.
+  const MatMul& head_op() const;
 };
 
-struct ArchitectureFamily {
-  std::string_view name;
-  std::span<const std::string_view> model_types;    // config.json "model_type"
-  std::span<const std::string_view> architectures;  // config.json "architectures"
-  Architecture (*describe)(const nlohmann::json& config);
-};
+/// A pattern with the layer filled in.
+std::string tensor_name(std::string_view pattern, int64_t layer);
+/// The site that an operation's matrix is.
+Site site_of(const Architecture&, const Op&, int64_t layer);
 
-std::span<const ArchitectureFamily* const> all_architectures();
+/// Positions of the matrices in `ops` that read the same activations and run one after the other: what is calibrated
+/// together, and what one scaling of the input concerns.
+std::vector<std::vector<size_t>> input_groups(const Ops& ops);
 
-/// From a parsed config.json. Error unsupported for an unknown architecture (the known are listed) or a feature that
-/// the family has and kerf does not; Error bad_input for missing or wrong keys, each named.
-Architecture describe_architecture(const nlohmann::json& config);
-
-/// Error bad_input, naming the tensor, when one is missing or has the wrong shape; a warning for tensors that the
-/// architecture does not use.
+/// Error bad_input, naming the tensor and both shapes, when one is missing or has the wrong shape; a warning for
+/// tensors that the architecture does not use.
 void check_tensors(const Architecture&, const TensorSource&);
 
 }  // namespace kerf

@@ -19,6 +19,10 @@ const nlohmann::json* ConfigReader::find(const char* key) const {
   return it == object_->end() || it->is_null() ? nullptr : &*it;
 }
 bool ConfigReader::has(const char* key) const { return find(key) != nullptr; }
+bool ConfigReader::is_null(const char* key) const {
+  const auto at = object_->find(key);
+  return at != object_->end() && at->is_null();
+}
 
 const nlohmann::json& ConfigReader::at(const char* key) const {
   const nlohmann::json* v = find(key);
@@ -63,72 +67,126 @@ std::string ConfigReader::text_or(const char* key, std::string otherwise) const 
 
 ConfigReader ConfigReader::object(const char* key) const { return {at(key), name_ + ": " + key}; }
 
-void read_dimensions(const ConfigReader& c, Architecture& a) {
+Dimensions read_dimensions(const ConfigReader& c, const DimensionDefaults& defaults) {
   // Limits keep every product of two of them, and of two with four bytes, far inside 64 bits.
   constexpr int64_t kLimit = int64_t{1} << 24;
-  a.hidden = c.size("hidden_size", kLimit);
-  a.ffn = c.size("intermediate_size", kLimit);
-  a.layers = c.size("num_hidden_layers", 1 << 16);
-  a.heads = c.size("num_attention_heads", 1 << 16);
-  a.kv_heads = c.has("num_key_value_heads") ? c.size("num_key_value_heads", 1 << 16) : a.heads;
-  a.vocab = c.size("vocab_size", kLimit);
-  a.context = c.size("max_position_embeddings");
-  if (a.heads % a.kv_heads != 0)
+  Dimensions d;
+  d.hidden = c.size("hidden_size", kLimit);
+  d.ffn = c.size("intermediate_size", kLimit);
+  d.layers = c.size("num_hidden_layers", 1 << 16);
+  d.heads = c.size("num_attention_heads", 1 << 16);
+  if (c.has("num_key_value_heads"))
+    d.kv_heads = c.size("num_key_value_heads", 1 << 16);
+  else
+    d.kv_heads = c.is_null("num_key_value_heads") || defaults.kv_heads == 0 ? d.heads : defaults.kv_heads;
+  d.vocab = c.size("vocab_size", kLimit);
+  d.context = c.size("max_position_embeddings");
+  if (d.heads % d.kv_heads != 0)
     fail(ErrorKind::bad_input, "{}: \"num_attention_heads\" ({}) must be a multiple of \"num_key_value_heads\" ({})",
-         c.name(), a.heads, a.kv_heads);
+         c.name(), d.heads, d.kv_heads);
   if (c.has("head_dim")) {
-    a.head_dim = c.size("head_dim", 1 << 16);
+    d.head_dim = c.size("head_dim", 1 << 16);
+  } else if (defaults.head_dim > 0) {
+    d.head_dim = defaults.head_dim;
   } else {
-    if (a.hidden % a.heads != 0)
+    if (d.hidden % d.heads != 0)
       fail(ErrorKind::bad_input,
            "{}: \"hidden_size\" ({}) must be a multiple of \"num_attention_heads\" ({}) unless \"head_dim\" is given",
-           c.name(), a.hidden, a.heads);
-    a.head_dim = a.hidden / a.heads;
+           c.name(), d.hidden, d.heads);
+    d.head_dim = d.hidden / d.heads;
   }
-  if (a.head_dim % 2 != 0)
+  if (d.head_dim % 2 != 0)
     fail(ErrorKind::bad_input, "{}: the size of a head ({}) must be even for rotary position embeddings", c.name(),
-         a.head_dim);
-  a.attention_scale = 1 / std::sqrt(static_cast<double>(a.head_dim));
+         d.head_dim);
+  return d;
 }
 
-Rope read_rope(const ConfigReader& c, double default_theta, int64_t context) {
-  Rope rope;
-  // transformers 5 keeps everything in rope_parameters; earlier versions had rope_theta beside rope_scaling, with
-  // "type" before it was "rope_type". Where several are present transformers lets rope_scaling win.
-  const char* key = c.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
-  rope.theta = c.number_or("rope_theta", default_theta);
-  double rotated = c.number_or("partial_rotary_factor", 1);
-  if (c.has(key)) {
-    const ConfigReader r = c.object(key);
-    rope.theta = r.number_or("rope_theta", rope.theta);
-    rotated = r.number_or("partial_rotary_factor", rotated);
-    const std::string type = r.text_or("rope_type", r.text_or("type", "default"));
-    if (type == "linear") {
-      rope.scaling = RopeScaling::linear;
-    } else if (type == "llama3") {
-      rope.scaling = RopeScaling::llama3;
-      rope.low_freq_factor = r.number("low_freq_factor");
-      rope.high_freq_factor = r.number("high_freq_factor");
-      rope.original_context = r.size_or("original_max_position_embeddings", context);
-      if (!(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor))
-        fail(ErrorKind::bad_input, "{}: \"high_freq_factor\" ({}) must be greater than \"low_freq_factor\" ({} > 0)",
-             r.name(), rope.high_freq_factor, rope.low_freq_factor);
-    } else if (type != "default") {
-      fail(ErrorKind::unsupported, "{}: RoPE type \"{}\" is not supported; supported are default, linear and llama3",
-           r.name(), type);
-    }
-    if (rope.scaling != RopeScaling::none) {
-      rope.factor = r.number("factor");
-      if (!(rope.factor > 0))
-        fail(ErrorKind::bad_input, "{}: \"factor\" must be positive, not {}", r.name(), rope.factor);
-    }
+RopeTable read_rope_object(const ConfigReader& r, RopeTable rope, int64_t context) {
+  rope.theta = r.number_or("rope_theta", rope.theta);
+  const std::string type = r.text_or("rope_type", r.text_or("type", "default"));
+  const auto original = [&] { return r.size_or("original_max_position_embeddings", context); };
+  if (type == "linear") {
+    rope.scaling = RopeScaling::linear;
+  } else if (type == "llama3") {
+    rope.scaling = RopeScaling::llama3;
+    rope.low_freq_factor = r.number("low_freq_factor");
+    rope.high_freq_factor = r.number("high_freq_factor");
+    rope.original_context = original();
+    if (!(rope.low_freq_factor > 0 && rope.high_freq_factor > rope.low_freq_factor))
+      fail(ErrorKind::bad_input, "{}: \"high_freq_factor\" ({}) must be greater than \"low_freq_factor\" ({} > 0)",
+           r.name(), rope.high_freq_factor, rope.low_freq_factor);
+  } else if (type == "yarn") {
+    rope.scaling = RopeScaling::yarn;
+    rope.original_context = original();
+    rope.beta_fast = r.number_or("beta_fast", 32);
+    rope.beta_slow = r.number_or("beta_slow", 1);
+    rope.truncate = r.flag_or("truncate", true);
+  } else if (type != "default") {
+    fail(ErrorKind::unsupported,
+         "{}: RoPE type \"{}\" is not supported; supported are default, linear, llama3 and yarn", r.name(), type);
+  }
+  if (rope.scaling != RopeScaling::none) {
+    rope.factor = r.number("factor");
+    if (!(rope.factor > 0))
+      fail(ErrorKind::bad_input, "{}: \"factor\" must be positive, not {}", r.name(), rope.factor);
+  }
+  if (rope.scaling == RopeScaling::yarn) {
+    // The temperature of the attention, by YaRN's formula unless it is given (Peng et al., 2023, section 3.4).
+    const auto magnitude = [&](double scale) {
+      return rope.factor <= 1 ? 1.0 : 0.1 * scale * std::log(rope.factor) + 1;
+    };
+    const double m = r.number_or("mscale", 0), all = r.number_or("mscale_all_dim", 0);
+    rope.attention_factor =
+        r.number_or("attention_factor", m != 0 && all != 0 ? magnitude(m) / magnitude(all) : magnitude(1));
   }
   if (!(rope.theta > 0))
-    fail(ErrorKind::bad_input, "{}: \"rope_theta\" must be positive, not {}", c.name(), rope.theta);
-  if (rotated != 1)
-    fail(ErrorKind::unsupported, "{}: \"partial_rotary_factor\" {} is not supported, only 1 (whole heads are rotated)",
-         c.name(), rotated);
+    fail(ErrorKind::bad_input, "{}: \"rope_theta\" must be positive, not {}", r.name(), rope.theta);
   return rope;
+}
+
+RopeTable read_rope(const ConfigReader& c, double default_theta, int64_t context) {
+  // transformers 5 keeps everything in rope_parameters; earlier versions had rope_theta beside rope_scaling, with
+  // "type" before it was "rope_type". Where several are present transformers lets rope_scaling win.
+  RopeTable rope;
+  rope.theta = c.number_or("rope_theta", default_theta);
+  const char* key = c.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  if (c.has(key)) rope = read_rope_object(c.object(key), rope, context);
+  if (!(rope.theta > 0))
+    fail(ErrorKind::bad_input, "{}: \"rope_theta\" must be positive, not {}", c.name(), rope.theta);
+  return rope;
+}
+
+nlohmann::ordered_json write_rope(const RopeTable& t) {
+  constexpr const char* kNames[] = {"default", "linear", "llama3", "yarn"};
+  nlohmann::ordered_json j = {{"rope_type", kNames[static_cast<size_t>(t.scaling)]}};
+  if (t.scaling != RopeScaling::none) j["factor"] = t.factor;
+  if (t.scaling == RopeScaling::llama3) {
+    j["low_freq_factor"] = t.low_freq_factor;
+    j["high_freq_factor"] = t.high_freq_factor;
+  }
+  if (t.scaling == RopeScaling::llama3 || t.scaling == RopeScaling::yarn)
+    j["original_max_position_embeddings"] = t.original_context;
+  if (t.scaling == RopeScaling::yarn) {
+    j["beta_fast"] = t.beta_fast;
+    j["beta_slow"] = t.beta_slow;
+    j["truncate"] = t.truncate;
+    j["attention_factor"] = t.attention_factor;
+  }
+  return j;
+}
+
+int64_t read_rotated(const ConfigReader& c, int64_t head_dim) {
+  double share = c.number_or("partial_rotary_factor", 1);
+  for (const char* key : {"rope_parameters", "rope_scaling"})
+    if (c.has(key)) share = c.object(key).number_or("partial_rotary_factor", share);
+  const double rotated = share * static_cast<double>(head_dim);
+  if (!(share > 0 && share <= 1) || rotated < 2 || std::fmod(std::floor(rotated), 2) != 0)
+    fail(
+        ErrorKind::bad_input,
+        "{}: \"partial_rotary_factor\" {} rotates {} of the {} numbers of a head; an even number from 2 to all of them "
+        "belongs there",
+        c.name(), share, rotated, head_dim);
+  return static_cast<int64_t>(rotated);
 }
 
 void read_dtype_and_ids(const ConfigReader& c, Architecture& a) {
@@ -158,6 +216,13 @@ void read_dtype_and_ids(const ConfigReader& c, Architecture& a) {
       if (eos >= 0) a.eos.push_back(eos);
     }
   }
+}
+
+void write_dtype_and_ids(const Architecture& a, nlohmann::ordered_json& c) {
+  c["dtype"] = a.dtype == Dtype::bf16 ? "bfloat16" : a.dtype == Dtype::f16 ? "float16" : "float32";
+  if (a.bos) c["bos_token_id"] = *a.bos;
+  if (a.eos.size() == 1) c["eos_token_id"] = a.eos[0];
+  if (a.eos.size() > 1) c["eos_token_id"] = a.eos;
 }
 
 }  // namespace kerf

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/arch/architecture.h"
 
@@ -18,6 +19,7 @@ class ConfigReader {
   ConfigReader(const nlohmann::json& object, std::string name);
 
   bool has(const char* key) const;
+  bool is_null(const char* key) const;
   const nlohmann::json& at(const char* key) const;
   /// A whole number in [1, limit].
   int64_t size(const char* key, int64_t limit = int64_t{1} << 31) const;
@@ -38,13 +40,28 @@ class ConfigReader {
 };
 
 /// The parts that configs of all families spell alike.
-/// Dimensions: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads (default:
-/// heads), head_dim (default: hidden / heads), vocab_size, max_position_embeddings, and what must divide what.
-void read_dimensions(const ConfigReader&, Architecture&);
-/// rope_parameters, or rope_scaling with rope_theta; Error unsupported for other types than default, linear, llama3 and
-/// for rotation of a part of each head.
-Rope read_rope(const ConfigReader&, double default_theta, int64_t context);
+struct Dimensions {
+  int64_t hidden = 0, ffn = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0, context = 0;
+};
+/// What a family's own configuration class takes for a key that is not there; 0: the general rule.
+struct DimensionDefaults {
+  int64_t kv_heads = 0;  // 0: as many as heads
+  int64_t head_dim = 0;  // 0: hidden / heads, which must be whole
+};
+/// hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads (null: heads), head_dim,
+/// vocab_size, max_position_embeddings, and what must divide what.
+Dimensions read_dimensions(const ConfigReader&, const DimensionDefaults& = {});
+/// rope_parameters, or rope_scaling with rope_theta: default, linear, llama3 and yarn; Error unsupported for others.
+RopeTable read_rope(const ConfigReader&, double default_theta, int64_t context);
+/// The scaling that an object of one of these keys describes, over `table`'s theta.
+RopeTable read_rope_object(const ConfigReader&, RopeTable table, int64_t context);
+/// The inverse of read_rope_object(): {"rope_type": ...}, without theta.
+nlohmann::ordered_json write_rope(const RopeTable&);
+/// partial_rotary_factor (default 1) of a head, an even whole number.
+int64_t read_rotated(const ConfigReader&, int64_t head_dim);
 /// dtype or torch_dtype (F32 when absent), bos_token_id, eos_token_id (one or a list).
 void read_dtype_and_ids(const ConfigReader&, Architecture&);
+/// Their inverse.
+void write_dtype_and_ids(const Architecture&, nlohmann::ordered_json&);
 
 }  // namespace kerf

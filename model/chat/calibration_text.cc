@@ -72,7 +72,7 @@ Windows documents_in_windows(const Tokenizer& tokenizer, JsonLines& lines, const
 }
 
 Windows drawn(const Windows& all, const CalibrationWindows& wanted) {
-  Windows w{.count = std::min(wanted.count, all.count), .length = all.length, .ids = {}};
+  Windows w{.count = std::min(wanted.count, all.count), .length = all.length, .ids = {}, .bos = all.bos};
   const std::vector<size_t> order = order_of(static_cast<size_t>(all.count), wanted.seed);
   for (int64_t i = 0; i < w.count; ++i) {
     const auto window = all.window(static_cast<int64_t>(order[static_cast<size_t>(i)]));

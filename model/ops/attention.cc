@@ -3,6 +3,7 @@
 #include "model/ops/attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -52,12 +53,27 @@ struct Head {
   const float *q, *k, *v;
   float* out;
 
-  // Probabilities in place of the scores [end - begin, end] of the queries from `begin` on; factors as softmax gives
-  // them.
-  void softmax(float* scores, int64_t begin, int64_t end, float* factors) const {
-    for (int64_t t = begin; t < end; ++t)
+  // The first key that a query from `begin` on sees.
+  int64_t first_key(int64_t begin) const {
+    return shape.window > 0 ? std::max<int64_t>(0, begin - shape.window + 1) : 0;
+  }
+  // Probabilities in place of the scores [end - begin, end - first] of the queries from `begin` on and the keys from
+  // `first` on; factors as softmax gives them.
+  void softmax(float* scores, int64_t begin, int64_t end, int64_t first, float* factors) const {
+    const int64_t keys = end - first;
+    for (int64_t t = begin; t < end; ++t) {
+      float* row = scores + (t - begin) * keys;
+      const int64_t hidden = first_key(t) - first;
+      std::fill_n(row, hidden, 0.0F);
+      float scale = shape.scale;
+      if (shape.softcap != 0) {
+        for (int64_t s = hidden; s <= t - first; ++s)
+          row[s] = shape.softcap * std::tanh(row[s] * scale / shape.softcap);
+        scale = 1;
+      }
       factors[t - begin] =
-          ops.softmax(scores + (t - begin) * end, t + 1, end, shape.scale, shape.fused, shape.rounding);
+          ops.softmax(row + hidden, t + 1 - first - hidden, keys - hidden, scale, shape.fused, shape.rounding);
+    }
   }
   void finish(int64_t begin, int64_t end, const float* factors) const {
     for (int64_t t = begin; shape.fused && t < end; ++t)
@@ -91,11 +107,13 @@ void attend(const Head& h) {
       block = queries;
       block_stride = d;
     }
-    matmul_nt_on_this_thread(end - begin, end, d, block, block_stride, k, key_stride, scores, end, false);
+    const int64_t first = h.first_key(begin), seen = end - first;
+    matmul_nt_on_this_thread(end - begin, seen, d, block, block_stride, k + first * key_stride, key_stride, scores,
+                             seen, false);
     float factors[kQueries];
-    h.softmax(scores, begin, end, factors);
-    matmul_nt_on_this_thread(end - begin, d, end, scores, end, values, length, h.out + begin * h.q_stride, h.q_stride,
-                             false);
+    h.softmax(scores, begin, end, first, factors);
+    matmul_nt_on_this_thread(end - begin, d, seen, scores, seen, values + first, length, h.out + begin * h.q_stride,
+                             h.q_stride, false);
     h.finish(begin, end, factors);
   }
 }
@@ -119,11 +137,12 @@ void attend_bf16(const Head& h) {
   for (int64_t begin = 0; begin < length; begin += kQueries) {
     const int64_t end = std::min(length, begin + kQueries), rows = end - begin;
     narrow(h.q + begin * h.q_stride, rows, d, h.q_stride, queries);
-    matmul_bf16_on_this_thread(rows, end, d, queries, keys, true, scores);
+    const int64_t first = h.first_key(begin), seen = end - first;
+    matmul_bf16_on_this_thread(rows, seen, d, queries, keys + first * d, true, scores);
     float factors[kQueries];
-    h.softmax(scores, begin, end, factors);
-    narrow(scores, 1, rows * end, 0, probabilities);
-    matmul_bf16_on_this_thread(rows, d, end, probabilities, values, false, result);
+    h.softmax(scores, begin, end, first, factors);
+    narrow(scores, 1, rows * seen, 0, probabilities);
+    matmul_bf16_on_this_thread(rows, d, seen, probabilities, values + first * d, false, result);
     for (int64_t t = 0; t < rows; ++t) std::copy_n(result + t * d, d, h.out + (begin + t) * h.q_stride);
     h.finish(begin, end, factors);
   }

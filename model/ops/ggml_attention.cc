@@ -37,33 +37,64 @@ void ggml_pair_order(std::span<float> values) {
   }
 }
 
-void ggml_rope_tables(const Architecture& a, int64_t length, std::vector<float>& cosines, std::vector<float>& sines) {
-  const Rope& rope = a.rope;
-  const float step = std::pow(static_cast<float>(rope.theta), -2.0F / static_cast<float>(a.head_dim));
-  const float freq_scale = rope.scaling == RopeScaling::linear ? 1.0F / static_cast<float>(rope.factor) : 1.0F;
-  // A linear scale travels as a key of its own, all others as rope_freqs.weight.
-  std::vector<float> divisors(static_cast<size_t>(a.head_dim / 2), 1.0F);
-  if (rope.scaling != RopeScaling::linear || !rope.divisors.empty()) divisors = a.rope_divisors();
+namespace {
+
+// YaRN as llama.cpp turns it (ops.cpp, rope_yarn): between two pairs the frequency goes from kept to divided.
+struct Yarn {
+  float low, high, factor, magnitude;
+  explicit Yarn(const Rope& rope) {
+    const RopeTable& t = rope.table;
+    const auto pair_of = [&](double turns) {
+      return static_cast<float>(rope.rotated) *
+             std::log(static_cast<float>(t.original_context) /
+                      (static_cast<float>(turns) * 2 * static_cast<float>(M_PI))) /
+             (2 * std::log(static_cast<float>(t.theta)));
+    };
+    low = std::max(0.0F, std::floor(pair_of(t.beta_fast)));
+    high = std::min(static_cast<float>(rope.rotated - 1), std::ceil(pair_of(t.beta_slow)));
+    factor = 1.0F / static_cast<float>(t.factor);
+    magnitude = static_cast<float>(t.attention_factor);
+  }
+  float turned(float angle, size_t pair) const {
+    const float ramp = (static_cast<float>(pair) - low) / std::max(0.001F, high - low);
+    const float mix = 1 - std::min(1.0F, std::max(0.0F, ramp));
+    return factor * angle * (1 - mix) + angle * mix;
+  }
+};
+
+}  // namespace
+
+void ggml_rope_tables(const Rope& rope, int64_t length, std::vector<float>& cosines, std::vector<float>& sines) {
+  const RopeTable& table = rope.table;
+  const float step = std::pow(static_cast<float>(table.theta), -2.0F / static_cast<float>(rope.rotated));
+  const float freq_scale = table.scaling == RopeScaling::linear ? 1.0F / static_cast<float>(table.factor) : 1.0F;
+  // Linear scales and YaRN travel as keys of their own, all others as rope_freqs.weight.
+  std::vector<float> divisors(static_cast<size_t>(rope.rotated / 2), 1.0F);
+  const bool yarn = table.scaling == RopeScaling::yarn;
+  if ((table.scaling != RopeScaling::linear && !yarn) || !table.divisors.empty()) divisors = rope.divisors();
+  const Yarn blend(rope);
   for (int64_t t = 0; t < length; ++t) {
     auto angle = static_cast<float>(t);
-    for (float divisor : divisors) {
-      const float turned = freq_scale * (angle / divisor);
-      cosines.push_back(std::cos(turned));
-      sines.push_back(std::sin(turned));
+    for (size_t i = 0; i < divisors.size(); ++i) {
+      const float turned = yarn ? blend.turned(angle / divisors[i], i) : freq_scale * (angle / divisors[i]);
+      cosines.push_back(yarn ? std::cos(turned) * blend.magnitude : std::cos(turned));
+      sines.push_back(yarn ? std::sin(turned) * blend.magnitude : std::sin(turned));
       angle *= step;
     }
   }
 }
 
-void ggml_causal_attention(const AttentionShape& s, bool interleaved, const float* q, const float* k, const float* v,
-                           float* out) {
+void ggml_causal_attention(const AttentionShape& s, bool interleaved, bool scales_queries, const float* q,
+                           const float* k, const float* v, float* out) {
   const GgmlOps& ops = ggml_ops();
   const GgmlHead head{.length = s.length,
                       .head_dim = s.head_dim,
                       .q_stride = s.heads * s.head_dim,
                       .kv_stride = s.kv_heads * s.head_dim,
-                      .scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim)),
-                      .interleaved = interleaved};
+                      .scale = s.scale,
+                      .interleaved = interleaved,
+                      .scale_queries = scales_queries,
+                      .window = s.window > 0 ? s.window : s.length};
   const auto floats = static_cast<size_t>(ggml_scratch_floats(head));
   parallel_for(s.windows * s.heads, [&](int64_t task) {
     const int64_t window = task / s.heads, h = task % s.heads, kv_head = h / (s.heads / s.kv_heads);

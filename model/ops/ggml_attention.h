@@ -20,11 +20,12 @@ bool ggml_sums_pairs(int64_t n);
 /// Puts every 32 of the values in the order that ggml_ops.h says, both of weights and of activations.
 void ggml_pair_order(std::span<float> values);
 
-/// Appends the sines and cosines of positions 0 .. length - 1, [length, head_dim / 2] each.
-void ggml_rope_tables(const Architecture&, int64_t length, std::vector<float>& cosines, std::vector<float>& sines);
+/// Appends the cosines and sines of positions 0 .. length - 1, [length, rotated / 2] each.
+void ggml_rope_tables(const Rope&, int64_t length, std::vector<float>& cosines, std::vector<float>& sines);
 
-/// causal_attention() in this order; scale and rounding of the shape are not read.
-void ggml_causal_attention(const AttentionShape&, bool interleaved, const float* q, const float* k, const float* v,
-                           float* out);
+/// causal_attention() in this order; rounding and softcap of the shape are not read. `scales_queries`: the scale
+/// multiplies the queries before they are rounded, and not the scores.
+void ggml_causal_attention(const AttentionShape&, bool interleaved, bool scales_queries, const float* q, const float* k,
+                           const float* v, float* out);
 
 }  // namespace kerf

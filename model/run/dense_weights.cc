@@ -26,7 +26,7 @@ const TensorInfo& find_matrix(const TensorSource& source, const std::string& nam
 }
 
 /// Rows [begin, end) as float32, checked.
-void read_rows(const TensorSource& source, const TensorInfo& info, int64_t begin, int64_t end, float* to) {
+void convert_rows(const TensorSource& source, const TensorInfo& info, int64_t begin, int64_t end, float* to) {
   const int64_t cols = info.cols(), rows = std::max<int64_t>(1, kReadElements / std::max<int64_t>(1, cols));
   parallel_for(ceil_div(end - begin, rows), [&](int64_t i) {
     const int64_t first = begin + i * rows, last = std::min(end, first + rows);
@@ -41,17 +41,21 @@ class WholeLinear final : public Linear {
   WholeLinear(const TensorSource& source, const TensorInfo& info)
       : Linear(info.rows(), info.cols()),
         weights_(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(info.elements()))) {
-    read_rows(source, info, 0, out, weights_.get());
+    convert_rows(source, info, 0, out, weights_.get());
   }
   void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
              int64_t y_stride) const override {
     matmul_nt(tokens, row_end - row_begin, in, x, in, weights_.get() + row_begin * in, in, y, y_stride);
+  }
+  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
+    std::copy_n(weights_.get() + row_begin * in, (row_end - row_begin) * in, to);
   }
 
  private:
   std::unique_ptr<float[]> weights_;
 };
 
+// One thread at a time: the panel at hand is kept.
 class PanelLinear final : public Linear {
  public:
   PanelLinear(const TensorSource& source, const TensorInfo& info)
@@ -65,13 +69,16 @@ class PanelLinear final : public Linear {
       const int64_t begin = r / kPanelRows * kPanelRows, end = std::min(out, begin + kPanelRows);
       if (begin != held_) {
         held_ = -1;
-        read_rows(source_, info_, begin, end, panel_.get());
+        convert_rows(source_, info_, begin, end, panel_.get());
         held_ = begin;
       }
       const int64_t last = std::min(end, row_end);
       matmul_nt(tokens, last - r, in, x, in, panel_.get() + (r - begin) * in, in, y + (r - row_begin), y_stride);
       r = last;
     }
+  }
+  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
+    convert_rows(source_, info_, row_begin, row_end, to);
   }
 
  private:
@@ -87,14 +94,7 @@ class DenseWeights final : public WeightProvider {
 
   std::unique_ptr<Linear> linear(const Site& site) override { return dense_linear(source_, site, site.layer < 0); }
 
-  std::vector<float> vector(const std::string& name) override {
-    const TensorInfo* info = source_.find(name);
-    if (!info) fail(ErrorKind::bad_input, "the checkpoint has no tensor {}", name);
-    std::vector<float> v(static_cast<size_t>(info->elements()));
-    source_.read(*info, 0, v);
-    check_finite(v, name, 0, info->cols());
-    return v;
-  }
+  std::vector<float> vector(const std::string& name) override { return read_vector(source_, name); }
 
   void embed(std::span<const int32_t> ids, float* out) override {
     const Site site = arch_.embedding();
@@ -123,6 +123,17 @@ std::unique_ptr<Linear> dense_linear(const TensorSource& source, const Site& sit
   const TensorInfo& info = find_matrix(source, site.name, site.out, site.in);
   if (by_panel) return std::make_unique<PanelLinear>(source, info);
   return std::make_unique<WholeLinear>(source, info);
+}
+
+std::vector<float> read_vector(const TensorSource& source, const std::string& name) {
+  const TensorInfo* info = source.find(name);
+  if (!info) fail(ErrorKind::bad_input, "the checkpoint has no tensor {}", name);
+  std::vector<float> v(static_cast<size_t>(info->elements()));
+  source.read(*info, 0, v);
+  check_finite(v, name, 0, info->cols());
+  if (info->plus != 0)
+    for (float& x : v) x += info->plus;
+  return v;
 }
 
 std::unique_ptr<WeightProvider> dense_weights(const Architecture& a, const TensorSource& source) {

@@ -1,5 +1,7 @@
 #include "model/run/fast_linear.h"
 
+#include <algorithm>
+
 #include "core/checked.h"
 #include "core/dtype.h"
 #include "core/parallel.h"
@@ -27,6 +29,10 @@ class Bf16Linear final : public Linear {
              int64_t y_stride) const override {
     matmul_nt_bf16(tokens, row_end - row_begin, in, x, in, w_.data() + row_begin * in, y, y_stride);
   }
+  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
+    for (int64_t i = row_begin * in; i < row_end * in; ++i)
+      to[i - row_begin * in] = bf16_to_f32(w_[static_cast<size_t>(i)]);
+  }
 
  private:
   std::vector<uint16_t> w_;
@@ -38,6 +44,9 @@ class FloatLinear final : public Linear {
   void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
              int64_t y_stride) const override {
     matmul_nt(tokens, row_end - row_begin, in, x, in, w_.data() + row_begin * in, in, y, y_stride);
+  }
+  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
+    std::copy_n(w_.data() + row_begin * in, (row_end - row_begin) * in, to);
   }
 
  private:

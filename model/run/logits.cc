@@ -12,26 +12,34 @@
 
 namespace kerf {
 
-Logits::Logits(const Architecture& a, WeightProvider& weights, const BlockwiseForward& stream)
-    : head_(weights.linear(a.head())), hidden_(stream.hidden()), rounding_(stream.arithmetic().stream) {
-  if (!stream.finished()) fail(ErrorKind::internal, "logits were asked for before the last block had run");
-  if (const std::string bias = a.head().bias; !bias.empty()) bias_ = weights.vector(bias);
+Logits::Logits(const Architecture& a, WeightProvider& weights, const BlockwiseForward& pass)
+    : head_(weights.linear(a.head())), hidden_(pass.hidden()), rounding_(pass.arithmetic().stream) {
+  if (!pass.finished()) fail(ErrorKind::internal, "logits were asked for before the last block had run");
+  const auto head = std::find_if(a.after.begin(), a.after.end(), [](const Op& op) { return op.as<MatMul>(); });
+  tail_.assign(head + 1, a.after.end());
+  runner_ = std::make_unique<OpRunner>(a, tail_, pass.arithmetic(), 1);
+  if (head->as<MatMul>()->bias) bias_ = weights.vector(site_of(a, *head, -1).bias);
+}
+
+// One token's logits, in place.
+void Logits::finish(float* y, int64_t row_begin, int64_t rows) const {
+  const Rounding rounding = rounding_of(rounding_);
+  if (!bias_.empty())
+    elementwise().add(y, bias_.data() + row_begin, rows, rounding);
+  else
+    elementwise().round(y, rows, rounding);
+  const float* in[] = {y};
+  for (size_t i = 0; i < tail_.size(); ++i) runner_->apply(i, {}, 1, in, y, rows);
 }
 
 void Logits::panel(int64_t token_begin, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
                    int64_t y_stride) const {
   head_->apply(hidden_.data() + token_begin * head_->in, tokens, row_begin, row_end, y, y_stride);
-  const Rounding rounding = rounding_of(rounding_);
-  if (bias_.empty() && rounding == Rounding::none) return;
+  if (bias_.empty() && tail_.empty() && rounding_of(rounding_) == Rounding::none) return;
   constexpr int64_t kRows = 16;
   parallel_for(ceil_div(tokens, kRows), [&](int64_t i) {
-    for (int64_t t = i * kRows; t < std::min(tokens, (i + 1) * kRows); ++t) {
-      if (bias_.empty()) {
-        elementwise().round(y + t * y_stride, row_end - row_begin, rounding);
-      } else {
-        elementwise().add(y + t * y_stride, bias_.data() + row_begin, row_end - row_begin, rounding);
-      }
-    }
+    for (int64_t t = i * kRows; t < std::min(tokens, (i + 1) * kRows); ++t)
+      finish(y + t * y_stride, row_begin, row_end - row_begin);
   });
 }
 

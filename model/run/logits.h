@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/arch/architecture.h"
+#include "model/run/block.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/weights.h"
 #include "model/text/windows.h"
@@ -17,6 +18,7 @@ namespace kerf {
 /// The head over the final hidden states of a stream, which must be finished and outlive it.
 class Logits {
  public:
+  /// The architecture must outlive it, too.
   Logits(const Architecture&, WeightProvider&, const BlockwiseForward&);
 
   int64_t tokens() const { return static_cast<int64_t>(hidden_.size()) / head_->in; }
@@ -25,6 +27,10 @@ class Logits {
   void panel(int64_t token_begin, int64_t tokens, int64_t row_begin, int64_t row_end, float* y, int64_t y_stride) const;
 
  private:
+  void finish(float* y, int64_t row_begin, int64_t rows) const;
+
+  Ops tail_;  // what follows the head: caps, scalings
+  std::unique_ptr<OpRunner> runner_;
   std::unique_ptr<Linear> head_;
   std::vector<float> bias_;
   std::span<const float> hidden_;

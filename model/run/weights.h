@@ -9,31 +9,16 @@
 
 #include "core/tensor.h"
 #include "model/arch/architecture.h"
+#include "model/ops/linear.h"
 
 namespace kerf {
-
-/// A matrix [out, in] that multiplies in the arithmetic of whoever made it.
-class Linear {
- public:
-  Linear(int64_t out, int64_t in) : out(out), in(in) {}
-  virtual ~Linear() = default;
-  Linear(const Linear&) = delete;
-  Linear& operator=(const Linear&) = delete;
-
-  /// y[t * y_stride + (r - row_begin)] = sum over k of x[t * in + k] * w[r, k] for the rows [row_begin, row_end),
-  /// without bias. On kerf's threads; called from one thread at a time.
-  virtual void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
-                     int64_t y_stride) const = 0;
-
-  const int64_t out, in;
-};
 
 class WeightProvider {
  public:
   virtual ~WeightProvider() = default;
   /// Loaded when asked for; the caller drops it when the block is done.
   virtual std::unique_ptr<Linear> linear(const Site&) = 0;
-  /// A norm's weight or a bias, by its name in the checkpoint.
+  /// A norm's weight or a bias as it acts (TensorInfo::plus added), by its name in the checkpoint.
   virtual std::vector<float> vector(const std::string& name) = 0;
   /// out[t] = row ids[t] of the embedding, [ids.size(), hidden]. Error bad_input for an id outside of the vocabulary.
   virtual void embed(std::span<const int32_t> ids, float* out) = 0;
@@ -45,8 +30,12 @@ class WeightProvider {
 /// returns.
 std::unique_ptr<WeightProvider> dense_weights(const Architecture&, const TensorSource&);
 
-/// The same for one tensor: a [out, in] matrix held as float32, or, with `by_panel`, converted where it is applied.
+/// The same for one tensor: a [out, in] matrix held as float32, or, with `by_panel`, converted where it is applied
+/// (then by one thread at a time).
 std::unique_ptr<Linear> dense_linear(const TensorSource&, const Site&, bool by_panel);
+
+/// A vector as it acts: its numbers plus TensorInfo::plus. Error as check_finite().
+std::vector<float> read_vector(const TensorSource&, const std::string& name);
 
 /// Error numerical when there is a NaN or an infinity among the rows of a tensor [.., cols], of which `row_begin` is
 /// the first. Scans fast.

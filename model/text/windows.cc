@@ -22,7 +22,7 @@ Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, in
         "the text has {} tokens, of which {} are skipped: too few for one window of {} (each takes {} tokens of text); "
         "give a longer text or a smaller context",
         available, skip, context, step);
-  Windows w{.count = most > 0 ? std::min(most, count) : count, .length = context, .ids = {}};
+  Windows w{.count = most > 0 ? std::min(most, count) : count, .length = context, .ids = {}, .bos = bos.has_value()};
   w.ids.reserve(static_cast<size_t>(w.tokens()));
   for (int64_t i = 0; i < w.count; ++i) {
     if (bos) w.ids.push_back(*bos);
@@ -37,6 +37,7 @@ Windows cut_chunks(std::span<const int32_t> ids, std::optional<int32_t> bos, int
   if (bos) all.push_back(*bos);
   all.insert(all.end(), ids.begin(), ids.end());
   Windows w = cut_windows(all, std::nullopt, context, most, 0);
+  w.bos = bos.has_value();
   for (int64_t i = 0; bos && i < w.count; ++i) w.ids[static_cast<size_t>(i * w.length)] = *bos;
   return w;
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <vector>
 
 #include "core/scratch.h"
@@ -14,23 +13,44 @@
 
 namespace kerf {
 
-/// Of the windows, one in so many is kept out of the statistics where something is judged on others.
+/// Of the windows, one in so many is kept out of the statistics where errors are measured on others.
 constexpr int64_t kHeldOutPart = 8;
+/// How many of them that are; of fewer than kHeldOutPart windows one, and of a single window none.
+constexpr int64_t held_out_windows(int64_t windows) {
+  return windows >= kHeldOutPart ? windows / kHeldOutPart : windows > 1 ? 1 : 0;
+}
 
-/// Packs like pack(), with codes chosen by what they do to the activations of these windows. Within a block the sites
-/// that share an input are quantized as soon as every window has reached them, and the pass goes on through the
+/// What a calibrated run is about. Everything that is referred to must outlive it.
+struct CalibrationJob {
+  const Architecture& architecture;
+  const TensorSource& source;
+  const Method& method;  // of matrices whose plan names none
+  const QuantizerOptions& options;
+  /// Whether the model in full precision runs beside, and weights make up for what activations lack. Takes at least
+  /// kHeldOutPart windows.
+  bool asymmetric = false;
+  const Windows& windows;
+  std::span<const PackJob> targets;
+  /// Of each target: what is saved after each block, and where a run goes on; nullptr saves nothing.
+  std::span<ResumeState* const> states;
+  Scratch& scratch;  // where activations of all windows lie
+
+  /// How many of the last tokens are kept for validation.
+  int64_t validation_tokens() const {
+    return method.held_out || asymmetric ? held_out_windows(windows.count) * windows.length : 0;
+  }
+};
+
+/// Packs like pack(), with codes chosen by what they do to the activations of the job's windows. Within a block the
+/// sites that share an input are quantized as soon as every window has reached them, and the pass goes on through the
 /// quantized weights, so that later sites see the errors of earlier ones. Biases take the mean error of their site.
-/// Each job has its own stream of activations. With `asymmetric` the model in full precision runs beside them, and
+/// Each target has its own stream of activations. With `asymmetric` the model in full precision runs beside them, and
 /// weights are first moved to where they make up for what the compressed model's activations lack
-/// (solver/asymmetric.h); errors are then those of the moved weights. Returns one list per job, in the order in which
-/// sites ran. `states` has one entry per job: what is saved after each block, and where a run goes on; nullptr saves
-/// nothing. Memory: hidden states of all windows per job and one group's inputs, both from `scratch`; one block's
-/// weights, one Hessian and its factor. With `asymmetric`, which takes at least kHeldOutPart windows, the
-/// full-precision run counts as a job, every job has a group's inputs at the same time, and there is one more matrix as
-/// large as a Hessian.
-std::vector<std::vector<SiteOutcome>> pack_calibrated(const Architecture&, const TensorSource&, const Method&,
-                                                      const QuantizerOptions&, bool asymmetric, const Windows&,
-                                                      std::span<const PackJob> jobs,
-                                                      std::span<ResumeState* const> states, Scratch& scratch);
+/// (solver/asymmetric.h); errors are then those of the moved weights. Returns one list per target, in the order in
+/// which sites ran. Memory: hidden states of all windows per target and one group's inputs, both from `scratch`; one
+/// block's weights, one Hessian and its factor, and another Hessian where errors are measured on windows that are held
+/// out. With `asymmetric` the full-precision run counts as a target, every target has a group's inputs at the same
+/// time, and there are two more matrices as large as a Hessian.
+std::vector<std::vector<SiteOutcome>> pack_calibrated(const CalibrationJob&);
 
 }  // namespace kerf

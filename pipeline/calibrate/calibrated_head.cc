@@ -4,9 +4,8 @@
 #include <algorithm>
 #include <map>
 
-#include "pipeline/calibrate/group_inputs.h"
+#include "pipeline/calibrate/group_statistics.h"
 #include "pipeline/calibrate/site_group.h"
-#include "solver/error_feedback.h"
 
 namespace kerf {
 namespace {
@@ -24,22 +23,22 @@ bool is_calibrated_head(const Architecture& a, const PlannedMatrix& m) {
 }
 
 int64_t head_rows_at_once(const Architecture& a) {
-  std::map<std::string, int64_t> groups;
-  int64_t most = a.hidden;
-  for (const Site& s : a.block_sites(0))
-    if (s.in == a.hidden) most = std::max(most, groups[s.fused.empty() ? s.name : s.fused] += s.out);
+  int64_t most = a.hidden();
+  for (int64_t layer = 0; layer < a.layers(); ++layer) {
+    std::map<std::string, int64_t> groups;
+    for (const Site& s : a.block_sites(layer))
+      if (s.in == a.hidden()) most = std::max(most, groups[s.fused.empty() ? s.name : s.fused] += s.out);
+  }
   return most;
 }
 
-SiteOutcome write_head(const BlockwiseForward::Group& g, int64_t held_out, const Architecture& a,
+SiteOutcome write_head(const BlockwiseForward::Group& g, int64_t validation_tokens, const Architecture& a,
                        const TensorSource& source, const PackJob& job, const PlannedMatrix& m, const Method& method,
                        QuantizerOptions options) {
   if (a.tied) options.damping = std::max(options.damping, kTiedDamping);
-  const int64_t fitted = g.tokens - held_out, at_once = head_rows_at_once(a);
-  Statistics statistics{second_moments(g, 0, fitted)};
-  std::optional<Hessian> validation;
-  if (held_out > 0) validation = second_moments(g, fitted, held_out);
-  SiteOutcome o{.name = m.site.name, .dead = statistics.hessian.dead_channels()};
+  const int64_t at_once = head_rows_at_once(a);
+  const InputStatistics statistics = group_statistics(g, {.validation_tokens = validation_tokens});
+  SiteOutcome o{.name = m.site.name, .dead = statistics.fitted.dead_channels()};
   double signal = 0;
   for (int64_t row = 0; row < m.site.out; row += at_once) {
     Site piece = m.site;
@@ -47,8 +46,7 @@ SiteOutcome write_head(const BlockwiseForward::Group& g, int64_t held_out, const
     GroupSite site{&piece, &m.storage.scheme, &method, std::vector<float>(static_cast<size_t>(piece.out * piece.in))};
     source.read(*source.find(piece.name), row, site.w);
     check_finite(site.w, piece.name, row, piece.in);
-    const ChosenGroup chosen =
-        choose_group({&site, 1}, statistics, validation ? *validation : statistics.hessian, options, {});
+    const ChosenGroup chosen = choose_group({&site, 1}, statistics, options, {});
     const ChosenSite& c = chosen.sites[0];
     write_rows(job, m, row, c.matrix);
     signal += c.signal;

@@ -15,10 +15,10 @@ bool is_calibrated_head(const Architecture&, const PlannedMatrix& m);
 /// How many of its rows are chosen at a time: no more weights than in the largest group of a block with such inputs.
 int64_t head_rows_at_once(const Architecture&);
 
-/// Chooses the codes of a head for the inputs of `g` (BlockwiseForward::head_group()) and writes them. `held_out` of
-/// the last tokens, when not 0, are kept out of the statistics to validation by. A matrix that is the embedding too
-/// gets a damping of at least 0.1: errors of an embedding count in all directions.
-SiteOutcome write_head(const BlockwiseForward::Group& g, int64_t held_out, const Architecture&, const TensorSource&,
-                       const PackJob&, const PlannedMatrix&, const Method&, QuantizerOptions);
+/// Chooses the codes of a head for the inputs of `g` (BlockwiseForward::head_group()) and writes them. The last
+/// `validation_tokens`, when not 0, are kept out of the statistics, and errors are measured on them. A matrix that is
+/// the embedding too gets a damping of at least 0.1: errors of an embedding count in all directions.
+SiteOutcome write_head(const BlockwiseForward::Group& g, int64_t validation_tokens, const Architecture&,
+                       const TensorSource&, const PackJob&, const PlannedMatrix&, const Method&, QuantizerOptions);
 
 }  // namespace kerf

@@ -1,3 +1,4 @@
+// Products are those of calibration (model/run/fast_linear.h), so that what the runs differ by is quantization alone.
 #include "pipeline/calibrate/full_precision.h"
 
 #include "model/run/fast_linear.h"
@@ -18,5 +19,11 @@ std::vector<BlockwiseForward::Replacement> passthrough(const BlockwiseForward::G
                     {g.biases[i].begin(), g.biases[i].end()}});
   return same;
 }
+
+FullPrecisionRun::FullPrecisionRun(const Architecture& a, const TensorSource& source, const Windows& windows,
+                                   Scratch& scratch)
+    : source_(source),
+      weights_(dense_weights(a, source)),
+      stream_(a, *weights_, fast_arithmetic(), windows, &scratch) {}
 
 }  // namespace kerf

@@ -1,4 +1,4 @@
-// GGUF names follow from role and layer; the order of inputs is the checkpoint's in both.
+// The architecture says what GGUF calls each matrix; the order of inputs is the checkpoint's in both.
 #include "pipeline/calibrate/importance.h"
 
 #include <set>
@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
-#include "model/arch/folds.h"
+#include "model/ops/folds.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/fast_linear.h"
 #include "pipeline/calibrate/full_precision.h"
@@ -52,9 +52,9 @@ constexpr double kWorthWeighing = 1.0 / 16;
 SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std::string& file) {
   SiteStatistics all;
   std::set<std::string> names;
-  for (int64_t layer = 0; layer < a.layers; ++layer)
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
     for (const Site& site : a.block_sites(layer)) {
-      const std::string name = a.gguf_tensor_name(site.role, layer);
+      const std::string& name = site.gguf;
       const auto at = m.entries.find(name);
       if (at == m.entries.end())
         fail(ErrorKind::bad_input, "{} has no entry {}: it is the importance matrix of another model", file, name);
@@ -64,7 +64,7 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
              "{} has {} channels for {}, and {} of the model has {} inputs: it is the importance "
              "matrix of another model",
              file, e.sums.size(), name, site.name, site.in);
-      Statistics s{Hessian(0)};
+      InputStatistics s{.tokens = e.count};
       for (const float sum : e.sums) s.importance.push_back(sum / static_cast<float>(e.count));
       all.emplace(site.name, std::move(s));
       names.insert(name);
@@ -80,15 +80,17 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
 
 SiteStatistics statistics_of_norms(const Architecture& a, const TensorSource& source) {
   SiteStatistics all;
-  for (int64_t layer = 0; layer < a.layers; ++layer)
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
     for (const Site& site : a.block_sites(layer)) {
       const std::optional<Fold> fold = fold_before(a, site);
       if (!fold || fold->norm.empty()) continue;
-      Statistics s{Hessian(0)};
-      s.importance.resize(static_cast<size_t>(site.in));
-      source.read(*source.find(fold->norm), 0, s.importance);
-      check_finite(s.importance, fold->norm, 0, 1);
+      InputStatistics s;
+      s.importance = read_vector(source, fold->norm);
       for (float& v : s.importance) v *= v;
+      if (!fold->norm_bias.empty()) {
+        const std::vector<float> bias = read_vector(source, fold->norm_bias);
+        for (size_t i = 0; i < bias.size(); ++i) s.importance[i] += bias[i] * bias[i];
+      }
       if (spread(s.importance) > kWorthWeighing) all.emplace(site.name, std::move(s));
     }
   return all;
@@ -98,11 +100,11 @@ Imatrix measure_imatrix(const Artifact& a, const Windows& windows) {
   Imatrix m{.chunks = windows.count, .chunk_tokens = windows.length};
   const std::unique_ptr<WeightProvider> weights = weights_of(a, VerifyMode::float32);
   BlockwiseForward stream(a.architecture, *weights, fast_arithmetic(), windows);
-  Progress progress("block", a.architecture.layers);
-  for (int64_t layer = 0; layer < a.architecture.layers; ++layer) {
+  Progress progress("block", a.architecture.layers());
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer) {
     stream.run_block_in_groups(layer, [&](const BlockwiseForward::Group& g) {
       const ImatrixEntry entry{sums_of_squares(g.x, g.tokens, g.sites[0].in), g.tokens};
-      for (const Site& site : g.sites) m.entries.emplace(a.architecture.gguf_tensor_name(site.role, layer), entry);
+      for (const Site& site : g.sites) m.entries.emplace(site.gguf.empty() ? site.name : site.gguf, entry);
       return passthrough(g, *a.weights);
     });
     progress.advance();

@@ -1,3 +1,4 @@
+// States are small safetensors of our own, written whole and read back only when their checksum agrees.
 #include "pipeline/calibrate/resume.h"
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "formats/container.h"
+#include "pipeline/plan/frozen_plan.h"
 
 namespace kerf {
 namespace {
@@ -128,18 +130,6 @@ std::vector<SiteOutcome> outcomes_of(const Reader& reader) {
   return outcomes;
 }
 
-void refuse_other_run(const fs::path& folder, const ordered_json& before, const ordered_json& now) {
-  std::string differences;
-  for (const auto& [key, value] : now.items())
-    if (!before.contains(key) || before[key] != value)
-      differences += fmt::format("\n  {}: {} there, {} now", key,
-                                 before.contains(key) ? before[key].dump() : std::string("nothing"), value.dump());
-  if (!differences.empty())
-    fail(ErrorKind::usage,
-         "{} is of another run, which this one cannot go on with; remove it, or ask for the same again:{}",
-         folder.string(), differences);
-}
-
 constexpr const char* kAbout = "run.json";
 
 }  // namespace
@@ -242,7 +232,7 @@ void ResumeState::save_states(int64_t layer, std::span<const float> hidden, std:
   state.write(folder_ / "hidden", {{"layer", std::to_string(layer)}});
 }
 
-FinishedBlock ResumeState::load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const {
+FinishedBlock ResumeState::load_block(int64_t layer, const PlannedMatrices& planned) const {
   const auto reader = open_state(block_folder(layer) / "model.safetensors");
   FinishedBlock b;
   for (const auto& [name, plan] : planned) {

@@ -11,31 +11,15 @@
 
 #include <chrono>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "grids/quantized_matrix.h"
-#include "pipeline/calibrate/site_outcome.h"
-#include "pipeline/plan/pack.h"
+#include "pipeline/calibrate/finished_block.h"
 
 namespace kerf {
-
-/// A matrix that is ready to be written: packed, or plain numbers.
-struct ReadyMatrix {
-  const PlannedMatrix* planned = nullptr;
-  std::optional<QuantizedMatrix> packed;
-  std::vector<float> values = {};  // when it is not packed
-};
-
-struct FinishedBlock {
-  std::map<std::string, ReadyMatrix> matrices;  // by the checkpoint's name
-  Replaced replaced;                            // all so far
-  std::vector<SiteOutcome> outcomes;            // of this block
-};
 
 /// What all that will take of the disk at most, but for names and vectors: hidden states twice, while those of a later
 /// layer take the place of others.
@@ -58,7 +42,7 @@ class ResumeState {
   std::optional<int64_t> last() const { return last_; }
   /// Of a layer up to last(). Plans as in the run that saved it. Error bad_input when a file is damaged, with the
   /// folder to remove.
-  FinishedBlock load_block(int64_t layer, const std::map<std::string, const PlannedMatrix*>& planned) const;
+  FinishedBlock load_block(int64_t layer, const PlannedMatrices& planned) const;
   std::vector<float> load_hidden() const { return load_states("hidden"); }
   /// Those of the model in full precision, which asymmetric calibration saves too.
   std::vector<float> load_full() const { return load_states("full"); }

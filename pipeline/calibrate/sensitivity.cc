@@ -25,7 +25,7 @@ class WithOneReplaced final : public WeightProvider {
   }
   std::vector<float> vector(const std::string& name) override { return rest_.vector(name); }
   void embed(std::span<const int32_t> ids, float* out) override {
-    if (site_.role != "token_embd") return rest_.embed(ids, out);
+    if (site_.place != SitePlace::embedding) return rest_.embed(ids, out);
     check_ids(ids, site_.out);
     for (size_t t = 0; t < ids.size(); ++t)
       std::copy_n(values_.begin() + ids[t] * width_, width_, out + static_cast<int64_t>(t) * width_);
@@ -54,10 +54,10 @@ std::vector<double> probe_kl(const Architecture& a, const TensorSource& source, 
   BlockwiseForward stream(a, *weights, {}, windows);
   std::vector<double> kl;
   Progress progress("weighing matrix", static_cast<int64_t>(probes.size()));
-  for (int64_t layer = -1; layer < a.layers; ++layer) {
+  for (int64_t layer = -1; layer < a.layers(); ++layer) {
     std::vector<Branch> branches;
     while (kl.size() + branches.size() < probes.size() && probes[kl.size() + branches.size()].site.layer == layer) {
-      auto replaced = std::make_unique<WithOneReplaced>(*weights, probes[kl.size() + branches.size()], a.hidden);
+      auto replaced = std::make_unique<WithOneReplaced>(*weights, probes[kl.size() + branches.size()], a.hidden());
       BlockwiseForward branch(a, *replaced, {}, windows);
       if (layer > 0) branch.restore(layer - 1, stream.hidden());
       branches.push_back({std::move(replaced), std::move(branch)});

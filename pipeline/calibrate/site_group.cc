@@ -1,3 +1,5 @@
+// Every quantizer of the methods is tried on every site, without scales and with the best of activation-aware scaling,
+// and each result is measured by the Hessian of the validation tokens.
 #include "pipeline/calibrate/site_group.h"
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 
 #include "grids/grid.h"
 #include "quant/awq.h"
-#include "solver/error_feedback.h"
 
 namespace kerf {
 namespace {
@@ -25,79 +26,88 @@ double error_of(const Hessian& validation, std::span<const float> w, std::span<c
 // Everything that the attempts at one group share.
 struct Trial {
   std::span<const GroupSite> sites;
-  const Hessian& validation;
+  const Hessian& validation;  // of the tokens that errors are measured on
   const QuantizerOptions& options;
-  const ActivationSample* rounded;
+  const std::optional<ActivationSample>& rounded;
   std::vector<double> signals = {};
   std::vector<ChosenSite> nearest = {};  // without scales: what every method is compared with
 
   // One attempt, with the weights' columns multiplied by these scales (none when empty). Statistics are of the inputs
   // so scaled.
-  ChosenGroup attempt(Statistics& statistics, std::vector<float> scales) const {
+  ChosenGroup attempt(const InputStatistics& statistics, std::vector<float> scales) const {
     ChosenGroup group{.scales = std::move(scales)};
     group.sites.resize(sites.size());
     const std::vector<double> noise = noise_under(group.scales);
     const auto wanted = [&](size_t i, const Quantizer* q) { return sites[i].scheme && uses(*sites[i].method, q); };
-    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, size_t i) {
+    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i) {
+      if (quantizer.needs_hessian()) group.damping = prepared.damping();
       const bool known = &quantizer == nearest[i].quantizer && group.scales.empty();
-      keep_better(group.sites[i], known ? nearest[i] : judged(quantizer, i, statistics, group.scales, noise));
+      keep_better(group.sites[i], known ? nearest[i] : measured(quantizer, prepared, i, group.scales, noise));
     });
-    if (statistics.feedback) group.damping = relative_damping(statistics);
     return group;
   }
 
+  // Site i by rtn, without scales; nothing where it stays as it is.
+  ChosenSite rounded_to_nearest(size_t i, const InputStatistics& statistics, std::span<const double> noise) const {
+    if (!sites[i].scheme) return {};
+    const Quantizer& rtn = find_quantizer("rtn");
+    return measured(rtn, *rtn.prepare(&statistics, *sites[i].scheme, options), i, {}, noise);
+  }
+
   // The same choices again, for these statistics. Errors stay those by which they were chosen.
-  void choose_again(ChosenGroup& group, Statistics& statistics) const {
+  void choose_again(ChosenGroup& group, const InputStatistics& statistics) const {
     const auto wanted = [&](size_t i, const Quantizer* q) { return group.sites[i].quantizer == q; };
-    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, size_t i) {
+    for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i) {
       ChosenSite& chosen = group.sites[i];
       const double error = chosen.error;
-      chosen = quantized(quantizer, i, statistics, group.scales);
+      chosen = quantized(quantizer, prepared, i, group.scales);
       chosen.error = error;
       if (!group.scales.empty()) unscale_columns(chosen.values, group.scales);
     });
   }
 
-  // f(quantizer, i) for the sites that want it; prepared once for all of one scheme that follow each other.
+  // f(quantizer, prepared, i) for the sites that want it; prepared once for all of one scheme that follow each other.
   template <class Wanted, class F>
-  void for_quantizers(Statistics& statistics, Wanted&& wanted, F&& f) const {
+  void for_quantizers(const InputStatistics& statistics, Wanted&& wanted, F&& f) const {
     for (const Quantizer* quantizer : all_quantizers()) {
-      const Scheme* prepared = nullptr;
+      std::unique_ptr<PreparedQuantizer> prepared;
+      const Scheme* scheme = nullptr;
       for (size_t i = 0; i < sites.size(); ++i) {
         if (!wanted(i, quantizer)) continue;
-        if (quantizer->needs_hessian() && (!prepared || *prepared != *sites[i].scheme)) {
-          quantizer->prepare(statistics, *sites[i].scheme, options);
-          prepared = sites[i].scheme;
+        if (!prepared || *scheme != *sites[i].scheme) {
+          scheme = sites[i].scheme;
+          prepared.reset();  // so that two factors are never there at a time
+          prepared = quantizer->prepare(&statistics, *scheme, options);
         }
-        f(*quantizer, i);
+        f(*quantizer, *prepared, i);
       }
     }
   }
 
-  ChosenSite judged(const Quantizer& quantizer, size_t i, const Statistics& statistics,
-                    const std::vector<float>& scales, std::span<const double> noise) const {
+  // With its error on the validation tokens.
+  ChosenSite measured(const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i,
+                      const std::vector<float>& scales, std::span<const double> noise) const {
     const GroupSite& s = sites[i];
-    ChosenSite chosen = quantized(quantizer, i, statistics, scales);
+    ChosenSite chosen = quantized(quantizer, prepared, i, scales);
     const double of_activations = noise_error(noise, chosen.values) / signals[i];
     if (!scales.empty()) unscale_columns(chosen.values, scales);
     chosen.error = error_of(validation, s.w, chosen.values, s.site->out, signals[i]) + of_activations;
     return chosen;
   }
 
-  // Not judged; values are of the scaled weights.
-  ChosenSite quantized(const Quantizer& quantizer, size_t i, const Statistics& statistics,
+  // Without an error; values are of the scaled weights.
+  ChosenSite quantized(const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i,
                        const std::vector<float>& scales) const {
     const GroupSite& s = sites[i];
     ChosenSite chosen{.quantizer = &quantizer};
     const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(s.w, scales);
-    chosen.matrix =
-        quantizer.quantize(scales.empty() ? s.w : scaled_w, s.site->out, s.site->in, *s.scheme, &statistics, options);
+    chosen.matrix = prepared.quantize(scales.empty() ? s.w : scaled_w, s.site->out, s.site->in);
     chosen.values.resize(s.w.size());
     find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
     return chosen;
   }
 
-  // Of rounded activations, for as many tokens as the validation has.
+  // Of rounded activations, for as many tokens as there are for validation.
   std::vector<double> noise_under(std::span<const float> scales) const {
     if (!rounded) return {};
     std::vector<double> noise = rounding_noise(*rounded, scales);
@@ -113,11 +123,6 @@ struct Trial {
 
   static void keep_better(ChosenSite& best, ChosenSite other) {
     if (!best.quantizer || other.error < best.error) best = std::move(other);
-  }
-
-  static double relative_damping(const Statistics& s) {
-    const double mean = s.hessian.mean();
-    return mean > 0 ? s.feedback->factor().damping / mean : 0;
   }
 };
 
@@ -140,43 +145,42 @@ std::vector<float> foldable(const Folding& f, std::vector<float> scales) {
 
 std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) {
   std::vector<float> norm(f.norm.size());
-  for (size_t c = 0; c < norm.size(); ++c) norm[c] = round_to(f.norm_dtype, f.norm[c] / scales[c]);
+  for (size_t c = 0; c < norm.size(); ++c) norm[c] = f.as_stored(f.norm[c] / scales[c]);
   return norm;
 }
 
-ChosenGroup choose_group(std::span<const GroupSite> sites, Statistics& statistics, const Hessian& validation,
-                         const QuantizerOptions& options, const std::optional<Folding>& folding,
-                         const ActivationSample* rounded) {
-  Trial trial{sites, validation, options, rounded};
+ChosenGroup choose_group(std::span<const GroupSite> sites, const InputStatistics& statistics,
+                         const QuantizerOptions& options, const std::optional<Folding>& folding) {
+  Trial trial{sites, statistics.validation ? *statistics.validation : statistics.fitted, options, statistics.sample};
   const std::vector<double> noise = trial.noise_under({});
   bool may_scale = folding.has_value(), may_leave = false;
   std::vector<ScaledSite> to_scale;
-  for (size_t i = 0; i < sites.size(); ++i) {
-    const GroupSite& s = sites[i];
-    trial.signals.push_back(std::max(sum(hessian_norms(validation, s.w, s.site->out)), 1e-30));
-    trial.nearest.push_back(s.scheme ? trial.judged(find_quantizer("rtn"), i, statistics, {}, noise) : ChosenSite());
+  for (const GroupSite& s : sites) {
+    trial.signals.push_back(std::max(sum(hessian_norms(trial.validation, s.w, s.site->out)), 1e-30));
+    trial.nearest.push_back(trial.rounded_to_nearest(trial.nearest.size(), statistics, noise));
     may_scale = may_scale && s.method->scaled;
     may_leave = may_leave || s.method->plain;
     if (s.scheme) to_scale.push_back({s.w, s.site->out, *s.scheme});
   }
   std::optional<ScaleChoice> scaling;
   if (may_scale && !to_scale.empty()) {
-    scaling = awq_scales(to_scale, statistics.hessian, folding->fold.source, folding->norm.empty(), rounded);
+    scaling = awq_scales(to_scale, statistics.fitted, folding->fold.source, folding->norm.empty(),
+                         statistics.sample ? &*statistics.sample : nullptr);
     if (scaling->alpha == 0) scaling.reset();
   }
   std::optional<ChosenGroup> best;
   if (may_leave || !scaling) best = trial.attempt(statistics, {});
   if (scaling) {
     std::vector<float> scales = foldable(*folding, std::move(scaling->scales));
-    Statistics scaled_statistics{scaled(statistics.hessian, scales)};
+    const InputStatistics scaled_statistics{.fitted = scaled(statistics.fitted, scales)};
     ChosenGroup other = trial.attempt(scaled_statistics, std::move(scales));
     other.alpha = scaling->alpha;
     other.smooth = scaling->smooth;
     if (!best || total_error(other) < total_error(*best)) best = std::move(other);
   }
-  if (&validation != &statistics.hessian) {
-    Hessian all = sum_of(statistics.hessian, validation);
-    Statistics everything{best->scales.empty() ? std::move(all) : scaled(all, best->scales)};
+  if (statistics.validation) {
+    InputStatistics everything{.fitted = statistics.pooled()};
+    if (!best->scales.empty()) everything.fitted = scaled(everything.fitted, best->scales);
     trial.choose_again(*best, everything);
   }
   for (size_t i = 0; i < sites.size(); ++i) {

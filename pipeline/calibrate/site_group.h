@@ -6,51 +6,64 @@
 #include <string>
 #include <vector>
 
-#include "model/arch/folds.h"
+#include "model/ops/folds.h"
 #include "pipeline/plan/method.h"
-#include "quant/activation_rounding.h"
+#include "quant/input_statistics.h"
 #include "quant/quantizer.h"
 
 namespace kerf {
 
+/// One of the sites that read the same input x.
 struct GroupSite {
   const Site* site;
   const Scheme* scheme;  // nullptr: stays as it is
   const Method* method;
-  std::vector<float> w;            // wanted
-  double asymmetric_strength = 0;  // how far w is on the way from the checkpoint's to what
-                                   // shift_towards_full_precision() finds (solver/asymmetric.h)
+  /// The wanted weights W, [site->out, site->in] row-major: the checkpoint's, or what asymmetric calibration moved them
+  /// to. All errors are against these.
+  std::vector<float> w;
+  /// How much of what shift_towards_full_precision() found was taken, 0 ... 1 (solver/asymmetric.h).
+  double asymmetric_strength = 0;
 };
 
 /// What became of one site.
 struct ChosenSite {
   const Quantizer* quantizer = nullptr;
-  QuantizedMatrix matrix;           // of w * scales
-  std::vector<float> values;        // what stands for w
-  double error = 0, error_rtn = 0;  // relative to
-  double signal = 0;                // that of w's outputs on the validation's tokens
+  QuantizedMatrix matrix;     // of W with its columns multiplied by the group's scales: what is stored
+  std::vector<float> values;  // [out, in]: what stands for W on inputs that are not scaled
+  /// The squared output error on the validation tokens, that of rounded activations included, divided by `signal`; and
+  /// the same of rounding to nearest without scales.
+  double error = 0, error_rtn = 0;
+  double signal = 0;  // sum |W x|^2 over the validation tokens
 };
 
 struct ChosenGroup {
-  std::vector<float> scales;  // of the input channels; empty for none
-  double alpha = 0, damping = 0;
-  bool smooth = false;
+  std::vector<float> scales;  // [in], of the input channels: x becomes x / scales; empty for none
+  double alpha = 0;           // the exponent that they were made with (quant/awq.h); 0 for none
+  double damping = 0;         // relative to the mean of the Hessian's diagonal; 0 where no Hessian was used
+  bool smooth = false;        // scales are SmoothQuant's
   std::vector<ChosenSite> sites;
 };
 
 /// How a group's scales can be folded.
 struct Folding {
   Fold fold;
-  std::vector<float> norm;        // the present values of the norm, when a norm produces the channels
-  Dtype norm_dtype = Dtype::f32;  // that they will be stored in
+  std::vector<float> norm;        // [in]: the present values of the norm, when a norm produces the channels
+  Dtype norm_dtype = Dtype::f32;  // that they will be stored in,
+  float norm_plus = 0;            // less this (a norm stored as w that acts as 1 + w)
+
+  /// The value that a wanted one becomes when it is stored.
+  float as_stored(float value) const {
+    return norm_plus == 0 ? round_to(norm_dtype, value) : round_to(norm_dtype, value - norm_plus) + norm_plus;
+  }
 };
 
-/// Tries what the sites' methods say and keeps the best by the error on `validation`; where that is not the statistics'
-/// own Hessian, what was best is then done again with both together. Scaling, which concerns all sites, is tried when
-/// all methods have it and there is a `folding`; leaving it away, unless no method allows that. With `rounded`
-/// activations their rounding is part of every error.
-ChosenGroup choose_group(std::span<const GroupSite>, Statistics&, const Hessian& validation, const QuantizerOptions&,
-                         const std::optional<Folding>& folding, const ActivationSample* rounded = nullptr);
+/// Tries what the sites' methods say and keeps the best by the error on the validation tokens. Where there are none
+/// (InputStatistics::validation), errors are measured on the fitted tokens themselves; where there are, what was best
+/// is then done again with both together. Scaling, which concerns all sites, is tried when all methods have it and
+/// there is a `folding`; leaving it away, unless no method allows that. With a sample of rounded activations their
+/// rounding is part of every error. Errors: as Quantizer::prepare() and quantize().
+ChosenGroup choose_group(std::span<const GroupSite>, const InputStatistics&, const QuantizerOptions&,
+                         const std::optional<Folding>& folding);
 
 /// The norm that goes with scales: norm / scales, in its stored type. choose_group() returns scales that make this
 /// exact.

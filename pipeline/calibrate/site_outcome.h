@@ -6,16 +6,19 @@
 
 namespace kerf {
 
-/// Errors are relative to the matrix's output, sum |E x|^2 / sum |W x|^2 over the
-/// tokens that the method is judged on; W are the moved weights where asymmetric calibration moved them.
+/// Errors are relative to the matrix's output: sum |E x|^2 / sum |W x|^2 over the validation tokens, or over all tokens
+/// where the method keeps none out. E = W - Q for the weights Q that the file holds, and W the wanted weights: the
+/// checkpoint's, or those that asymmetric calibration moved them to. Where the runtime rounds activations, the expected
+/// error of that is part of both errors.
 struct SiteOutcome {
-  std::string name, method;
-  double error_rtn = 0;  // of rounding to nearest, weighted by the mean square of each input
-  double error = 0;
-  double alpha = 0;    // of activation-aware scaling; 0: none
-  double damping = 0;  // relative to the mean of the Hessian's diagonal; 0 where none was needed
-  double asymmetric_strength = 0;    // strength of asymmetric calibration (solver/asymmetric.h); 0: none
-  int64_t dead = 0;    // input channels that were always zero
+  std::string name;                // of the matrix in the checkpoint
+  std::string method;              // the quantizer that was chosen, with "+awq" or "+smooth" where inputs were scaled
+  double error_rtn = 0;            // of rounding to nearest without scaling, weighted by the mean square of each input
+  double error = 0;                // of what was chosen
+  double alpha = 0;                // exponent of activation-aware scaling; 0: none
+  double damping = 0;              // relative to the mean of the Hessian's diagonal; 0 where none was needed
+  double asymmetric_strength = 0;  // how much of what asymmetric calibration finds is taken, 0 ... 1; 0: none
+  int64_t dead = 0;                // input channels that were zero in all fitted tokens
 };
 
 }  // namespace kerf

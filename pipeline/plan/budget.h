@@ -30,6 +30,10 @@ struct BudgetChoice {
 /// Exact while there are at most `limit` of them after each item. Beyond that the bytes are cut into `limit` equal
 /// steps, of each of which the cheapest choice goes on: what best() then gives up is less than one step of bytes per
 /// item.
+///
+/// Memory: 24 bytes times `limit` times the square root of the number of items (53 MB for 18,000 items): of the choices
+/// after each item only every so many are kept, and best() makes those between them again. Time: items times options
+/// times `limit`, and in best() as much again.
 class Budget {
  public:
   /// Error internal for an item without options or a cost that is no number.
@@ -47,13 +51,18 @@ class Budget {
   std::vector<Point> curve() const;
 
  private:
-  // The first items' choices; each goes on from one of the items before.
-  struct State {
-    uint64_t bytes = 0;
-    double cost = 0;
+  // A choice among the first items that is worth its bytes; they rise, costs fall.
+  using Front = std::vector<Point>;
+  // How one of the choices after an item came about: from which choice before it, by which option.
+  struct Step {
     uint32_t before = 0, option = 0;
   };
-  std::vector<std::vector<State>> fronts_;  // after 0, 1, ... items; bytes rise, costs fall
+  Front next(const Front& before, const BudgetItem&, std::vector<Step>* steps) const;
+
+  std::vector<BudgetItem> items_;
+  size_t limit_, stride_ = 1;
+  std::vector<Front> kept_;  // after 0, stride, 2 stride ... items
+  Front last_;               // after all
 };
 
 }  // namespace kerf

@@ -14,7 +14,7 @@ struct Method {
   std::string name;
   std::vector<const Quantizer*> quantizers;  // tried for each site; the one with the smallest error is kept
   bool plain = true, scaled = false;  // tried for each group of sites that share an input: without and with scaling
-  bool held_out = false;              // judged on windows that the statistics have not seen
+  bool held_out = false;              // chosen by errors on windows that the statistics have not seen
 
   bool needs_calibration() const;
 };

@@ -8,7 +8,8 @@
 
 namespace kerf {
 
-/// Which tokens are evaluated: consecutive windows of BOS + ctx-1 tokens of the text's ids (without special tokens).
+/// Which tokens are evaluated: consecutive windows of ctx tokens, BOS and ctx-1 of the text's ids (without special
+/// tokens), or ctx ids where the model has no BOS (model/text/windows.h).
 struct EvalOptions {
   std::filesystem::path text;  // empty: no evaluation
   int64_t ctx = 256;

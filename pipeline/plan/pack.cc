@@ -44,13 +44,14 @@ struct SharedScaleGroup {
 // One matrix of the checkpoint and what each target does with it.
 struct MatrixWork {
   const Site* site;
-  const Statistics* input_statistics;  // nullptr: nothing
+  const InputStatistics* input_statistics;  // nullptr: nothing
   struct Use {
     const PackJob* job;
     const PlannedMatrix* matrix;
-    std::unique_ptr<WholeMatrixBuffer> gathered = nullptr;  // where the layout packs whole matrices
-    SharedScaleGroup* together = nullptr;                   // where rows share parameters
-    int64_t first_row = 0;                                  // among those of `together`
+    std::unique_ptr<PreparedQuantizer> quantizer = nullptr;  // where it is stored in codes
+    std::unique_ptr<WholeMatrixBuffer> gathered = nullptr;   // where the layout packs whole matrices
+    SharedScaleGroup* together = nullptr;                    // where rows share parameters
+    int64_t first_row = 0;                                   // among those of `together`
   };
   std::vector<Use> uses;
 };
@@ -102,16 +103,14 @@ void gather_panel(const MatrixWork::Use& use, int64_t row, const QuantizedMatrix
 }
 
 // The thread that brings the last rows quantizes and packs all of them.
-void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const float> w,
-                   const Statistics* input_statistics, const Quantizer& quantizer) {
+void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const float> w) {
   SharedScaleGroup& t = *use.together;
   const int64_t cols = use.matrix->site.in, rows = static_cast<int64_t>(w.size()) / cols;
   std::call_once(t.begun, [&] { t.weights.reset(new float[static_cast<size_t>(t.rows * cols)]); });
   std::copy(w.begin(), w.end(), t.weights.get() + (use.first_row + row) * cols);
   if (t.missing_rows.fetch_sub(rows) != rows) return;
-  const Storage& storage = use.matrix->storage;
   const std::span<const float> all(t.weights.get(), static_cast<size_t>(t.rows * cols));
-  const QuantizedMatrix q = quantizer.quantize(all, t.rows, cols, storage.scheme, input_statistics, {});
+  const QuantizedMatrix q = use.quantizer->quantize(all, t.rows, cols);
   t.weights.reset();
   for (const SharedScaleGroup::Member& m : t.members) {
     const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
@@ -119,7 +118,7 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
   }
 }
 
-void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w, const Quantizer& quantizer) {
+void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w) {
   const PlannedMatrix& m = *use.matrix;
   const int64_t cols = m.site.in;
   std::vector<float> in_order;
@@ -132,25 +131,31 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
     return;
   }
   if (use.together) {
-    collect_panel(use, panel.begin, w, panel.work->input_statistics, quantizer);
+    collect_panel(use, panel.begin, w);
     return;
   }
-  const QuantizedMatrix q =
-      quantizer.quantize(w, panel.end - panel.begin, cols, m.storage.scheme, panel.work->input_statistics, {});
+  const QuantizedMatrix q = use.quantizer->quantize(w, panel.end - panel.begin, cols);
   if (use.gathered)
     gather_panel(use, panel.begin, q);
   else
     write_parts(*use.job, m, panel.begin, m.storage.layout->pack(q));
 }
 
-void run_panel(const Panel& panel, const TensorSource& source, const Quantizer& quantizer) {
+void run_panel(const Panel& panel, const TensorSource& source) {
   const Site& site = *panel.work->site;
   const auto n = static_cast<size_t>((panel.end - panel.begin) * site.in);
   const auto buffer = std::make_unique_for_overwrite<float[]>(n);
   const std::span<float> w(buffer.get(), n);
   source.read(*source.find(site.name), panel.begin, w);
   check_finite(w, site.name, panel.begin, site.in);
-  for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w, quantizer);
+  for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w);
+}
+
+void prepare_quantizers(const Quantizer& quantizer, std::vector<MatrixWork>& block) {
+  for (MatrixWork& work : block)
+    for (MatrixWork::Use& use : work.uses)
+      if (use.matrix->storage.layout)
+        use.quantizer = quantizer.prepare(work.input_statistics, use.matrix->storage.scheme, {});
 }
 
 // Decides what is gathered before it is packed, and what is quantized together.
@@ -180,10 +185,9 @@ std::vector<std::unique_ptr<SharedScaleGroup>> prepare_gathering(std::vector<Mat
 }
 
 // Whole heads where a target wants their rows in another order.
-int64_t panel_rows(const MatrixWork& work, int64_t head_dim) {
-  bool moves = false;
-  for (const MatrixWork::Use& use : work.uses) moves = moves || !use.matrix->source_row.empty();
-  const int64_t unit = moves ? head_dim : 1;
+int64_t panel_rows(const MatrixWork& work) {
+  int64_t unit = 1;
+  for (const MatrixWork::Use& use : work.uses) unit = std::max(unit, use.matrix->row_group);
   return std::max<int64_t>(1, kPanelWeights / work.site->in / unit) * unit;
 }
 
@@ -197,6 +201,7 @@ QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> sou
   };
   move_rows(out.codes, q.codes);
   for (size_t i = 0; i < q.params.size(); ++i) move_rows(out.params[i].bytes, q.params[i].bytes);
+  if (q.mask) move_rows(out.mask->zero, q.mask->zero);
   return out;
 }
 
@@ -224,10 +229,17 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
     if (other != replaced.end() && other->second.size() != values.size())
       fail(ErrorKind::bad_input, "{} was saved with {} numbers, and the model has {}", v.name, other->second.size(),
            values.size());
-    if (other != replaced.end())
+    // Of what the file and the source add to a stored number, only the difference: what is unchanged stays as it is.
+    const TensorInfo& info = *source.find(v.name);
+    float shift = -v.plus;
+    if (other != replaced.end()) {
       values = other->second;
-    else
-      source.read(*source.find(v.name), 0, values);
+    } else {
+      source.read(info, 0, values);
+      shift += info.plus;
+    }
+    if (shift != 0)
+      for (float& x : values) x += shift;
     check_finite(values, v.name, 0, 1);
     if (!v.source_row.empty()) {
       const std::vector<float> original = values;
@@ -238,7 +250,7 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
   for (const PlannedConstant& c : job.plan->constants) job.writer->write(c.file_tensor, 0, c.bytes);
 }
 
-void pack_matrices(const Architecture& a, const TensorSource& source, const Quantizer& quantizer,
+void pack_matrices(const Architecture&, const TensorSource& source, const Quantizer& quantizer,
                    std::span<const PackJob> jobs, int64_t layers, const SiteStatistics& input_statistics,
                    const std::function<bool(const PlannedMatrix&)>& apart) {
   // Block by block, the vocabulary's matrices (layer -1) first.
@@ -258,13 +270,15 @@ void pack_matrices(const Architecture& a, const TensorSource& source, const Quan
   for (auto& block : blocks) {
     std::vector<Panel> panels;
     const auto together = prepare_gathering(block);
+    prepare_quantizers(quantizer, block);
     for (MatrixWork& work : block) {
-      const int64_t rows = panel_rows(work, a.head_dim);
+      const int64_t rows = panel_rows(work);
       for (int64_t begin = 0; begin < work.site->out; begin += rows)
         panels.push_back({&work, begin, std::min(work.site->out, begin + rows)});
     }
     parallel_for(static_cast<int64_t>(panels.size()),
-                 [&](int64_t i) { run_panel(panels[static_cast<size_t>(i)], source, quantizer); });
+                 [&](int64_t i) { run_panel(panels[static_cast<size_t>(i)], source); });
+    for (MatrixWork& work : block) work.uses.clear();
     progress.advance();
   }
 }
@@ -273,7 +287,7 @@ void pack(const Architecture& a, const TensorSource& source, const Quantizer& qu
           const SiteStatistics& input_statistics) {
   // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
   for (const PackJob& job : jobs) write_vectors(source, job, {});
-  pack_matrices(a, source, quantizer, jobs, a.layers, input_statistics);
+  pack_matrices(a, source, quantizer, jobs, a.layers(), input_statistics);
 }
 
 }  // namespace kerf

@@ -15,9 +15,10 @@
 
 namespace kerf {
 
+/// One target of a run: what is to be written, and where to. Both outlive the packing; the caller commits the writer.
 struct PackJob {
-  const TargetPlan* plan;
-  Writer* writer;
+  const TargetPlan* plan;  // storage of every matrix and the tensors of the file
+  Writer* writer;          // made for plan->file; parts of a tensor may be written in any order and from any thread
 };
 
 /// Quantizes and writes; nothing is visible before each writer's commit(). Memory: a few panels of some hundred

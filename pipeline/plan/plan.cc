@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 
 #include "core/checked.h"
 #include "core/error.h"
+#include "model/arch/family.h"
+#include "pipeline/plan/site_pattern.h"
 
 namespace kerf {
 namespace {
 
-// GGUF's llama wants the pairs that rotate together side by side: row (head, pair, half) of the file is row
-// (head, half, pair) of the checkpoint.
+// Row (head, pair, half) of the file is row (head, half, pair) of the checkpoint.
 std::vector<int64_t> interleaved(int64_t rows, int64_t head_dim) {
   std::vector<int64_t> source;
   const int64_t pairs = head_dim / 2;
@@ -28,36 +30,32 @@ class Planner {
   }
 
   TargetPlan make() {
+    for (int64_t layer = -1; layer < a_.layers(); ++layer)
+      for (const ExpectedTensor& t : a_.expected_tensors(layer)) {
+        if (!gguf_ && t.name != t.stored.tensor)
+          fail(ErrorKind::unsupported,
+               "{} is a part of the checkpoint's tensor {}, which {} would have to store in one piece; choose a GGUF "
+               "target",
+               t.name, t.stored.tensor, plan_.choice.target->name());
+        expected_.emplace(t.name, t);
+      }
     add_matrix(a_.embedding());
     if (!a_.tied) add_matrix(a_.head());
-    for (const ExpectedTensor& t : a_.expected_tensors(-1)) add_if_vector(t, -1);
-    if (gguf_ && a_.rope_divisors() != std::vector<float>(static_cast<size_t>(a_.head_dim / 2), 1.0f) &&
-        a_.rope.scaling != RopeScaling::linear)
-      add_rope_divisors();
-    for (int64_t layer = 0; layer < a_.layers; ++layer) {
+    add_vectors(-1);
+    if (gguf_) add_rope_factors();
+    for (int64_t layer = 0; layer < a_.layers(); ++layer) {
       for (const Site& site : a_.block_sites(layer)) add_matrix(site);
-      for (const ExpectedTensor& t : a_.expected_tensors(layer)) add_if_vector(t, layer);
+      add_vectors(layer);
     }
     return std::move(plan_);
   }
 
  private:
-  // The name in the file of a tensor of the checkpoint.
-  std::string file_name(const std::string& checkpoint, int64_t layer) const {
-    if (!gguf_) return checkpoint;
-    for (const RoleName& role : a_.names)
-      for (const char* suffix : {".weight", ".bias"})
-        if (a_.checkpoint_name(role.role, layer, suffix) == checkpoint)
-          return a_.gguf_tensor_name(role.role, layer, suffix);
-    fail(ErrorKind::internal, "{} has no name in GGUF", checkpoint);
-  }
+  std::string file_name(const ExpectedTensor& t) const { return gguf_ ? t.gguf : t.name; }
 
-  std::vector<int64_t> row_order(const std::string& checkpoint, int64_t layer, int64_t rows) const {
-    if (!gguf_ || !a_.permute_qk_for_gguf || layer < 0) return {};
-    for (const char* role : {"attn_q", "attn_k"})
-      for (const char* suffix : {".weight", ".bias"})
-        if (a_.checkpoint_name(role, layer, suffix) == checkpoint) return interleaved(rows, a_.head_dim);
-    return {};
+  std::vector<int64_t> row_order(const ExpectedTensor& t) const {
+    if (!gguf_ || t.interleaved == 0) return {};
+    return interleaved(t.shape[0], t.interleaved);
   }
 
   size_t add_tensor(std::string name, std::string type, std::vector<int64_t> shape, uint64_t bytes) {
@@ -73,8 +71,10 @@ class Planner {
       if (std::find(plan_.remarks.begin(), plan_.remarks.end(), m.storage.remark) == plan_.remarks.end())
         plan_.remarks.push_back(m.storage.remark);
     }
-    m.source_row = row_order(site.name, site.layer, site.out);
-    const std::string stem = file_name(site.name, site.layer);
+    const ExpectedTensor& expected = expected_.at(site.name);
+    m.source_row = row_order(expected);
+    m.row_group = m.source_row.empty() ? 1 : expected.interleaved;
+    const std::string stem = file_name(expected);
     const std::string base = stem.substr(0, stem.size() - std::strlen("weight"));
     if (m.storage.layout) {
       m.parts = m.storage.layout->plan(m.storage.scheme, site.out, site.in);
@@ -93,63 +93,133 @@ class Planner {
     plan_.matrices.push_back(std::move(m));
   }
 
-  void add_if_vector(const ExpectedTensor& t, int64_t layer) {
-    if (t.shape.size() != 1) return;
-    PlannedVector v{.name = t.name, .size = t.shape[0], .dtype = plan_.choice.target->vector_dtype(a_.dtype)};
-    v.source_row = row_order(t.name, layer, v.size);
-    v.file_tensor = add_tensor(file_name(t.name, layer), std::string(name_of(v.dtype)), t.shape,
-                               static_cast<uint64_t>(bytes_of(v.dtype, v.size)));
-    plan_.vectors.push_back(std::move(v));
+  void add_vectors(int64_t layer) {
+    for (const ExpectedTensor& t : a_.expected_tensors(layer)) {
+      if (t.shape.size() != 1) continue;
+      PlannedVector v{.name = t.name, .size = t.shape[0], .dtype = plan_.choice.target->vector_dtype(a_.dtype)};
+      v.source_row = row_order(t);
+      v.plus = gguf_ ? t.gguf_plus : t.plus;
+      v.file_tensor = add_tensor(file_name(t), std::string(name_of(v.dtype)), t.shape,
+                                 static_cast<uint64_t>(bytes_of(v.dtype, v.size)));
+      plan_.vectors.push_back(std::move(v));
+    }
   }
 
-  void add_rope_divisors() {
-    const std::vector<float> divisors = a_.rope_divisors();
-    const auto bytes = std::as_bytes(std::span(divisors));
-    const size_t at = add_tensor("rope_freqs.weight", "F32", {static_cast<int64_t>(divisors.size())}, bytes.size());
+  void add_rope_factors() {
+    const std::vector<float> factors = gguf_rope_factors(a_);
+    if (factors.empty()) return;
+    const auto bytes = std::as_bytes(std::span(factors));
+    const size_t at = add_tensor("rope_freqs.weight", "F32", {static_cast<int64_t>(factors.size())}, bytes.size());
     plan_.constants.push_back({at, {bytes.begin(), bytes.end()}});
   }
 
   const Architecture& a_;
   const bool gguf_, strict_;
   const ChooseStorage& storage_;
+  std::unordered_map<std::string, ExpectedTensor> expected_;
   TargetPlan plan_;
+};
+
+// FNV-1a: this names a plan, it does not guard against malice. Texts and lists go with their lengths, so that no two
+// plans are the same sequence of bytes.
+class PlanHash {
+ public:
+  void mix(std::string_view text) {
+    mix(text.size());
+    bytes(text.data(), text.size());
+  }
+  template <class T>
+  requires std::is_arithmetic_v<T>
+  void mix(T number) { bytes(&number, sizeof number); }
+  template <class T>
+  void mix(const std::vector<T>& list) {
+    mix(list.size());
+    for (const auto& each : list) mix(static_cast<T>(each));
+  }
+  void mix(std::monostate) {}
+  void mix(const MetaArray& array) {
+    std::visit([&](const auto& values) { mix(values); }, array.values);
+  }
+  void mix_value(const MetaValue& value) {
+    std::visit([&](const auto& v) { mix(v); }, value);
+  }
+  void mix(const Scheme& s) {
+    mix(s.grid);
+    mix(s.bits);
+    mix(s.codeword);
+    for (const Level& l : s.levels) {
+      mix(l.block.rows);
+      mix(l.block.cols);
+      mix(name_of(l.stored));
+      mix(l.offset);
+      mix(l.lowest);
+      mix(l.bits);
+    }
+  }
+  std::string text() const { return fmt::format("{:016x}", h_); }
+
+ private:
+  void bytes(const void* data, size_t size) {
+    const auto* p = static_cast<const unsigned char*>(data);
+    for (size_t i = 0; i < size; ++i) h_ = (h_ ^ p[i]) * 0x100000001b3u;
+  }
+
+  uint64_t h_ = 0xcbf29ce484222325u;
 };
 
 }  // namespace
 
 SiteShape shape_of(const Architecture& a, const Site& s) {
-  return {.role = s.role,
-          .name = s.name,
-          .out = s.out,
-          .in = s.in,
-          .layer = s.layer,
-          .model = {.layers = a.layers, .heads = a.heads, .kv_heads = a.kv_heads, .tied = a.tied}};
+  SiteShape shape{.role = s.role,
+                  .name = s.name,
+                  .gguf = s.gguf,
+                  .place = s.place,
+                  .out = s.out,
+                  .in = s.in,
+                  .layer = s.layer,
+                  .model = {.layers = a.layers(), .tied = a.tied}};
+  const Ops& ops = a.kinds.front();
+  if (s.layer >= 0 && !s.fused.empty()) {
+    std::string last;
+    for (const Site& other : a.block_sites(s.layer))
+      if (other.fused == s.fused) last = other.name;
+    shape.followed_in_fused = last != s.name;
+  }
+  for (const Op& op : ops)
+    if (const Attend* attend = op.as<Attend>()) {
+      shape.model.heads = a.axis(op.axis).groups;
+      shape.model.kv_heads = a.axis(attend->kv).groups;
+    }
+  return shape;
 }
 
 TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
                      std::span<const SiteOverride> overrides, bool importance) {
+  std::vector<SitePatterns> patterns;
+  for (const SiteOverride& o : overrides) patterns.emplace_back(o.sites);
   const auto scheme_of = [&](std::string_view tensor, std::string_view role) {
     std::string scheme = choice.scheme;
-    for (const SiteOverride& o : overrides)
-      if (!o.scheme.empty() && concerns(o, tensor, role)) scheme = choice.target->canonical_of_matrix(o.scheme);
+    for (size_t i = 0; i < overrides.size(); ++i)
+      if (!overrides[i].scheme.empty() && patterns[i].fit(tensor, role))
+        scheme = choice.target->canonical_of_matrix(overrides[i].scheme);
     return scheme;
   };
   TargetPlan plan = make_plan(a, choice, name, strict, [&](SiteShape site) {
     site.importance = importance;
     return choice.target->storage(scheme_of(site.name, site.role), site, a.dtype);
   });
-  for (const SiteOverride& o : overrides) {
+  for (size_t i = 0; i < overrides.size(); ++i) {
     bool used = false;
     for (PlannedMatrix& m : plan.matrices) {
-      if (!concerns(o, m.site.name, m.site.role)) continue;
+      if (!patterns[i].fit(m.site.name, m.site.role)) continue;
       used = true;
       m.scheme = scheme_of(m.site.name, m.site.role);
-      if (!o.method.empty()) m.method = o.method;
+      if (!overrides[i].method.empty()) m.method = overrides[i].method;
     }
     if (!used)
       fail(ErrorKind::usage,
            "the override of {} concerns no matrix of the model; its matrices are called like {}, with roles such as {}",
-           fmt::join(o.sites, ", "), plan.matrices.back().site.name, plan.matrices.back().site.role);
+           fmt::join(overrides[i].sites, ", "), plan.matrices.back().site.name, plan.matrices.back().site.role);
   }
   return plan;
 }
@@ -168,16 +238,44 @@ uint64_t TargetPlan::bytes() const {
 }
 
 std::string TargetPlan::hash() const {
-  // FNV-1a over one line per tensor; this names a plan, it does not guard against malice.
-  uint64_t h = 0xcbf29ce484222325u;
-  const auto mix = [&](std::string_view text) {
-    for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  };
-  mix(choice.text());
-  for (const PlannedTensor& t : file.tensors) mix(fmt::format("{} {} {}\n", t.name, t.type, fmt::join(t.shape, "x")));
-  for (const PlannedMatrix& m : matrices)
-    if (m.scheme != choice.scheme || !m.method.empty()) mix(fmt::format("{} {} {}\n", m.site.name, m.scheme, m.method));
-  return fmt::format("{:016x}", h);
+  PlanHash h;
+  h.mix(choice.text());
+  h.mix(file_name);
+  h.mix(file.shard_bytes);
+  for (const auto& [key, value] : file.metadata) {
+    h.mix(key);
+    h.mix(type_name_of(value));
+    h.mix_value(value);
+  }
+  for (const PlannedTensor& t : file.tensors) {
+    h.mix(t.name);
+    h.mix(t.type);
+    h.mix(t.shape);
+    h.mix(t.bytes);
+  }
+  for (const PlannedMatrix& m : matrices) {
+    h.mix(m.site.name);
+    h.mix(m.scheme);
+    h.mix(m.method);
+    const Storage& s = m.storage;
+    h.mix(s.layout ? s.layout->name() : name_of(s.dense));
+    if (s.layout) h.mix(s.scheme);
+    h.mix(s.fused_scale);
+    h.mix(s.activations ? s.activations->group : -1);
+    h.mix(m.source_row);
+    h.mix(m.file_tensors);
+  }
+  for (const PlannedVector& v : vectors) {
+    h.mix(v.name);
+    h.mix(name_of(v.dtype));
+    h.mix(v.file_tensor);
+    h.mix(v.source_row);
+  }
+  for (const PlannedConstant& c : constants) {
+    h.mix(c.file_tensor);
+    h.mix(std::string_view(reinterpret_cast<const char*>(c.bytes.data()), c.bytes.size()));
+  }
+  return h.text();
 }
 
 }  // namespace kerf

@@ -22,6 +22,7 @@ struct PlannedMatrix {
   std::vector<LayoutTensor> parts;   // one for plain numbers
   std::vector<size_t> file_tensors;  // of each part, in TargetPlan::file
   std::vector<int64_t> source_row;   // row r of the file is row source_row[r] of the checkpoint; empty: the same
+  int64_t row_group = 1;             // rows move inside of groups of so many
 };
 
 /// A norm or a bias.
@@ -31,6 +32,7 @@ struct PlannedVector {
   Dtype dtype = Dtype::f32;
   size_t file_tensor = 0;
   std::vector<int64_t> source_row;  // as above, of a bias
+  float plus = 0;                   // the value is the stored number plus this
 };
 
 /// A tensor that follows from the architecture alone.
@@ -49,7 +51,8 @@ struct TargetPlan {
   std::vector<std::string> remarks;
 
   uint64_t bytes() const;  // of all tensors
-  /// A hash of every decision above: equal plans write equal bytes from equal weights.
+  /// A hash of every decision above, metadata and row orders included: with the same method and statistics, equal plans
+  /// write equal bytes, under equal names, from equal weights. 16 hexadecimal digits.
   std::string hash() const;
 };
 

@@ -22,7 +22,6 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,12 +33,9 @@ namespace kerf {
 
 /// What some matrices get instead of what all get.
 struct SiteOverride {
-  /// A matrix is meant when one pattern fits its tensor's name in the checkpoint, with or without ".weight", or its
-  /// role ("attn_v"). A pattern is a glob for the whole name (* any characters, ? one), or behind "re:" a regular
-  /// expression (ECMAScript) for a part of it.
-  std::vector<std::string> sites;
-  std::string scheme;  // of the target; "": as all
-  std::string method;  // "": as all
+  std::vector<std::string> sites;  // patterns (site_pattern.h); a matrix is meant when one of them fits
+  std::string scheme;              // of the target; "": as all
+  std::string method;              // "": as all
   bool operator==(const SiteOverride&) const = default;
 };
 
@@ -58,21 +54,24 @@ struct Recipe {
   bool operator==(const Recipe&) const = default;
 };
 
-/// Reads a recipe. `name` is what errors call it; `methods` are the methods there are, those of method.h when none
-/// are given. Errors name the line: bad_input for what is no YAML, usage for unknown keys and names (with the
-/// known ones), wrong types, numbers out of range, and patterns that are no regular expression.
-Recipe parse_recipe(std::string_view yaml, const std::string& name, std::span<const std::string> methods = {});
-Recipe read_recipe(const std::filesystem::path&, std::span<const std::string> methods = {});
+/// Reads a recipe. `name` is what errors call it. Errors name the line: bad_input for what is no YAML, usage for
+/// unknown keys and names (with the known ones), wrong types, numbers out of range, and patterns that are no regular
+/// expression.
+Recipe parse_recipe(std::string_view yaml, const std::string& name);
+/// A recipe's file, or any that kerf writes with a recipe in it: a report, or the plan of a run that was stopped
+/// (frozen_plan.h), whatever version wrote it. Errors as above; usage for a report of files that kerf only measured.
+Recipe read_recipe(const std::filesystem::path&);
 
 /// All of a recipe, for the report; recipe_from_json gives the same recipe back.
 nlohmann::ordered_json to_json(const Recipe&);
-Recipe recipe_from_json(const nlohmann::ordered_json&, std::span<const std::string> methods = {});
+Recipe recipe_from_json(const nlohmann::ordered_json&);
 
 /// The recipe with what the command line says instead: `given` names the keys that were given there, as "method" or
 /// "calib.windows". Error internal for a key that recipes do not have.
 Recipe overridden(const Recipe&, const Recipe& command_line, const std::set<std::string>& given);
 
-/// Whether an override means the matrix of that tensor and role.
+/// Whether an override means the matrix of that tensor and role. Compiles its patterns; where many are asked for, use
+/// SitePatterns. Errors as there.
 bool concerns(const SiteOverride&, std::string_view tensor, std::string_view role);
 
 }  // namespace kerf

@@ -10,22 +10,12 @@ namespace kerf {
 namespace {
 using nlohmann::ordered_json;
 
-ordered_json metrics_json(const Comparison& c) {
-  return {{"tokens", c.tokens},
-          {"windows", c.windows},
-          {"ppl_reference", c.ppl_reference},
-          {"ppl_reference_stderr", c.ppl_reference_stderr},
-          {"ppl", c.ppl},
-          {"ppl_stderr", c.ppl_stderr},
-          {"ppl_ratio", c.ppl_ratio},
-          {"ppl_ratio_stderr", c.ppl_ratio_stderr},
-          {"kl_mean", c.kl_mean},
-          {"kl_stderr", c.kl_stderr},
-          {"kl_median", c.kl_median},
-          {"kl_p99", c.kl_p99},
-          {"kl_max", c.kl_max},
-          {"top1", c.top1},
-          {"top1_stderr", c.top1_stderr}};
+ordered_json metrics_json(const Verification& v) {
+  const Measurement measured{.verification = &v};
+  ordered_json j = {{"tokens", v.comparison.tokens}, {"windows", v.comparison.windows}};
+  for (const Metric& m : all_metrics())
+    if (!m.key.empty()) j[std::string(m.key)] = m.get(measured);
+  return j;
 }
 
 ordered_json calibration_json(const std::vector<SiteOutcome>& outcomes) {
@@ -51,22 +41,17 @@ ordered_json target_json(const TargetResult& t) {
   j["bpw"] = {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}};
   j["arithmetic"] = t.arithmetic;
   if (t.verification) {
-    j["metrics"] = metrics_json(t.verification->comparison);
+    j["metrics"] = metrics_json(*t.verification);
     j["sites"] = ordered_json::array();
     for (const SiteError& s : t.verification->sites)
       j["sites"].push_back({{"name", s.name}, {"type", s.type}, {"relative_error", s.relative}});
   }
   if (t.alternative)
     j["alternative_arithmetic"] = {{"arithmetic", t.alternative->arithmetic},
-                                   {"metrics", metrics_json(t.alternative->verification.comparison)}};
+                                   {"metrics", metrics_json(t.alternative->verification)}};
   if (!t.calibrated.empty()) j["calibration"] = calibration_json(t.calibrated);
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
-  if (t.allocation) {
-    j["budget"] = {{"bytes", t.allocation->bytes}, {"predicted_kl", t.allocation->kl}};
-    j["budget"]["curve"] = ordered_json::array();
-    for (const Budget::Point& p : t.allocation->curve)
-      j["budget"]["curve"].push_back({{"bytes", p.bytes}, {"predicted_kl", p.cost}});
-  }
+  if (t.allocation) j["budget"] = to_json(*t.allocation);
   j["remarks"] = t.remarks;
   return j;
 }
@@ -97,8 +82,8 @@ std::string aligned(const std::vector<Row>& rows) {
   return text;
 }
 
-std::string thousands(uint64_t n) {
-  std::string digits = std::to_string(n);
+// Groups of three digits.
+std::string grouped(std::string digits) {
   for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
     digits.insert(static_cast<size_t>(at), ",");
   return digits;
@@ -110,33 +95,15 @@ bool Report::passed() const {
   return std::all_of(targets.begin(), targets.end(), [](const TargetResult& t) { return t.gate.passed; });
 }
 
-std::string window_rule(const EvalOptions& e) {
+std::string window_rule(const EvalOptions& e, bool bos) {
   return fmt::format(
-      "consecutive windows of BOS + {} tokens of the text's ids without special tokens, at most {}, after "
+      "consecutive windows of {}{} tokens of the text's ids without special tokens, at most {}, after "
       "skipping {} tokens; each position but the last of a window is scored",
-      e.ctx - 1, e.windows, e.skip_tokens);
+      bos ? "BOS + " : "", bos ? e.ctx - 1 : e.ctx, e.windows, e.skip_tokens);
 }
 
-std::map<std::string, double> figures(const TargetResult& t) {
-  std::map<std::string, double> f = {{"bytes", static_cast<double>(t.bytes)},
-                                     {"bpw_all", t.bpw.all},
-                                     {"bpw_body", t.bpw.body},
-                                     {"bpw_embedding", t.bpw.embedding}};
-  if (!t.verification) return f;
-  const Comparison& c = t.verification->comparison;
-  f.insert({{"kl_mean", c.kl_mean},
-            {"kl_stderr", c.kl_stderr},
-            {"kl_median", c.kl_median},
-            {"kl_p99", c.kl_p99},
-            {"kl_max", c.kl_max},
-            {"ppl_ratio", c.ppl_ratio},
-            {"ppl_packed", c.ppl},
-            {"ppl_reference", c.ppl_reference},
-            {"top1", c.top1}});
-  double worst = 0;
-  for (const SiteError& s : t.verification->sites) worst = std::max(worst, s.relative);
-  f["site_error_max"] = worst;
-  return f;
+Measurement measurement_of(const TargetResult& t) {
+  return {.bytes = t.bytes, .bpw = t.bpw, .verification = t.verification ? &*t.verification : nullptr};
 }
 
 ordered_json to_json(const Report& r) {
@@ -147,7 +114,7 @@ ordered_json to_json(const Report& r) {
                  {"ctx", r.eval.ctx},
                  {"windows", r.eval.windows},
                  {"skip_tokens", r.eval.skip_tokens},
-                 {"window_rule", window_rule(r.eval)}};
+                 {"window_rule", window_rule(r.eval, r.windows_have_bos)}};
   j["targets"] = ordered_json::array();
   const Gate gate = parse_gate(r.gate);
   for (const TargetResult& t : r.targets) {
@@ -176,34 +143,28 @@ ordered_json to_json(const Report& r) {
 }
 
 std::string to_table(const Report& r) {
-  std::vector<Row> rows = {{"target", "file", "bytes", "bpw all", "body", "embed", "ppl ref", "ppl", "ratio", "KL mean",
-                            "± s.e.", "top-1", "gate"}};
+  Row heading = {"target", "file"};
+  for (const Metric& m : all_metrics())
+    if (!m.column.empty()) heading.emplace_back(m.column);
+  heading.emplace_back("gate");
+  std::vector<Row> rows = {std::move(heading)};
   for (const TargetResult& t : r.targets) {
-    Row row = {t.target + ":" + t.scheme,
-               t.files.empty() ? "" : t.files[0].name,
-               thousands(t.bytes),
-               fmt::format("{:.3f}", t.bpw.all),
-               fmt::format("{:.3f}", t.bpw.body),
-               fmt::format("{:.3f}", t.bpw.embedding)};
-    if (t.verification) {
-      const Comparison& c = t.verification->comparison;
-      row.insert(row.end(), {fmt::format("{:.4f}", c.ppl_reference), fmt::format("{:.4f}", c.ppl),
-                             fmt::format("{:.4f}", c.ppl_ratio), fmt::format("{:.6f}", c.kl_mean),
-                             fmt::format("{:.6f}", c.kl_stderr), fmt::format("{:.4f}", c.top1)});
-    } else {
-      row.insert(row.end(), 6, "-");
+    Row row = {t.target + ":" + t.scheme, t.files.empty() ? "" : t.files[0].name};
+    for (const Metric& m : all_metrics()) {
+      if (m.column.empty()) continue;
+      const std::string cell = shown(m, measurement_of(t));
+      row.push_back(m.unit == Unit::bytes ? grouped(cell) : cell);
     }
     row.push_back(r.gate.empty() ? "-" : t.gate.passed ? "pass" : "MISSED");
     rows.push_back(std::move(row));
   }
   std::string text = aligned(rows);
-  for (const TargetResult& t : r.targets) {
-    if (!t.alternative) continue;
-    const Comparison& c = t.alternative->verification.comparison;
-    text += fmt::format("{}:{} above: {}. By {}: ppl {:.4f}, ratio {:.4f}, KL mean {:.6f} ± {:.6f}, top-1 {:.4f}\n",
-                        t.target, t.scheme, t.arithmetic, t.alternative->arithmetic, c.ppl, c.ppl_ratio, c.kl_mean,
-                        c.kl_stderr, c.top1);
-  }
+  for (const TargetResult& t : r.targets)
+    if (t.alternative)
+      text +=
+          fmt::format("{}:{} above: {}. By {}: {}\n", t.target, t.scheme, t.arithmetic, t.alternative->arithmetic,
+                      filled_in("ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}",
+                                {.verification = &t.alternative->verification}));
   for (const TargetResult& t : r.targets)
     for (const std::string& missed : t.gate.missed)
       text += fmt::format("{}:{} missed {}\n", t.target, t.scheme, missed);

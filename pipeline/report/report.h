@@ -10,6 +10,7 @@
 #include "pipeline/plan/allocation.h"
 #include "pipeline/plan/recipe.h"
 #include "verify/gate.h"
+#include "verify/metric.h"
 #include "verify/verify.h"
 
 namespace kerf {
@@ -38,7 +39,7 @@ struct TargetResult {
   GateResult gate;
   std::vector<std::string> remarks;
   std::vector<SiteOutcome> calibrated;   // in the order in which sites ran
-  std::optional<Allocation> allocation;  // when a size was shared out; its overrides are in the recipe
+  std::optional<Allocation> allocation;  // when a size was shared out; its choices are in the recipe
 };
 
 struct Report {
@@ -46,6 +47,7 @@ struct Report {
   int64_t parameters = 0;
   EvalOptions eval;
   std::string gate;
+  bool windows_have_bos = true;                 // those of the evaluation (Windows::bos)
   std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
   std::vector<TargetResult> targets = {};
 
@@ -56,9 +58,9 @@ struct Report {
 nlohmann::ordered_json to_json(const Report&);
 /// The table for people.
 std::string to_table(const Report&);
-/// Metrics by the names that gates use.
-std::map<std::string, double> figures(const TargetResult&);
-/// How the windows were cut, in words.
-std::string window_rule(const EvalOptions&);
+/// What metrics (verify/metric.h) read of a target's result, which must outlive it.
+Measurement measurement_of(const TargetResult&);
+/// How the windows were cut, in words. `bos`: each begins with a BOS (Windows::bos).
+std::string window_rule(const EvalOptions&, bool bos);
 
 }  // namespace kerf

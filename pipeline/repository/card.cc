@@ -5,7 +5,19 @@
 namespace kerf {
 namespace {
 
-std::string row(std::string_view name, const std::string& value) { return fmt::format("| {} | {} |\n", name, value); }
+// Rows of the table; {name} stands for a metric (verify/metric.h).
+struct Row {
+  std::string_view what, text;
+  bool needs_verification = true;
+};
+constexpr Row kRows[] = {
+    {"size of the weights", "{bytes} bytes", false},
+    {"bits per weight", "{bpw_all} (blocks {bpw_body}, embedding and head {bpw_embedding})", false},
+    {"perplexity", "{ppl_packed}, reference {ppl_reference}, ratio {ppl_ratio} ± {ppl_ratio_stderr}"},
+    {"KL divergence from the reference",
+     "mean {kl_mean} ± {kl_stderr}, median {kl_median}, 99 % {kl_p99}, max {kl_max}"},
+    {"same most probable token", "{top1} ± {top1_stderr}"},
+};
 
 }  // namespace
 
@@ -18,24 +30,18 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   const std::string files = plan.file_name.empty() ? "<this folder>" : t.files.front().name;
   card += fmt::format("```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files));
   card += "\n## What the compression cost\n\n| | |\n|---|---|\n";
-  card += row("size of the weights", fmt::format("{} bytes", t.bytes));
-  card += row("bits per weight",
-              fmt::format("{:.3f} (blocks {:.3f}, embedding and head {:.3f})", t.bpw.all, t.bpw.body, t.bpw.embedding));
+  const Measurement measured = measurement_of(t);
+  for (const Row& r : kRows)
+    if (t.verification || !r.needs_verification)
+      card += fmt::format("| {} | {} |\n", r.what, filled_in(r.text, measured));
   if (t.verification) {
-    const Comparison& c = t.verification->comparison;
-    card += row("perplexity", fmt::format("{:.4f}, reference {:.4f}, ratio {:.4f} ± {:.4f}", c.ppl, c.ppl_reference,
-                                          c.ppl_ratio, c.ppl_ratio_stderr));
-    card += row("KL divergence from the reference",
-                fmt::format("mean {:.6f} ± {:.6f}, median {:.6f}, 99 % {:.6f}, max {:.4f}", c.kl_mean, c.kl_stderr,
-                            c.kl_median, c.kl_p99, c.kl_max));
-    card += row("same most probable token", fmt::format("{:.4f} ± {:.4f}", c.top1, c.top1_stderr));
     card += fmt::format("\nMeasured on the packed bytes with the runtime's arithmetic ({}), {} tokens of {}: {}.\n",
-                        t.arithmetic, c.tokens, report.eval.text.filename().string(), window_rule(report.eval));
-    if (t.alternative) {
-      const Comparison& other = t.alternative->verification.comparison;
-      card += fmt::format("By {}: perplexity {:.4f}, KL mean {:.6f} ± {:.6f}, same token {:.4f}.\n",
-                          t.alternative->arithmetic, other.ppl, other.kl_mean, other.kl_stderr, other.top1);
-    }
+                        t.arithmetic, t.verification->comparison.tokens, report.eval.text.filename().string(),
+                        window_rule(report.eval, report.windows_have_bos));
+    if (t.alternative)
+      card += fmt::format("By {}: {}.\n", t.alternative->arithmetic,
+                          filled_in("perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token {top1}",
+                                    {.verification = &t.alternative->verification}));
   } else {
     card += "\nThe accuracy was not measured.\n";
   }

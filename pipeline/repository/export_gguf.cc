@@ -4,6 +4,8 @@
 #include <filesystem>
 
 #include "core/checked.h"
+#include "core/error.h"
+#include "model/arch/family.h"
 #include "model/text/tokenizer_tables.h"
 #include "targets/gguf_mixture.h"
 
@@ -12,24 +14,22 @@ namespace {
 
 class Keys {
  public:
-  explicit Keys(std::string architecture) : architecture_(std::move(architecture)) {}
-  void add(const char* key, MetaValue value) { metadata.emplace_back(key, std::move(value)); }
-  void of_model(const char* key, MetaValue value) {
-    metadata.emplace_back(architecture_ + "." + key, std::move(value));
-  }
-  void size(const char* key, int64_t n) { of_model(key, checked_cast<uint32_t>(n, key)); }
+  void add(std::string key, MetaValue value) { metadata.emplace_back(std::move(key), std::move(value)); }
   void id(const char* key, std::optional<int32_t> id) {
     if (id) add(key, static_cast<uint32_t>(*id));
   }
 
   Metadata metadata;
-
- private:
-  std::string architecture_;
 };
 
+template <class T>
+MetaValue to_meta(const T& value) {
+  return value;
+}
+MetaValue to_meta(const std::vector<bool>& flags) { return MetaArray{flags}; }
+
 void add_tokenizer(Keys& keys, const Architecture& a, const TokenizerSpec& t) {
-  TokenizerTables tables = tokenizer_tables(t, a.vocab);
+  TokenizerTables tables = tokenizer_tables(t, a.vocab());
   const bool spm = tables.model == "llama";
   keys.add("tokenizer.ggml.model", std::move(tables.model));
   keys.add("tokenizer.ggml.pre", std::move(tables.pre));
@@ -51,28 +51,14 @@ void add_tokenizer(Keys& keys, const Architecture& a, const TokenizerSpec& t) {
 
 Metadata gguf_metadata(const Architecture& a, const TokenizerSpec& t, const std::string& name,
                        const std::string& scheme) {
-  Keys keys(a.gguf_name);
+  Keys keys;
   keys.add("general.architecture", a.gguf_name);
   keys.add("general.type", std::string("model"));
   keys.add("general.name", name);
   keys.add("general.file_type", gguf_file_type(scheme));
   keys.add("general.quantization_version", uint32_t{2});
-  keys.size("block_count", a.layers);
-  keys.size("context_length", a.context);
-  keys.size("embedding_length", a.hidden);
-  keys.size("feed_forward_length", a.ffn);
-  keys.size("attention.head_count", a.heads);
-  keys.size("attention.head_count_kv", a.kv_heads);
-  keys.size("attention.key_length", a.head_dim);
-  keys.size("attention.value_length", a.head_dim);
-  keys.of_model("attention.layer_norm_rms_epsilon", static_cast<float>(a.norm_eps));
-  keys.size("rope.dimension_count", a.head_dim);
-  keys.of_model("rope.freq_base", static_cast<float>(a.rope.theta));
-  if (a.rope.scaling == RopeScaling::linear) {
-    keys.of_model("rope.scaling.type", std::string("linear"));
-    keys.of_model("rope.scaling.factor", static_cast<float>(a.rope.factor));
-  }
-  keys.size("vocab_size", a.vocab);
+  for (const auto& [key, value] : gguf_keys(a))
+    std::visit([&, &key = key](const auto& v) { keys.add(key, to_meta(v)); }, value);
   add_tokenizer(keys, a, t);
   return std::move(keys.metadata);
 }

@@ -29,7 +29,7 @@ constexpr const char* kCompanions[] = {"tokenizer.json",
 std::vector<StoredSite> sites_of(const TargetPlan& plan) {
   std::vector<StoredSite> sites;
   for (const PlannedMatrix& m : plan.matrices)
-    sites.push_back({{.role = m.site.role, .name = m.site.name, .out = m.site.out, .in = m.site.in}, m.storage});
+    sites.push_back({{.name = m.site.name, .place = m.site.place, .out = m.site.out, .in = m.site.in}, m.storage});
   return sites;
 }
 

@@ -7,12 +7,14 @@
 
 #include "core/checked.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/parallel.h"
 #include "formats/gguf.h"
 #include "grids/grid.h"
 #include "pipeline/calibrate/importance.h"
 #include "pipeline/calibrate/sensitivity.h"
 #include "pipeline/plan/plan.h"
+#include "pipeline/plan/site_pattern.h"
 #include "pipeline/repository/export_gguf.h"
 #include "targets/gguf_mixture.h"
 
@@ -55,10 +57,9 @@ std::vector<float> rounded(const Matrix& m, const Storage& s, const std::vector<
     round_to(s.dense, values);
     return values;
   }
-  Statistics known{Hessian(0)};
-  known.importance = m.importance;
-  const QuantizedMatrix q =
-      find_quantizer("rtn").quantize(w, rows, m.site.in, s.scheme, m.importance.empty() ? nullptr : &known, {});
+  const InputStatistics known{.importance = m.importance};
+  const auto rtn = find_quantizer("rtn").prepare(m.importance.empty() ? nullptr : &known, s.scheme, {});
+  const QuantizedMatrix q = rtn->quantize(w, rows, m.site.in);
   find_grid(s.scheme.grid).decode(q, values);
   return values;
 }
@@ -84,34 +85,81 @@ std::vector<float> sampled_rows(const TensorSource& source, const Site& site, in
   return w;
 }
 
-// The schemes that a matrix may have.
-std::vector<std::string> schemes_of(const TargetChoice& choice, const SiteShape& shape,
-                                    std::span<const SiteOverride> given) {
-  std::vector<std::string> schemes = gguf_site_schemes(shape.in);
-  for (const SiteOverride& o : given)
-    if (!o.scheme.empty() && concerns(o, shape.name, shape.role))
-      schemes = {choice.target->canonical_of_matrix(o.scheme)};
-  return schemes;
-}
+// An override that leaves its matrices no choice.
+struct Given {
+  SitePatterns patterns;
+  std::string scheme;  // canonical
+};
 
 class Allocator {
  public:
-  Allocator(const Artifact& a, const TargetChoice& choice, std::span<const SiteOverride> given, const Windows& windows)
-      : source_(a), choice_(choice), windows_(windows) {
+  // Reads no weights.
+  Allocator(const Artifact& a, const TargetChoice& choice, const std::string& name, std::span<const SiteOverride> given,
+            uint64_t bytes, const Windows& windows)
+      : source_(a), choice_(choice), name_(name), windows_(windows) {
+    if (choice.target->container() != "gguf")
+      fail(ErrorKind::unsupported, "a size can be shared out for llama.cpp-cpu, not for {}", choice.target->name());
     if (windows_.tokens() > kProbeTokens) {
       windows_.count = std::max<int64_t>(1, kProbeTokens / windows_.length);
       windows_.ids.resize(static_cast<size_t>(windows_.tokens()));
     }
+    for (const SiteOverride& o : given)
+      if (!o.scheme.empty()) given_.push_back({SitePatterns(o.sites), choice.target->canonical_of_matrix(o.scheme)});
     const Architecture& arch = a.architecture;
-    const SiteStatistics inputs = statistics_of(arch, measure_imatrix(a, windows_), "the calibration text");
-    add(arch.embedding(), {}, given);
-    if (!arch.tied) add(arch.head(), {}, given);
-    for (int64_t layer = 0; layer < arch.layers; ++layer)
-      for (const Site& site : arch.block_sites(layer)) add(site, inputs.at(site.name).importance, given);
+    add(arch.embedding());
+    if (!arch.tied) add(arch.head());
+    for (int64_t layer = 0; layer < arch.layers(); ++layer)
+      for (const Site& site : arch.block_sites(layer)) add(site);
+    fixed_ = file_bytes(choices(std::vector<size_t>(matrices_.size(), 0)));
+    uint64_t smallest = 0;
+    for (const Matrix& m : matrices_) {
+      fixed_ -= m.candidates[0].bytes;
+      smallest +=
+          std::min_element(m.candidates.begin(), m.candidates.end(), [](const Candidate& x, const Candidate& y) {
+            return x.bytes < y.bytes;
+          })->bytes;
+    }
+    if (bytes < fixed_ + smallest)
+      fail(ErrorKind::usage, "{} cannot be stored in {} bytes; the smallest file has {}", name, bytes,
+           fixed_ + smallest);
+  }
+
+  AllocationWork work() const {
+    const Architecture& arch = source_.architecture;
+    const auto tokens = static_cast<double>(windows_.tokens());
+    std::vector<double> block(static_cast<size_t>(arch.layers())),
+        after(block.size() + 1);  // weights; of it and later ones
+    double largest = 0;
+    for (const Matrix& m : matrices_)
+      if (m.site.layer >= 0) block[static_cast<size_t>(m.site.layer)] += weights_of(m);
+    for (size_t l = block.size(); l-- > 0;) {
+      after[l] = after[l + 1] + block[l];
+      largest = std::max(largest, block[l]);
+    }
+    // The model once for the mean squares, once for the reference, and once beside the probes.
+    double run = 3 * after[0];
+    for (const Matrix& m : matrices_) run += after[static_cast<size_t>(std::max<int64_t>(m.site.layer, 0))];
+    const double head = static_cast<double>(arch.vocab()) * static_cast<double>(arch.hidden());
+    const double heads = static_cast<double>(matrices_.size()) + 1;
+    const auto width = static_cast<double>(arch.hidden() + arch.widest()),
+               probes = static_cast<double>(arch.block_sites(0).size());
+    // The values of a block's probes and the weights that each pass goes on with, or those of the embedding; the
+    // activations of each; and the sums of the budget.
+    const double memory = 4 * (2 * std::max(largest, head) + probes * tokens * 4 * width) +
+                          24 * 16384 * std::sqrt(static_cast<double>(matrices_.size()));
+    return {.matrices = static_cast<int64_t>(matrices_.size()),
+            .tokens = windows_.tokens(),
+            .passes = after[0] > 0 ? run / after[0] : 0,
+            .products = 2 * tokens * (run + heads * head),
+            .memory = static_cast<uint64_t>(memory)};
   }
 
   // Predicted KL of every candidate.
-  std::vector<BudgetItem> items() const {
+  std::vector<BudgetItem> items() {
+    const AllocationWork w = work();
+    note(fmt::format("measuring what each of {} matrices is worth, on {} tokens: as much as {:.0f} passes of the model",
+                     w.matrices, w.tokens, w.passes));
+    weigh();
     std::vector<Probe> probes;
     for (const Matrix& m : matrices_)
       probes.push_back({m.site, [this, &m] {
@@ -130,10 +178,12 @@ class Allocator {
     return items;
   }
 
-  std::vector<SiteOverride> overrides(std::span<const size_t> options) const {
-    std::vector<SiteOverride> all;
-    for (size_t i = 0; i < matrices_.size(); ++i)
-      all.push_back({.sites = {matrices_[i].site.name}, .scheme = matrices_[i].candidates[options[i]].scheme});
+  std::vector<SiteChoice> choices(std::span<const size_t> options) const {
+    std::vector<SiteChoice> all;
+    for (size_t i = 0; i < matrices_.size(); ++i) {
+      const Candidate& c = matrices_[i].candidates[options[i]];
+      all.push_back({.name = matrices_[i].site.name, .scheme = c.scheme, .bytes = c.bytes});
+    }
     return all;
   }
 
@@ -145,15 +195,33 @@ class Allocator {
         ->first;
   }
 
+  // Of the whole file.
+  uint64_t file_bytes(std::vector<SiteChoice> sites) const {
+    const Architecture& a = source_.architecture;
+    TargetPlan plan = make_plan(a, choice_, name_, false, Allocation{.sites = std::move(sites)}.overrides(), true);
+    plan.file.metadata = gguf_metadata(a, source_.tokenizer, name_, choice_.scheme);
+    return place_gguf(plan.file_name, plan.file).files[0].size;
+  }
+  // Of what is not a matrix.
+  uint64_t fixed() const { return fixed_; }
+
  private:
-  void add(const Site& site, std::vector<float> importance, std::span<const SiteOverride> given) {
-    Matrix m{.site = site, .importance = std::move(importance)};
+  static double weights_of(const Matrix& m) { return static_cast<double>(m.site.out) * static_cast<double>(m.site.in); }
+
+  // The schemes that a matrix may have.
+  std::vector<std::string> schemes_of(const SiteShape& shape) const {
+    std::vector<std::string> schemes = gguf_site_schemes(shape.in);
+    for (const Given& g : given_)
+      if (g.patterns.fit(shape.name, shape.role)) schemes = {g.scheme};
+    return schemes;
+  }
+
+  void add(const Site& site) {
+    Matrix m{.site = site};
     SiteShape shape = shape_of(source_.architecture, site);
     shape.importance = true;
-    int64_t rows = 0;
-    const std::vector<float> w = sampled_rows(*source_.weights, site, &rows);
     constexpr uint64_t alignment = kGgufDefaultAlignment;
-    for (const std::string& scheme : schemes_of(choice_, shape, given)) {
+    for (const std::string& scheme : schemes_of(shape)) {
       Candidate c{.scheme = scheme, .storage = choice_.target->storage(scheme, shape, source_.architecture.dtype)};
       if (c.storage.layout)
         for (const LayoutTensor& t : c.storage.layout->plan(c.storage.scheme, site.out, site.in))
@@ -162,17 +230,31 @@ class Allocator {
         c.bytes = round_up(static_cast<uint64_t>(bytes_of(c.storage.dense, site.out * site.in)), alignment);
       m.candidates.push_back(std::move(c));
     }
-    parallel_for(static_cast<int64_t>(m.candidates.size()), [&](int64_t i) {
-      Candidate& c = m.candidates[static_cast<size_t>(i)];
-      c.error = relative_error(m, w, rounded(m, c.storage, w, rows));
-    });
     matrices_.push_back(std::move(m));
+  }
+
+  // The candidates' errors.
+  void weigh() {
+    const SiteStatistics inputs =
+        statistics_of(source_.architecture, measure_imatrix(source_, windows_), "the calibration text");
+    for (Matrix& m : matrices_) {
+      if (m.site.layer >= 0) m.importance = inputs.at(m.site.name).importance;
+      int64_t rows = 0;
+      const std::vector<float> w = sampled_rows(*source_.weights, m.site, &rows);
+      parallel_for(static_cast<int64_t>(m.candidates.size()), [&](int64_t i) {
+        Candidate& c = m.candidates[static_cast<size_t>(i)];
+        c.error = relative_error(m, w, rounded(m, c.storage, w, rows));
+      });
+    }
   }
 
   const Artifact& source_;
   const TargetChoice& choice_;
+  const std::string& name_;
   Windows windows_;
+  std::vector<Given> given_;
   std::vector<Matrix> matrices_;
+  uint64_t fixed_ = 0;
 };
 
 // Some of the points, the first and the last among them.
@@ -186,31 +268,25 @@ std::vector<Budget::Point> thinned(std::vector<Budget::Point> points, uint64_t f
 
 }  // namespace
 
+AllocationWork allocation_work(const Artifact& a, const TargetChoice& choice, const std::string& name,
+                               std::span<const SiteOverride> given, uint64_t bytes, const Windows& windows) {
+  return Allocator(a, choice, name, given, bytes, windows).work();
+}
+
 Allocation allocate(const Artifact& a, const TargetChoice& choice, const std::string& name,
                     std::span<const SiteOverride> given, uint64_t bytes, const Windows& windows) {
-  if (choice.target->container() != "gguf")
-    fail(ErrorKind::unsupported, "a size can be shared out for llama.cpp-cpu, not for {}", choice.target->name());
-  const Allocator allocator(a, choice, given, windows);
+  Allocator allocator(a, choice, name, given, bytes, windows);
   const std::vector<BudgetItem> items = allocator.items();
-  const auto file_bytes = [&](const std::vector<SiteOverride>& overrides) {
-    TargetPlan plan = make_plan(a.architecture, choice, name, false, overrides, true);
-    plan.file.metadata = gguf_metadata(a.architecture, a.tokenizer, name, choice.scheme);
-    return place_gguf(plan.file_name, plan.file).files[0].size;
-  };
-  const std::vector<size_t> first(items.size(), 0);
-  uint64_t fixed = file_bytes(allocator.overrides(first));
-  for (const BudgetItem& item : items) fixed -= item[0].bytes;
   const Budget budget(items);
-  const auto best = bytes > fixed ? budget.best(bytes - fixed) : std::nullopt;
-  if (!best)
-    fail(ErrorKind::usage, "{} cannot be stored in {} bytes; the smallest file has {}", name, bytes,
-         fixed + budget.smallest());
-  Allocation result{.overrides = allocator.overrides(best->options),
+  const auto best = budget.best(bytes - allocator.fixed());
+  if (!best) fail(ErrorKind::internal, "no choice fits into {} bytes", bytes);
+  Allocation result{.sites = allocator.choices(best->options),
                     .scheme = allocator.most_frequent(best->options),
-                    .bytes = fixed + best->bytes,
+                    .bytes = allocator.fixed() + best->bytes,
                     .kl = best->cost,
-                    .curve = thinned(budget.curve(), fixed)};
-  if (const uint64_t exact = file_bytes(result.overrides); exact != result.bytes)
+                    .curve = thinned(budget.curve(), allocator.fixed())};
+  for (size_t i = 0; i < items.size(); ++i) result.sites[i].predicted_kl = items[i][best->options[i]].cost;
+  if (const uint64_t exact = allocator.file_bytes(result.sites); exact != result.bytes)
     fail(ErrorKind::internal, "a file of {} bytes was planned with {}", exact, result.bytes);
   return result;
 }

@@ -17,9 +17,20 @@ namespace kerf {
 ///   KL(model || model with this matrix in a probe scheme) / error(probe) * error(scheme)
 /// with the first factor measured on the windows (at most some 2,000 tokens of them) and errors relative and squared,
 /// of rows rounded to nearest and weighted by the mean squares of their inputs. `given` overrides with a scheme leave
-/// their matrices no choice. `name` is the model's. Errors: unsupported for a target that does not write GGUF, usage
-/// for a size that cannot be reached, with the smallest one.
+/// their matrices no choice. `name` is the model's. A note on stderr says that the measurement begins. Errors:
+/// unsupported for a target that does not write GGUF, usage for a size that cannot be reached, with the smallest one;
+/// both before anything is measured.
 Allocation allocate(const Artifact&, const TargetChoice&, const std::string& name, std::span<const SiteOverride> given,
                     uint64_t bytes, const Windows&);
+
+/// What allocate() would measure: from the shapes alone, in no time. Errors as there.
+struct AllocationWork {
+  int64_t matrices = 0, tokens = 0;
+  double passes = 0;    // of the whole model over the tokens, put together from parts of it
+  double products = 0;  // floating-point operations of matrix products, in float32
+  uint64_t memory = 0;  // bytes, about, at its peak
+};
+AllocationWork allocation_work(const Artifact&, const TargetChoice&, const std::string& name,
+                               std::span<const SiteOverride> given, uint64_t bytes, const Windows&);
 
 }  // namespace kerf

@@ -12,6 +12,8 @@
 #include "core/version.h"
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/calibrate/importance.h"
+#include "pipeline/plan/frozen_plan.h"
+#include "pipeline/plan/option.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
 #include "pipeline/repository/card.h"
@@ -26,16 +28,7 @@
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
-
-// One target on its way: plan, folder, open files.
-struct Output {
-  TargetPlan plan;
-  fs::path folder;
-  std::unique_ptr<Writer> writer;
-  std::vector<fs::path> files = {};  // weights first
-  std::vector<SiteOutcome> outcomes = {};
-  std::optional<Allocation> allocation = std::nullopt;
-};
+using nlohmann::ordered_json;
 
 Artifact open_source(const fs::path& path) {
   Artifact source = open_artifact(path);
@@ -58,21 +51,80 @@ fs::path folder_of(const CompressOptions& o, const TargetChoice& choice) {
   return o.targets.size() == 1 ? o.out : o.out / folder_name(choice);
 }
 
-// Chooses schemes for the size that was asked for; 0: none was.
-std::optional<Allocation> allocation_of(const CompressOptions& o, const Artifact& source, const TargetChoice& choice,
-                                        const std::string& name, const std::optional<Windows>& calibration) {
-  if (o.bytes == 0 && o.bpw == 0) return std::nullopt;
+// What the decisions of a calibrated run follow from.
+ordered_json describe_inputs(const Artifact& source, const Windows& calibration) {
+  Sha256 ids;
+  ids.update(std::as_bytes(std::span(calibration.ids)));
+  ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
+  for (const fs::path& f : source.files)
+    run["source " + f.filename().string()] =
+        fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
+  run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
+  return run;
+}
+
+// What becomes of a size that is to be shared out.
+struct Sharing {
+  uint64_t bytes = 0;                    // asked for; 0: no size was
+  std::optional<Allocation> allocation;  // nothing while it is left open
+  std::string hash;                      // of the plan that a stopped run has made with it
+  std::optional<AllocationWork> open;    // what choosing would take
+};
+
+// One target on its way: plan, folder, open files.
+struct Output {
+  TargetPlan plan;
+  fs::path folder;
+  std::unique_ptr<Writer> writer;
+  std::vector<fs::path> files = {};  // weights first
+  std::vector<SiteOutcome> outcomes = {};
+  Sharing sharing = {};
+};
+
+uint64_t size_asked_for(const CompressOptions& o, const Artifact& source) {
+  return o.bytes > 0 ? o.bytes : static_cast<uint64_t>(o.bpw * static_cast<double>(source.parameters()) / 8);
+}
+
+// The "run" of the frozen plan: what its choices follow from.
+ordered_json describe_choices(const CompressOptions& o, const Artifact& source, const Windows& calibration) {
+  ordered_json run = describe_inputs(source, calibration);
+  run["targets"] = ordered_json::array();
+  for (const std::string& text : o.targets) run["targets"].push_back(parse_target(text).text());
+  run["bytes"] = size_asked_for(o, source);
+  run["overrides"] = to_json(o).at("overrides");
+  return run;
+}
+
+// Measures only where asked to, and only if no stopped run has.
+Sharing share_out(const CompressOptions& o, const Artifact& source, const TargetChoice& choice, const std::string& name,
+                  const std::optional<Windows>& calibration, bool may_measure) {
+  Sharing s;
+  if (o.bytes == 0 && o.bpw == 0) return s;
   if (!calibration)
     fail(ErrorKind::usage, "to share out a size the matrices are weighed by a calibration text; give --calib FILE");
   if (o.targets.size() > 1 || o.shard_bytes > 0)
     fail(ErrorKind::usage, "a size is shared out for one target, in one file");
-  const double wanted = o.bpw * static_cast<double>(source.parameters()) / 8;
-  const uint64_t bytes = o.bytes > 0 ? o.bytes : static_cast<uint64_t>(wanted);
-  return allocate(source, choice, name, o.overrides, bytes, *calibration);
+  s.bytes = size_asked_for(o, source);
+  if (o.resume) {
+    const fs::path file = o.out / kResumeFolder / kPlanFile;
+    if (auto frozen = read_frozen_allocation(file, describe_choices(o, source, *calibration))) {
+      note(fmt::format("schemes as {} has them; nothing is measured again", file.string()));
+      s.allocation = std::move(frozen->allocation);
+      s.hash = std::move(frozen->hash);
+      return s;
+    }
+  }
+  if (!may_measure) {
+    s.open = allocation_work(source, choice, name, o.overrides, s.bytes, *calibration);
+    return s;
+  }
+  refuse_source_folder(o.out, source.files);  // before the time is spent
+  s.allocation = allocate(source, choice, name, o.overrides, s.bytes, *calibration);
+  return s;
 }
 
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source,
-                                 const std::optional<Windows>& calibration) {
+                                 const std::optional<Windows>& calibration, bool may_measure) {
   std::vector<Output> outputs;
   const std::string name = model_name(o.model);
   for (const std::string& text : o.targets) {
@@ -80,20 +132,19 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
-    std::optional<Allocation> allocation = allocation_of(o, source, choice, name, calibration);
+    Sharing sharing = share_out(o, source, choice, name, calibration, may_measure);
     std::vector<SiteOverride> overrides = o.overrides;
-    if (allocation) {
-      choice.scheme = allocation->scheme;
-      overrides.insert(overrides.end(), allocation->overrides.begin(), allocation->overrides.end());
+    if (sharing.allocation) {
+      choice.scheme = sharing.allocation->scheme;
+      for (SiteOverride& chosen : sharing.allocation->overrides()) overrides.push_back(std::move(chosen));
     }
     Output out{
         make_plan(source.architecture, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
         folder_of(o, choice), nullptr};
-    if (allocation)
+    if (sharing.allocation)
       out.plan.file_name =
           fmt::format("{}-{:.2f}bpw.gguf", name,
-                      8 * static_cast<double>(allocation->bytes) / static_cast<double>(source.parameters()));
-    out.allocation = std::move(allocation);
+                      8 * static_cast<double>(sharing.allocation->bytes) / static_cast<double>(source.parameters()));
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
     if (choice.target->container() == "gguf") {
       out.plan.file.metadata = gguf_metadata(source.architecture, source.tokenizer, name, choice.scheme);
@@ -101,9 +152,35 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
       out.plan.file.metadata = {{"format", std::string("pt")}};
     }
     out.plan.file.shard_bytes = o.shard_bytes || choice.target->container() == "gguf" ? o.shard_bytes : kShardBytes;
+    if (!sharing.hash.empty() && sharing.hash != out.plan.hash())
+      fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
+           (o.out / kResumeFolder / kPlanFile).string(), sharing.hash, out.plan.hash(),
+           (o.out / kResumeFolder).string());
+    out.sharing = std::move(sharing);
     outputs.push_back(std::move(out));
   }
   return outputs;
+}
+
+// Where choices are judged on little, or on the windows that they were made from.
+std::optional<std::string> remark_on_judging(const CompressOptions& o, const Method& method, int64_t windows) {
+  if (!method.held_out) {  // then nothing is held out for single matrices either
+    for (const SiteOverride& each : o.overrides)
+      if (!each.method.empty() && parse_method(each.method, true).held_out)
+        return fmt::format(
+            "matrices with a method {} of their own were judged on the windows that their choices were made from, "
+            "because the method of the run is {}",
+            each.method, method.name);
+    return std::nullopt;
+  }
+  if (windows >= kHeldOutPart) return std::nullopt;
+  if (held_out_windows(windows) == 0)
+    return "the method auto has judged its choices on the one calibration window that they were made from, which "
+           "favours those that fit it too closely; give 2 windows or more";
+  return fmt::format(
+      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or "
+      "more",
+      windows, kHeldOutPart);
 }
 
 void refuse_without_text(const CompressOptions& o, const Method& method) {
@@ -111,28 +188,6 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
     fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
   if (o.asymmetric.value_or(false))
     fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
-}
-
-// All that a calibrated run's bytes depend on.
-nlohmann::ordered_json describe_run(const CompressOptions& o, const Artifact& source, const Method& method,
-                                    bool asymmetric, const Windows& calibration, const TargetPlan& plan) {
-  std::set<std::string> targets;  // which decide, too, in which folders the files lie
-  for (const std::string& text : o.targets) targets.insert(parse_target(text).text());
-  Sha256 ids;
-  ids.update(std::as_bytes(std::span(calibration.ids)));
-  nlohmann::ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
-  for (const fs::path& f : source.files)
-    run["source " + f.filename().string()] =
-        fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
-  run["target"] = plan.choice.text();
-  run["targets"] = targets;
-  run["plan"] = plan.hash();
-  run["method"] = method.name;
-  run["damping"] = o.quantizer.damping;
-  run["refine"] = o.quantizer.refine;
-  run["asymmetric"] = asymmetric;
-  run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
-  return run;
 }
 
 // Ollama reads a model from one file.
@@ -154,7 +209,45 @@ struct Prepared {
   SiteStatistics input_statistics = {};                   // from an importance matrix, or the norms
   uint64_t activations = Scratch::kNoLimit;               // bytes of them that may lie in memory
   bool asymmetric = false;
+  Recipe recipe = {};  // all that was left to kerf decided: what a report says to get the same
 };
+
+Recipe decided(const CompressOptions& o, const Prepared& p) {
+  Recipe r = o;
+  r.method = p.method.name;
+  if (p.calibration) r.asymmetric = p.asymmetric;
+  for (size_t i = 0; i < p.outputs.size(); ++i) {
+    if (!p.outputs[i].sharing.allocation) continue;
+    r.targets[i] = p.outputs[i].plan.choice.text();
+    for (SiteOverride& chosen : p.outputs[i].sharing.allocation->overrides()) r.overrides.push_back(std::move(chosen));
+  }
+  return r;
+}
+
+// All that a calibrated run's bytes depend on.
+ordered_json describe_run(const Prepared& p, const TargetPlan& plan) {
+  ordered_json run = describe_inputs(p.source, *p.calibration);
+  std::set<std::string> targets;  // which decide, too, in which folders the files lie
+  for (const Output& out : p.outputs) targets.insert(out.plan.choice.text());
+  run["target"] = plan.choice.text();
+  run["targets"] = targets;
+  run["plan"] = plan.hash();
+  CompressOptions all;
+  static_cast<Recipe&>(all) = p.recipe;
+  for (const Option& option : all_options())
+    if (option.same_run == SameRun::this_value) run[std::string(option.key)] = to_json(option.field(structs_of(all)));
+  return run;
+}
+
+// Leaves what was decided beside what the run will save.
+void freeze(const CompressOptions& o, const Prepared& p) {
+  const fs::path file = o.out / kResumeFolder / kPlanFile;
+  if (o.resume && fs::exists(file)) return;
+  std::vector<FrozenTarget> targets;
+  for (const Output& out : p.outputs)
+    targets.push_back({&out.plan, out.sharing.allocation ? &*out.sharing.allocation : nullptr});
+  write_frozen_plan(file, describe_choices(o, p.source, *p.calibration), p.recipe, targets);
+}
 
 RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
   std::vector<const TargetPlan*> plans;
@@ -171,9 +264,8 @@ std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, 
     if (p.calibration) names.push_back(folder_name(out.plan.choice));
   if (o.resume) refuse_other_targets(folder, names);
   for (size_t i = 0; i < names.size(); ++i)
-    states.push_back(std::make_unique<ResumeState>(
-        folder / names[i], describe_run(o, p.source, p.method, p.asymmetric, *p.calibration, p.outputs[i].plan),
-        o.resume, std::chrono::seconds(o.save_every)));
+    states.push_back(std::make_unique<ResumeState>(folder / names[i], describe_run(p, p.outputs[i].plan), o.resume,
+                                                   std::chrono::seconds(o.save_every)));
   return states;
 }
 
@@ -183,7 +275,7 @@ void check_space(const CompressOptions& o, const Prepared& p) {
   for (const Output& out : p.outputs) {
     needed += out.plan.bytes();
     if (p.calibration)
-      needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden, p.asymmetric);
+      needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden(), p.asymmetric);
   }
   if (fs::exists(o.out / kResumeFolder))
     for (const auto& entry : fs::recursive_directory_iterator(o.out / kResumeFolder))
@@ -207,14 +299,22 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   }
   if (!o.resume) fs::remove_all(o.out / kResumeFolder);
   if (p.calibration) {
+    freeze(o, p);
     std::vector<ResumeState*> states;
     for (const auto& state : p.states) {
       state->begin();
       states.push_back(state.get());
     }
     Scratch scratch(p.activations, o.out);
-    auto outcomes = pack_calibrated(source.architecture, *source.weights, p.method, o.quantizer, p.asymmetric,
-                                    *p.calibration, jobs, states, scratch);
+    auto outcomes = pack_calibrated({.architecture = source.architecture,
+                                     .source = *source.weights,
+                                     .method = p.method,
+                                     .options = o.quantizer,
+                                     .asymmetric = p.asymmetric,
+                                     .windows = *p.calibration,
+                                     .targets = jobs,
+                                     .states = states,
+                                     .scratch = scratch});
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
     pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.input_statistics);
@@ -231,10 +331,10 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   }
 }
 
-Prepared prepare(const CompressOptions& o) {
+Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   const Gate gate = parse_gate(o.gate);
-  if (o.eval.text.empty()) check_measured(gate, {"bytes", "bpw_all", "bpw_body", "bpw_embedding"});
+  if (o.eval.text.empty()) check_measured(gate, metrics_without_text());
   Method method = parse_method(o.method, !o.calib.text.empty());
   if (o.calib.text.empty()) {
     refuse_without_text(o, method);
@@ -248,7 +348,7 @@ Prepared prepare(const CompressOptions& o) {
   Artifact source = open_source(resolve_model(o.model));
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
-  std::vector<Output> outputs = plan_outputs(o, source, calibration);
+  std::vector<Output> outputs = plan_outputs(o, source, calibration, may_measure);
   for (const Output& out : outputs) refuse_source_folder(out.folder, source.files);
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
@@ -256,6 +356,12 @@ Prepared prepare(const CompressOptions& o) {
     fail(ErrorKind::usage,
          "asymmetric calibration measures its strength on one of {} windows, and there are {}; give more windows",
          kHeldOutPart, p.calibration->count);
+  if (p.calibration)
+    if (const auto remark = remark_on_judging(o, p.method, p.calibration->count)) {
+      warn(*remark);
+      for (Output& out : p.outputs) out.plan.remarks.push_back(*remark);
+    }
+  p.recipe = decided(o, p);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty())
     p.input_statistics = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
@@ -267,10 +373,16 @@ Prepared prepare(const CompressOptions& o) {
 
 }  // namespace
 
-RunEstimate dry_run(const CompressOptions& o) { return estimate_run(o, prepare(o)); }
+RunEstimate dry_run(const CompressOptions& o) {
+  const Prepared p = prepare(o, false);
+  RunEstimate e = estimate_run(o, p);
+  for (const Output& out : p.outputs)
+    if (out.sharing.open) leave_schemes_open(e, out.sharing.bytes, *out.sharing.open);
+  return e;
+}
 
 Report compress(const CompressOptions& o) {
-  Prepared p = prepare(o);
+  Prepared p = prepare(o, true);
   const Artifact& source = p.source;
   std::vector<Output>& outputs = p.outputs;
   pack_all(o, p);
@@ -280,9 +392,8 @@ Report compress(const CompressOptions& o) {
                 .parameters = source.parameters(),
                 .eval = o.eval,
                 .gate = o.gate,
-                .recipe = o};
-  report.recipe->method = p.method.name;
-  if (p.calibration) report.recipe->asymmetric = p.asymmetric;
+                .windows_have_bos = !p.windows || p.windows->bos,
+                .recipe = p.recipe};
   std::vector<Measured> measured;
   for (const Output& out : outputs) {
     measured.push_back({open_artifact(out.plan.file_name.empty() ? out.folder : out.files.front()), out.plan.choice,
@@ -293,11 +404,7 @@ Report compress(const CompressOptions& o) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
-    if (outputs[i].allocation) {
-      report.recipe->targets[i] = outputs[i].plan.choice.text();
-      for (const SiteOverride& chosen : outputs[i].allocation->overrides) report.recipe->overrides.push_back(chosen);
-    }
-    report.targets[i].allocation = std::move(outputs[i].allocation);
+    report.targets[i].allocation = std::move(outputs[i].sharing.allocation);
     write_text(outputs[i].folder / "README.md", model_card(report, report.targets[i], outputs[i].plan));
   }
   write_text(o.out / kReportFile, to_json(report).dump(2) + "\n");

@@ -63,7 +63,7 @@ bool feeds_back(const Method& m) {
 }
 
 double head_products(const Architecture& a, const Method& m, const QuantizerOptions& o, int64_t tokens) {
-  const auto in = static_cast<double>(a.hidden);
+  const auto in = static_cast<double>(a.hidden());
   return static_cast<double>(tokens) * in * in +
          by_square(a.head(), kErrorPasses + (feeds_back(m) ? 1.0 + o.refine : 0));
 }
@@ -73,22 +73,24 @@ double product_count(const Architecture& a, const Method& m, const QuantizerOpti
   const bool feedback = feeds_back(m);
   const double tries = (m.plain ? 1 : 0) + (m.scaled ? 1 : 0);
   double count = 0;
-  std::string last;
-  for (const Site& s : a.block_sites(0)) {
-    const auto out = static_cast<double>(s.out), in = static_cast<double>(s.in), t = static_cast<double>(tokens);
-    count += (asymmetric ? 4 : 2) * t * out * in;
-    if (s.fused.empty() || s.fused != last) count += (asymmetric ? 3 : 1) * t * in * in;
-    last = s.fused;
-    const double passes = kErrorPasses + (asymmetric ? 3 : 0) + (feedback ? tries * (1.0 + o.refine) : 0);
-    count += by_square(s, passes);
+  for (int64_t layer = 0; layer < a.layers(); ++layer) {
+    std::string last;
+    for (const Site& s : a.block_sites(layer)) {
+      const auto out = static_cast<double>(s.out), in = static_cast<double>(s.in), t = static_cast<double>(tokens);
+      count += (asymmetric ? 4 : 2) * t * out * in;
+      if (s.fused.empty() || s.fused != last) count += (asymmetric ? 3 : 1) * t * in * in;
+      last = s.fused;
+      const double passes = kErrorPasses + (asymmetric ? 3 : 0) + (feedback ? tries * (1.0 + o.refine) : 0);
+      count += by_square(s, passes);
+    }
   }
-  return count * static_cast<double>(a.layers);
+  return count;
 }
 
 std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 uint64_t bytes_of_floats(int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); }
 
-// SignEncoding the activations: what the largest group of sites takes, the batches of windows on their way, and the
+// Beside the activations: what the largest group of sites takes, the batches of windows on their way, and the
 // block.
 uint64_t calibrated_memory(const Architecture& a, const Method& m, bool asymmetric, const Windows& windows) {
   const bool both = m.plain && m.scaled;
@@ -98,20 +100,25 @@ uint64_t calibrated_memory(const Architecture& a, const Method& m, bool asymmetr
   const int64_t squares = asymmetric ? 1 + std::max<int64_t>(tried, 4) : tried + (m.held_out ? 1 : 0);
   const int64_t copies = both ? 6 : 4;  // of a group: weights; the values of rtn, of the best and of another attempt
   std::map<std::string, std::pair<int64_t, int64_t>> groups;  // inputs, weights
-  int64_t block = 0;
-  for (const Site& s : a.block_sites(0)) {
-    auto& [inputs, weights] = groups[s.fused.empty() ? s.name : s.fused];
-    inputs = s.in;
-    weights += s.out * s.in;
-    block += s.out * s.in;
-  }
+  int64_t block = 0;                                          // the largest
   uint64_t most = 0;
-  for (const auto& [name, group] : groups)
-    most = std::max(most, bytes_of_floats(squares * group.first * group.first + copies * group.second));
+  for (int64_t layer = 0; layer < a.layers(); ++layer) {
+    groups.clear();
+    int64_t weights_of_block = 0;
+    for (const Site& s : a.block_sites(layer)) {
+      auto& [inputs, weights] = groups[s.fused.empty() ? s.name : s.fused];
+      inputs = s.in;
+      weights += s.out * s.in;
+      weights_of_block += s.out * s.in;
+    }
+    block = std::max(block, weights_of_block);
+    for (const auto& [name, group] : groups)
+      most = std::max(most, bytes_of_floats(squares * group.first * group.first + copies * group.second));
+  }
   // Of the block: codes, and the matrices that the pass goes on with, for each stream.
   const uint64_t streams = asymmetric ? 2 : 1;
   const uint64_t of_block = static_cast<uint64_t>(block) * (1 + streams * (fast_bf16() ? 2 : 4));
-  return most + of_block + streams * bytes_of_floats(tokens_at_once(windows) * (4 * a.hidden + 4 * a.ffn));
+  return most + of_block + streams * bytes_of_floats(tokens_at_once(windows) * (4 * a.hidden() + 4 * a.widest()));
 }
 
 BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
@@ -146,10 +153,7 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
     e.targets.push_back({plan->choice.text(), plan->bytes(), bits(*plan, e.parameters)});
     e.disk += plan->bytes();
   }
-  fs::path there = fs::absolute(out);
-  while (!fs::exists(there)) there = there.parent_path();
-  std::error_code ignored;
-  e.disk_free = fs::space(there, ignored).available;
+  e.disk_free = free_bytes(out);
   e.memory = kProcess + kPanelsPerThread * static_cast<uint64_t>(threads());
   const auto copies = static_cast<double>(plans.size());
   e.seconds = copies * static_cast<double>(e.parameters) / (kRtnWeightsPerSecond * threads());
@@ -160,15 +164,15 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   // Hidden states of each target, and what waits for all windows: a norm's output, heads or the gated part; of targets
   // one after the other, or, beside the model in full precision, of all.
   const uint64_t streams = plans.size() + (asymmetric ? 1 : 0), side_by_side = asymmetric ? streams : 1;
-  const uint64_t activations = bytes_of_floats(tokens * a.hidden) * streams +
-                               bytes_of_floats(tokens * (a.hidden + std::max(a.hidden, a.ffn))) * side_by_side;
+  const uint64_t activations = bytes_of_floats(tokens * a.hidden()) * streams +
+                               bytes_of_floats(tokens * (a.hidden() + a.widest())) * side_by_side;
   e.memory += calibrated_memory(a, method, asymmetric, *windows);
   check_limit(e, memory_limit);
   e.activations = memory_limit == 0 ? activations : std::min(activations, memory_limit - e.memory);
   e.scratch = activations - e.activations;
   e.memory += e.activations;
   e.disk += e.scratch;
-  for (const TargetPlan* plan : plans) e.disk += state_bytes(*plan, tokens, a.hidden, asymmetric);
+  for (const TargetPlan* plan : plans) e.disk += state_bytes(*plan, tokens, a.hidden(), asymmetric);
   e.products = copies * product_count(a, method, options, asymmetric, tokens);
   for (const TargetPlan* plan : plans)
     for (const PlannedMatrix& m : plan->matrices)
@@ -178,26 +182,66 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   return e;
 }
 
+void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& work) {
+  TargetEstimate& t = e.targets.at(0);
+  e.disk = e.disk - t.bytes + bytes;
+  t.bytes = bytes;
+  t.bpw = {.all = 8.0 * static_cast<double>(bytes) / static_cast<double>(e.parameters)};
+  t.open = true;
+  if (e.rate == 0) e.rate = product_rate();
+  // In float32, at about half the rate of bf16 where that is faster.
+  const double products = work.products * (fast_bf16() ? 2 : 1);
+  e.choice = {.matrices = work.matrices, .tokens = work.tokens, .passes = work.passes, .seconds = products / e.rate};
+  e.products += products;
+  e.seconds += e.choice->seconds;
+  e.memory = std::max(e.memory, kProcess + kPanelsPerThread * static_cast<uint64_t>(threads()) + work.memory);
+}
+
+std::optional<uint64_t> free_bytes(const fs::path& path) {
+  std::error_code error;
+  fs::path there = fs::absolute(path, error);
+  while (!error && !fs::exists(there) && there.has_relative_path()) there = there.parent_path();
+  const fs::space_info space = fs::space(there, error);
+  if (error || space.capacity == 0) return std::nullopt;  // on an error all of them are 2^64 - 1
+  return space.available;
+}
+
 nlohmann::ordered_json to_json(const RunEstimate& e) {
   nlohmann::ordered_json j = {{"parameters", e.parameters}, {"targets", nlohmann::ordered_json::array()}};
-  for (const TargetEstimate& t : e.targets)
-    j["targets"].push_back({{"target", t.target},
-                            {"bytes", t.bytes},
-                            {"bpw", {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}}}});
-  j["disk"] = {{"needed", e.disk}, {"free", e.disk_free}};
+  for (const TargetEstimate& t : e.targets) {
+    nlohmann::ordered_json bpw = {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}};
+    if (t.open) bpw["body"] = bpw["embedding"] = nullptr;
+    j["targets"].push_back({{"target", t.target}, {"bytes", t.bytes}, {"bpw", std::move(bpw)}});
+    if (t.open) j["targets"].back()["open"] = "schemes";
+  }
+  j["disk"] = {{"needed", e.disk}, {"free", nullptr}};
+  if (e.disk_free) j["disk"]["free"] = *e.disk_free;
   j["memory"] = e.memory;
   j["scratch"] = e.scratch;
   j["products"] = e.products;
   j["seconds"] = e.seconds;
+  if (e.choice)
+    j["scheme_choice"] = {{"matrices", e.choice->matrices},
+                          {"tokens", e.choice->tokens},
+                          {"passes", e.choice->passes},
+                          {"seconds", e.choice->seconds}};
   return j;
 }
 
 std::string to_table(const RunEstimate& e) {
   std::string text;
   for (const TargetEstimate& t : e.targets)
-    text += fmt::format("{:<28} {:>12}  {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.target,
-                        megabytes(t.bytes), t.bpw.all, t.bpw.body, t.bpw.embedding);
-  text += fmt::format("disk    {} of {} free\n", megabytes(e.disk), megabytes(e.disk_free));
+    text += t.open ? fmt::format("{:<28} {:>12}  at most; {:.3f} bits per weight\n", t.target, megabytes(t.bytes),
+                                 t.bpw.all)
+                   : fmt::format("{:<28} {:>12}  {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.target,
+                                 megabytes(t.bytes), t.bpw.all, t.bpw.body, t.bpw.embedding);
+  if (e.choice)
+    text += fmt::format(
+        "schemes are left open: the run chooses them by measuring {} matrices, about {:.0f} forward passes over {} "
+        "tokens, some {:.0f} s\n",
+        e.choice->matrices, e.choice->passes, e.choice->tokens, std::max(1.0, e.choice->seconds));
+  text += fmt::format("disk    {} of {} free\n", megabytes(e.disk),
+                      e.disk_free ? megabytes(*e.disk_free) : std::string("an unknown size"));
   text += fmt::format("memory  about {} beside the mapped files{}\n", megabytes(e.memory),
                       e.scratch ? fmt::format(", and {} in a file", megabytes(e.scratch)) : "");
   text += fmt::format("time    about {:.0f} s on {} threads, without evaluation", std::max(1.0, e.seconds), threads());

@@ -1,7 +1,9 @@
 // What a compression will take, before the first weight is read.
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "model/text/windows.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/plan.h"
+#include "pipeline/runs/allocate.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -17,19 +20,28 @@ struct TargetEstimate {
   std::string target;
   uint64_t bytes = 0;  // of all tensors
   BitsPerWeight bpw;
+  bool open = false;  // its schemes are not chosen yet: `bytes` is the most, of bpw only `all` is known
+};
+
+/// How schemes that are not chosen yet will be.
+struct SchemeChoice {
+  int64_t matrices = 0, tokens = 0;
+  double passes = 0, seconds = 0;  // forward passes over those tokens, and what they take
 };
 
 /// Evaluation, which the options may ask for afterwards, is not in it.
 struct RunEstimate {
   int64_t parameters = 0;
   std::vector<TargetEstimate> targets;
-  uint64_t disk = 0, disk_free = 0;  // needed, with what is saved for --resume; what there is
-  uint64_t memory = 0;               // anonymous, at its peak
-  uint64_t activations = 0;          // the part of it that holds activations of all windows
-  uint64_t scratch = 0;              // activations beyond the limit, in a file of the output folder
-  double products = 0;               // floating-point operations of matrix products; 0 without calibration
-  double rate = 0;                   // of them per second, measured now on all threads
-  double seconds = 0;                // products / rate, plus the weights at the pace of rtn
+  uint64_t disk = 0;                  // needed, with what is saved for --resume
+  std::optional<uint64_t> disk_free;  // nothing where the system does not say
+  uint64_t memory = 0;                // anonymous, at its peak
+  uint64_t activations = 0;           // the part of it that holds activations of all windows
+  uint64_t scratch = 0;               // activations beyond the limit, in a file of the output folder
+  double products = 0;                // floating-point operations of matrix products; 0 without calibration
+  double rate = 0;                    // of them per second, measured now on all threads
+  double seconds = 0;                 // products / rate, plus the weights at the pace of rtn, plus choice->seconds
+  std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be shared out that is not yet
 };
 
 /// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
@@ -37,6 +49,14 @@ struct RunEstimate {
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
                      bool asymmetric, const Windows* windows, const std::filesystem::path& out,
                      uint64_t memory_limit = 0);
+
+/// The same where the bytes of the one target are still to be shared out: its plan stands only for its shapes. `bytes`
+/// are those asked for, and choosing the schemes takes time of its own. Measures the rate if that was not done.
+void leave_schemes_open(RunEstimate&, uint64_t bytes, const AllocationWork&);
+
+/// Of the file system of that path, which need not exist yet; nothing when the system does not say, or says that it has
+/// no room for anything at all (some network file systems).
+std::optional<uint64_t> free_bytes(const std::filesystem::path&);
 
 nlohmann::ordered_json to_json(const RunEstimate&);
 std::string to_table(const RunEstimate&);

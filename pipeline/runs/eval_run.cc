@@ -17,11 +17,11 @@ EvalResult eval_run(const EvalRunOptions& o) {
   const std::unique_ptr<WeightProvider> weights = weights_of(a, o.numerics);
   BlockwiseForward stream(a.architecture, *weights, arithmetic_of(a, o.numerics), *windows);
   {
-    Progress progress("block", a.architecture.layers);
+    Progress progress("block", a.architecture.layers());
     stream.run([&](int64_t) { progress.advance(); });
   }
   const Logits logits(a.architecture, *weights, stream);
-  EvalResult result{a.format, evaluate(logits, *windows)};
+  EvalResult result{a.format, evaluate(logits, *windows), windows->bos};
   if (!o.logits.empty()) write_logits_npy(o.logits, logits, *windows);
   return result;
 }

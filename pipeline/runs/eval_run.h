@@ -20,6 +20,7 @@ struct EvalRunOptions {
 struct EvalResult {
   std::string format;
   Perplexity perplexity;
+  bool windows_have_bos = true;  // for window_rule()
 };
 
 /// Writes log-probabilities to `logits` as NumPy float32 [windows, ctx, vocab].

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "model/arch/decoder.h"
 #include "core/file.h"
 #include "core/npy.h"
 #include "formats/container.h"
@@ -45,18 +46,19 @@ int64_t elements(std::span<const int64_t> shape) {
 ordered_json model_json(const fs::path& path) {
   const Artifact a = open_artifact(path);
   const Architecture& m = a.architecture;
+  const Dimensions d = dimensions_of(m);
   const BitsPerWeight bpw = a.bits_per_weight();
   ordered_json j = {{"format", a.format},
                     {"architecture", m.family},
                     {"parameters", a.parameters()},
-                    {"layers", m.layers},
-                    {"hidden", m.hidden},
-                    {"ffn", m.ffn},
-                    {"heads", m.heads},
-                    {"kv_heads", m.kv_heads},
-                    {"head_dim", m.head_dim},
-                    {"vocab", m.vocab},
-                    {"context", m.context},
+                    {"layers", d.layers},
+                    {"hidden", d.hidden},
+                    {"ffn", d.ffn},
+                    {"heads", d.heads},
+                    {"kv_heads", d.kv_heads},
+                    {"head_dim", d.head_dim},
+                    {"vocab", d.vocab},
+                    {"context", d.context},
                     {"tied", m.tied},
                     {"dtype", name_of(m.dtype)},
                     {"tokenizer_tokens", a.tokenizer.tokens.size()},

@@ -65,7 +65,7 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
                                        std::move(verifications[results.size() + i])};
   }
   const Gate gate = parse_gate(gate_text);
-  for (TargetResult& r : results) r.gate = check_gate(gate, figures(r));
+  for (TargetResult& r : results) r.gate = check_gate(gate, figures(measurement_of(r)));
   return results;
 }
 
@@ -75,7 +75,7 @@ TargetChoice target_of(const Artifact& a) {
          "{} is a full-precision checkpoint; `kerf eval` measures it, `kerf verify` measures packed models",
          a.path.string());
   std::map<std::string, int64_t> weights_in;  // by scheme
-  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
     for (const Site& site : a.architecture.block_sites(layer)) {
       const std::string& scheme = a.weights->weight(site.name)->scheme;
       if (!scheme.empty()) weights_in[scheme] += site.out * site.in;

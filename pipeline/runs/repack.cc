@@ -43,7 +43,7 @@ const Scheme& numbers_of(const StoredWeight& w) {
 // The scheme that most weights of the blocks call for.
 std::string scheme_for(const Artifact& a, const Target& target) {
   std::vector<std::pair<std::string, int64_t>> weights_in;
-  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
     for (const Site& site : a.architecture.block_sites(layer)) {
       const StoredWeight& w = *a.weights->weight(site.name);
       if (w.scheme.empty()) continue;
@@ -80,7 +80,7 @@ Storage storage_of(const Artifact& a, const TargetChoice& choice, const SiteShap
   const StoredWeight& w = *a.weights->weight(site.name);
   if (w.scheme.empty()) {
     Storage dense =
-        choice.target->storage(choice.scheme, {.role = "token_embd", .name = site.name}, a.architecture.dtype);
+        choice.target->storage(choice.scheme, {.name = site.name, .place = SitePlace::embedding}, a.architecture.dtype);
     dense.remark.clear();
     return dense;
   }

@@ -32,7 +32,7 @@ constexpr int64_t kDefaultCtx = 512;
 // Ids spread over the vocabulary: which they are does not change the work.
 Windows one_window(const Architecture& a, int64_t length) {
   Windows w{.count = 1, .length = length};
-  for (int64_t t = 0; t < length; ++t) w.ids.push_back(static_cast<int32_t>(t * 7919 % a.vocab));
+  for (int64_t t = 0; t < length; ++t) w.ids.push_back(static_cast<int32_t>(t * 7919 % a.vocab()));
   return w;
 }
 
@@ -49,7 +49,7 @@ double decode_seconds(const Artifact& a, WeightProvider& weights, const SpeedOpt
     matrices.push_back(weights.linear(site));
     widest = std::max({widest, site.in, site.out});
   };
-  for (int64_t layer = 0; layer < a.architecture.layers; ++layer)
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
     for (const Site& site : a.architecture.block_sites(layer)) add(site);
   add(a.architecture.head());
   const std::vector<float> x(static_cast<size_t>(widest), 0.5f);

@@ -20,9 +20,9 @@ Windows windows_of(const Artifact& a, int64_t ctx, std::string_view option,
          a.path.string());
   Windows windows = cut(Tokenizer(a.tokenizer), a.tokenizer.bos ? a.tokenizer.bos : a.architecture.bos);
   for (const int32_t id : windows.ids)
-    if (id < 0 || id >= a.architecture.vocab)
+    if (id < 0 || id >= a.architecture.vocab())
       fail(ErrorKind::bad_input, "the tokenizer gave token {}, and the embedding of {} has {} rows", id,
-           a.path.string(), a.architecture.vocab);
+           a.path.string(), a.architecture.vocab());
   return windows;
 }
 

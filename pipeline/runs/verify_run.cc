@@ -59,7 +59,9 @@ Report verify_run(const VerifyOptions& o) {
                 .eval = o.eval,
                 .gate = o.gate};
   const fs::path root = fs::is_directory(o.packed) ? o.packed : o.packed.parent_path();
-  report.targets = measure(reference, measured, windows_for(reference, measured, o.eval), o.numerics, o.gate, root);
+  const std::optional<Windows> windows = windows_for(reference, measured, o.eval);
+  report.windows_have_bos = windows->bos;
+  report.targets = measure(reference, measured, windows, o.numerics, o.gate, root);
   return report;
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <random>
 #include <string>
@@ -116,6 +117,85 @@ TEST(Resume, AnotherRecipeOrTargetIsRefusedAndNothingIsTouched) {
                 {"kerf", "-q", "compress", test::example_dir(), "--target", "vllm:w4a16-g32", "--resume", "-o", out})),
             2);
   EXPECT_TRUE(files_below(out) == before);
+}
+
+// Runs the program to its end; returns its exit code, and what it said on stderr in *said.
+int run_to_end(std::vector<std::string> arguments, const fs::path& log, std::string* said) {
+  std::string command = std::string("'") + KERF_BINARY + "'";
+  for (size_t i = 1; i < arguments.size(); ++i) command += " '" + arguments[i] + "'";
+  const int status = std::system((command + " >/dev/null 2>'" + log.string() + "'").c_str());
+  *said = read_text(log);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(Resume, ASizeIsSharedOutOnce) {
+  test::TempDir dir;
+  const std::string heldout = (test::example_dir() / "heldout.txt").string();
+  const auto sized = [&](const fs::path& out, std::vector<std::string> more) {
+    std::vector<std::string> a = {
+        "kerf",    "compress", test::example_dir(), "--target", "llama.cpp-cpu", "--bytes", "2200000",
+        "--calib", heldout,    "--calib-windows",   "16",       "--calib-ctx",   "128",     "-o",
+        out};
+    a.insert(a.end(), more.begin(), more.end());
+    return a;
+  };
+  const fs::path log = dir / "log", out = dir / "out", plan = out / ".kerf-resume" / "plan.json";
+  std::string said;
+  ASSERT_EQ(run_to_end(sized(dir / "whole", {}), log, &said), 0) << said;
+  EXPECT_TRUE(said.find("measuring what each of 29 matrices is worth") != std::string::npos) << said;
+
+  const pid_t child = start(sized(out, {"-q", "--save-every", "0"}));
+  const auto packing = [&] {  // which begins with the description of the run
+    if (!fs::exists(plan)) return false;
+    for (const auto& entry : fs::directory_iterator(plan.parent_path()))
+      if (fs::exists(entry.path() / "run.json")) return true;
+    return false;
+  };
+  for (int i = 0; i < 12000 && !packing(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  kill(child, SIGKILL);
+  finish(child);
+  if (!fs::exists(plan)) GTEST_SKIP() << "the run was over before it could be killed";
+  const std::string frozen = read_text(plan);
+
+  // Another size, and a plan that somebody has changed.
+  EXPECT_EQ(run_to_end(sized(out, {"--resume", "--refine", "5"}), log, &said), 2) << said;
+  std::vector<std::string> larger = sized(out, {"--resume"});
+  larger[6] = "2300000";
+  EXPECT_EQ(run_to_end(larger, log, &said), 2) << said;
+  EXPECT_NE(said.find("bytes: 2200000 there, 2300000 now"), std::string::npos) << said;
+  std::string changed = frozen;
+  changed.replace(changed.find("\"predicted_kl\": 0."), 18, "\"predicted_kl\": 9.");
+  write_text(plan, changed);
+  EXPECT_EQ(run_to_end(sized(out, {"--resume"}), log, &said), 3) << said;
+  EXPECT_NE(said.find("SHA-256"), std::string::npos) << said;
+  write_text(plan, frozen);
+
+  // A dry run knows what the plan has decided; the run goes on with it. Neither measures.
+  EXPECT_EQ(run_to_end(sized(out, {"--resume", "--dry-run"}), log, &said), 0) << said;
+  EXPECT_EQ(said.find("measuring"), std::string::npos) << said;
+  EXPECT_NE(said.find("nothing is measured again"), std::string::npos) << said;
+  fs::copy_file(plan, dir / "plan.json");
+  ASSERT_EQ(run_to_end(sized(out, {"--resume"}), log, &said), 0) << said;
+  EXPECT_EQ(said.find("measuring"), std::string::npos) << said;
+
+  std::map<std::string, std::string> files[2];
+  for (const fs::path& folder : {dir / "whole", out})
+    for (const auto& entry : fs::directory_iterator(folder))
+      files[folder == out][entry.path().filename()] = read_text(entry.path());
+  EXPECT_TRUE(files[0] == files[1]);
+
+  // The plan and the report are recipes: the same weights again, without measuring.
+  for (const fs::path& recipe : {dir / "plan.json", out / "kerf-report.json"}) {
+    const fs::path again = dir / recipe.stem();
+    ASSERT_EQ(run_to_end({"kerf", "compress", test::example_dir(), "--recipe", recipe, "-o", again}, log, &said), 0)
+        << said;
+    EXPECT_EQ(said.find("measuring"), std::string::npos) << said;
+    std::string weights[2];
+    for (const fs::path& folder : {again, out})
+      for (const auto& entry : fs::directory_iterator(folder))
+        if (entry.path().extension() == ".gguf") weights[folder == out] = read_text(entry.path());
+    EXPECT_TRUE(weights[0] == weights[1]) << recipe;
+  }
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include "core/error.h"
 #include "model/arch/architecture.h"
+#include "model/arch/decoder.h"
+#include "model/arch/family.h"
 #include "tests/model/random_checkpoint.h"
 
 namespace kerf {
@@ -51,22 +53,26 @@ bool says(const Caught& c, const std::string& what) {
 TEST(Architecture, ReadsTheDimensionsOfAConfig) {
   const Architecture a = describe_architecture(config());
   EXPECT_EQ(a.family, "llama");
-  EXPECT_EQ(a.hidden, 64);
-  EXPECT_EQ(a.ffn, 96);
-  EXPECT_EQ(a.layers, 2);
-  EXPECT_EQ(a.heads, 4);
-  EXPECT_EQ(a.kv_heads, 2);
-  EXPECT_EQ(a.head_dim, 16);
-  EXPECT_EQ(a.vocab, 96);
+  const Dimensions d = dimensions_of(a);
+  EXPECT_EQ(d.hidden, 64);
+  EXPECT_EQ(d.ffn, 96);
+  EXPECT_EQ(d.layers, 2);
+  EXPECT_EQ(d.heads, 4);
+  EXPECT_EQ(d.kv_heads, 2);
+  EXPECT_EQ(d.head_dim, 16);
+  EXPECT_EQ(d.vocab, 96);
   EXPECT_EQ(a.context, 64);
-  EXPECT_EQ(a.norm_eps, 1e-5);
-  EXPECT_EQ(a.attention_scale, 0.25);
+  EXPECT_EQ(first_of<Norm>(a)->eps, 1e-5);
+  EXPECT_EQ(first_of<Attend>(a)->scale, 0.25);
   EXPECT_EQ(a.dtype, Dtype::bf16);
   EXPECT_EQ(a.bos, 1);
   EXPECT_EQ(a.eos, (std::vector<int32_t>{2, 7}));
   EXPECT_FALSE(a.tied);
-  EXPECT_TRUE(a.permute_qk_for_gguf);
-  EXPECT_EQ(a.axis(Axis::kv), 32);
+  EXPECT_TRUE(matrix_of(a, "attn_k").weight.gguf.interleaved);
+  EXPECT_FALSE(matrix_of(a, "attn_v").weight.gguf.interleaved);
+  const Axis& kv = a.axis(a.axis_named("kv"));
+  EXPECT_EQ(kv.size, 32);
+  EXPECT_EQ(kv.groups, 2);
 }
 
 TEST(Architecture, NamesEverySiteInBothContainers) {
@@ -83,8 +89,8 @@ TEST(Architecture, NamesEverySiteInBothContainers) {
   EXPECT_EQ(sites[1].fused, "qkv");
   EXPECT_EQ(sites[5].fused, "gate_up");
   EXPECT_EQ(sites[6].in, 96);
-  EXPECT_EQ(a.gguf_tensor_name("ffn_down", 1), "blk.1.ffn_down.weight");
-  EXPECT_EQ(a.gguf_tensor_name("output_norm"), "output_norm.weight");
+  EXPECT_EQ(sites[6].gguf, "blk.1.ffn_down.weight");
+  EXPECT_EQ(a.expected_tensors(-1)[1].gguf, "output_norm.weight");
   EXPECT_EQ(a.head().name, "lm_head.weight");
   EXPECT_EQ(a.head().role, "output");
 }
@@ -113,10 +119,10 @@ TEST(Architecture, DefaultsAreThoseOfTransformers) {
        {"num_key_value_heads", "rms_norm_eps", "tie_word_embeddings", "torch_dtype", "bos_token_id", "eos_token_id"})
     c.erase(key);
   const Architecture a = describe_architecture(c);
-  EXPECT_EQ(a.kv_heads, 4);
-  EXPECT_EQ(a.norm_eps, 1e-6);
+  EXPECT_EQ(dimensions_of(a).kv_heads, 4);
+  EXPECT_EQ(first_of<Norm>(a)->eps, 1e-6);
   EXPECT_FALSE(a.tied);
-  EXPECT_EQ(a.rope.theta, 10000);
+  EXPECT_EQ(first_of<Rope>(a)->table.theta, 10000);
   EXPECT_EQ(a.dtype, Dtype::f32);
   EXPECT_FALSE(a.bos.has_value());
   EXPECT_TRUE(a.eos.empty());
@@ -132,8 +138,8 @@ TEST(Architecture, BothSpellingsOfRopeAreOne) {
   now["rope_parameters"] = scaling;
   now["rope_parameters"]["rope_type"] = "llama3";
   now["rope_parameters"]["rope_theta"] = 500000;
-  const Rope a = describe_architecture(old).rope, b = describe_architecture(now).rope;
-  for (const Rope& r : {a, b}) {
+  const auto rope = [](const nlohmann::json& c) { return first_of<Rope>(describe_architecture(c))->table; };
+  for (const RopeTable& r : {rope(old), rope(now)}) {
     EXPECT_EQ(r.theta, 500000);
     EXPECT_EQ(r.scaling, RopeScaling::llama3);
     EXPECT_EQ(r.factor, 8);
@@ -143,22 +149,22 @@ TEST(Architecture, BothSpellingsOfRopeAreOne) {
   }
   nlohmann::json oldest = config();
   oldest["rope_scaling"] = {{"type", "linear"}, {"factor", 2}};
-  EXPECT_EQ(describe_architecture(oldest).rope.scaling, RopeScaling::linear);
+  EXPECT_EQ(rope(oldest).scaling, RopeScaling::linear);
   oldest["rope_scaling"] = nullptr;
-  EXPECT_EQ(describe_architecture(oldest).rope.scaling, RopeScaling::none);
+  EXPECT_EQ(rope(oldest).scaling, RopeScaling::none);
 }
 
 TEST(Architecture, RopeDivisorsAreTheRatioOfUnscaledToScaledFrequencies) {
   nlohmann::json c = config();
   c["head_dim"] = 64;
-  const std::vector<float> unscaled = describe_architecture(c).rope_frequencies();
+  const std::vector<float> unscaled = first_of<Rope>(describe_architecture(c))->frequencies();
   c["rope_scaling"] = {{"rope_type", "llama3"},
                        {"factor", 8.0},
                        {"low_freq_factor", 1.0},
                        {"high_freq_factor", 4.0},
                        {"original_max_position_embeddings", 256}};
   const Architecture a = describe_architecture(c);
-  const std::vector<float> scaled = a.rope_frequencies(), divisors = a.rope_divisors();
+  const std::vector<float> scaled = first_of<Rope>(a)->frequencies(), divisors = first_of<Rope>(a)->divisors();
   int kept = 0, divided = 0, blended = 0;
   for (size_t i = 0; i < divisors.size(); ++i) {
     EXPECT_NEAR(unscaled[i] / scaled[i] / divisors[i], 1, 1e-5);
@@ -246,7 +252,6 @@ TEST(Architecture, UnsupportedFeaturesAreNamed) {
   const std::vector<std::pair<const char*, nlohmann::json>> cases = {
       {"hidden_act", "gelu"},
       {"pretraining_tp", 2},
-      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}},
       {"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 4}}},
       {"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4}}},
       {"partial_rotary_factor", 0.5},

@@ -58,10 +58,10 @@ struct Model {
   /// log softmax of every row, in double.
   std::vector<std::vector<double>> log_probabilities() const {
     std::vector<std::vector<double>> all;
-    std::vector<float> rows(static_cast<size_t>(logits.tokens() * a.vocab));
-    logits.panel(0, logits.tokens(), 0, a.vocab, rows.data(), a.vocab);
+    std::vector<float> rows(static_cast<size_t>(logits.tokens() * a.vocab()));
+    logits.panel(0, logits.tokens(), 0, a.vocab(), rows.data(), a.vocab());
     for (int64_t t = 0; t < logits.tokens(); ++t) {
-      std::vector<double> p(rows.begin() + t * a.vocab, rows.begin() + (t + 1) * a.vocab);
+      std::vector<double> p(rows.begin() + t * a.vocab(), rows.begin() + (t + 1) * a.vocab());
       const double most = *std::max_element(p.begin(), p.end());
       double sum = 0;
       for (double x : p) sum += std::exp(x - most);

@@ -8,7 +8,8 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "model/arch/folds.h"
+#include "model/arch/family.h"
+#include "model/ops/folds.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/evaluate.h"
 #include "model/run/logits.h"
@@ -50,8 +51,8 @@ std::vector<float> logits_of(const Architecture& a, const TensorSource& source, 
   std::vector<float> out;
   for (int64_t w = 0; w < windows.count; ++w)
     for (int64_t position : golden.json["positions"]) {
-      std::vector<float> row(static_cast<size_t>(a.vocab));
-      logits.panel(w * windows.length + position, 1, 0, a.vocab, row.data(), a.vocab);
+      std::vector<float> row(static_cast<size_t>(a.vocab()));
+      logits.panel(w * windows.length + position, 1, 0, a.vocab(), row.data(), a.vocab());
       out.insert(out.end(), row.begin(), row.end());
     }
   return out;
@@ -73,7 +74,7 @@ class Forward : public testing::TestWithParam<const char*> {};
 
 // Rescales the input channels of every group by its fold.
 void fold_everywhere(const Architecture& a, RandomCheckpoint& c) {
-  for (int64_t layer = 0; layer < a.layers; ++layer) {
+  for (int64_t layer = 0; layer < a.layers(); ++layer) {
     std::string fused;
     std::vector<float> s;
     std::optional<Fold> fold;
@@ -116,7 +117,7 @@ TEST_P(Forward, RunsInGroupsAsItRunsInBatches) {
   const Windows windows = golden.windows();
   const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   BlockwiseForward batches(a, *weights, {}, windows), groups(a, *weights, {}, windows);
-  for (int64_t layer = 0; layer < a.layers; ++layer) {
+  for (int64_t layer = 0; layer < a.layers(); ++layer) {
     batches.run_block(layer);
     size_t seen = 0;
     groups.run_block_in_groups(layer, [&](const BlockwiseForward::Group& g) {
@@ -174,7 +175,7 @@ TEST(Forward, RoundsWhereTransformersRoundsInBf16) {
     const Architecture a = describe_architecture(golden.config());
     const RandomCheckpoint checkpoint(a, Dtype::bf16);
     const std::vector<float> expected = golden.logits("logits_bf16");
-    const auto vocab = static_cast<size_t>(a.vocab);
+    const auto vocab = static_cast<size_t>(a.vocab());
     const double without = mean_kl(expected, logits_of(a, checkpoint, golden), vocab);
     const double with = mean_kl(
         expected,
@@ -292,7 +293,7 @@ TEST(Forward, ATokenDependsOnEarlierOnesOfItsWindowOnly) {
   const RandomCheckpoint checkpoint(a);
   const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
   // Longer than a block of queries (128), so that several are in play.
-  Windows windows = test::random_windows(3, 300, a.vocab);
+  Windows windows = test::random_windows(3, 300, a.vocab());
   BlockwiseForward before(a, *weights, {}, windows);
   before.run();
   const int64_t changed = 300 + 200;  // window 1, position 200
@@ -300,7 +301,7 @@ TEST(Forward, ATokenDependsOnEarlierOnesOfItsWindowOnly) {
   BlockwiseForward after(a, *weights, {}, windows);
   after.run();
   for (int64_t t = 0; t < windows.tokens(); ++t) {
-    const auto begin = static_cast<size_t>(t * a.hidden), n = static_cast<size_t>(a.hidden);
+    const auto begin = static_cast<size_t>(t * a.hidden()), n = static_cast<size_t>(a.hidden());
     const bool same = std::ranges::equal(before.hidden().subspan(begin, n), after.hidden().subspan(begin, n));
     EXPECT_EQ(same, t < changed || t >= 600) << "token " << t;
   }
@@ -311,7 +312,7 @@ TEST(Forward, IsTheSameForEveryNumberOfThreads) {
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
   const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
-  const Windows windows = test::random_windows(13, 200, a.vocab);  // three batches, the last one smaller
+  const Windows windows = test::random_windows(13, 200, a.vocab());  // three batches, the last one smaller
   std::vector<std::vector<float>> results;
   for (int threads : {1, 2, 5}) {
     set_threads(threads);
@@ -329,7 +330,7 @@ TEST(Forward, WindowsOfABatchDoNotMeet) {
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
   const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
-  const Windows windows = test::random_windows(9, 130, a.vocab);
+  const Windows windows = test::random_windows(9, 130, a.vocab());
   BlockwiseForward together(a, *weights, {}, windows);
   together.run();
   for (int64_t w = 0; w < windows.count; ++w) {
@@ -337,7 +338,7 @@ TEST(Forward, WindowsOfABatchDoNotMeet) {
     BlockwiseForward alone(a, *weights, {}, {.count = 1, .length = 130, .ids = {ids.begin(), ids.end()}});
     alone.run();
     for (size_t i = 0; i < alone.hidden().size(); ++i)
-      EXPECT_NEAR(alone.hidden()[i], together.hidden()[static_cast<size_t>(w * 130 * a.hidden) + i], 1e-4);
+      EXPECT_NEAR(alone.hidden()[i], together.hidden()[static_cast<size_t>(w * 130 * a.hidden()) + i], 1e-4);
   }
 }
 
@@ -346,7 +347,7 @@ TEST(Forward, ShowsEverySiteItsInputsAndOutputs) {
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
   const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
-  const Windows windows = test::random_windows(13, 100, a.vocab);
+  const Windows windows = test::random_windows(13, 100, a.vocab());
   BlockwiseForward stream(a, *weights, {}, windows);
   std::vector<std::string> seen;
   int64_t tokens_of_q = 0;
@@ -393,25 +394,25 @@ TEST(Forward, TheHeadReadsWhatTheFinalNormMadeOfTheLastBlock) {
   const Architecture a = describe_architecture(golden.config());
   const RandomCheckpoint checkpoint(a);
   const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
-  const Windows windows = test::random_windows(13, 100, a.vocab);  // more than one batch
+  const Windows windows = test::random_windows(13, 100, a.vocab());  // more than one batch
   BlockwiseForward stream(a, *weights, {}, windows);
-  for (int64_t layer = 0; layer < a.layers; ++layer) stream.run_block(layer);
+  for (int64_t layer = 0; layer < a.layers(); ++layer) stream.run_block(layer);
   EXPECT_THROW(stream.head_group(), Error);
   const std::vector<float> last(stream.hidden().begin(), stream.hidden().end());
   stream.finish();
   const BlockwiseForward::Group g = stream.head_group();
   EXPECT_EQ(g.tokens, windows.tokens());
   EXPECT_EQ(g.sites.at(0).name, a.head().name);
-  const std::vector<float> weight = weights->vector(a.checkpoint_name(a.final_norm_role));
+  const std::vector<float> weight = weights->vector("model.norm.weight");
   for (int64_t t = 0; t < g.tokens; ++t) {
     double squares = 0;
-    for (int64_t c = 0; c < a.hidden; ++c) {
-      const auto x = static_cast<double>(last[static_cast<size_t>(t * a.hidden + c)]);
+    for (int64_t c = 0; c < a.hidden(); ++c) {
+      const auto x = static_cast<double>(last[static_cast<size_t>(t * a.hidden() + c)]);
       squares += x * x;
     }
-    const double scale = 1 / std::sqrt(squares / static_cast<double>(a.hidden) + a.norm_eps);
-    for (int64_t c = 0; c < a.hidden; ++c) {
-      const auto i = static_cast<size_t>(t * a.hidden + c);
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(a.hidden()) + a.after.front().as<Norm>()->eps);
+    for (int64_t c = 0; c < a.hidden(); ++c) {
+      const auto i = static_cast<size_t>(t * a.hidden() + c);
       EXPECT_NEAR(g.x[i], static_cast<double>(last[i]) * scale * static_cast<double>(weight[static_cast<size_t>(c)]),
                   1e-4);
     }
@@ -449,15 +450,15 @@ TEST(Forward, ReadsTheHeadInPanels) {
   const Architecture a = describe_architecture(config);
   RandomCheckpoint checkpoint(a);
   const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
-  const Windows windows = test::random_windows(2, 20, a.vocab);
+  const Windows windows = test::random_windows(2, 20, a.vocab());
   BlockwiseForward stream(a, *weights, {}, windows);
   stream.run();
   const Logits logits(a, *weights, stream);
   evaluate(logits, windows);
-  EXPECT_LE(checkpoint.largest_read, 1024 * a.hidden);
+  EXPECT_LE(checkpoint.largest_read, 1024 * a.hidden());
   // Any cut of the rows gives the same logits.
-  std::vector<float> whole(static_cast<size_t>(a.vocab)), part(700);
-  logits.panel(7, 1, 0, a.vocab, whole.data(), a.vocab);
+  std::vector<float> whole(static_cast<size_t>(a.vocab())), part(700);
+  logits.panel(7, 1, 0, a.vocab(), whole.data(), a.vocab());
   logits.panel(7, 1, 900, 1600, part.data(), 700);
   for (size_t i = 0; i < part.size(); ++i) EXPECT_NEAR(part[i], whole[900 + i], 1e-4);
 }

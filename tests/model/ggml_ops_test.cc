@@ -179,14 +179,12 @@ TEST(GgmlOps, DefinitionsComputeWhatTheyAreFor) {
 }
 
 TEST(GgmlOps, TablesTurnPairsAsTheFrequenciesOfTheModelDo) {
-  Architecture a;
-  a.head_dim = 64;
-  a.rope = {.theta = 500000, .scaling = RopeScaling::llama3, .factor = 8, .original_context = 64};
-  for (RopeScaling scaling : {RopeScaling::none, RopeScaling::linear, RopeScaling::llama3}) {
-    a.rope.scaling = scaling;
+  Rope rope{.table = {.theta = 500000, .factor = 8, .original_context = 64}, .rotated = 64};
+  for (RopeScaling scaling : {RopeScaling::none, RopeScaling::linear, RopeScaling::llama3, RopeScaling::yarn}) {
+    rope.table.scaling = scaling;
     std::vector<float> cosines, sines;
-    ggml_rope_tables(a, 100, cosines, sines);
-    const std::vector<float> f = a.rope_frequencies();
+    ggml_rope_tables(rope, 100, cosines, sines);
+    const std::vector<float> f = rope.frequencies();
     for (size_t t = 0; t < 100; ++t)
       for (size_t i = 0; i < 32; ++i) {
         // Up to 32 multiplications by a factor that is itself rounded: 64 x 2^-24 of an angle of at most 99.

@@ -43,8 +43,13 @@ uint64_t splitmix64(uint64_t counter) {
 }
 
 RandomCheckpoint::RandomCheckpoint(const Architecture& a, Dtype dtype) : dtype_(dtype) {
-  for (int64_t layer = -1; layer < a.layers; ++layer)
-    for (const ExpectedTensor& t : a.expected_tensors(layer)) add(t.name, t.shape);
+  for (int64_t layer = -1; layer < a.layers(); ++layer)
+    for (const ExpectedTensor& t : a.expected_tensors(layer)) {
+      add(t.name, t.shape);
+      infos_.back().plus = t.plus;
+      if (t.plus != 0)  // drawn as it acts
+        for (float& v : values_[t.name]) v = round_to(dtype_, v - t.plus);
+    }
 }
 
 const TensorInfo* RandomCheckpoint::find(std::string_view name) const {

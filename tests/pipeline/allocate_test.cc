@@ -38,7 +38,7 @@ TEST(Allocate, BeatsAMixtureOfTheSameSize) {
   EXPECT_GT(a.bytes, mixture.targets[0].bytes * 98 / 100);
   EXPECT_GT(a.curve.size(), 10u);
   CompressOptions o = job(dir / "shared", "llama.cpp-cpu:" + a.scheme);
-  o.overrides = a.overrides;
+  o.overrides = a.overrides();
   const Report shared = compress(o);
   EXPECT_EQ(shared.targets[0].bytes, a.bytes) << "bytes are exact";
   EXPECT_LT(kl(shared), kl(mixture));

@@ -96,6 +96,27 @@ TEST(Budget, LosesLittleWhenItKeepsFewChoices) {
   }
 }
 
+TEST(Budget, FindsItsWayBackThroughManyItems) {
+  // The options of a choice are found part by part; parts of one, of several, and a last one that is not full.
+  for (const size_t count : {1u, 2u, 3u, 5u, 16u, 17u, 300u}) {
+    const std::vector<BudgetItem> items = random_items(count, 4, 1000, static_cast<unsigned>(count));
+    const Budget budget(items, 500);
+    for (const Budget::Point& p : budget.curve()) {
+      const auto choice = budget.best(p.bytes);
+      ASSERT_TRUE(choice);
+      uint64_t bytes = 0;
+      double cost = 0;
+      for (size_t i = 0; i < count; ++i) {
+        bytes += items[i][choice->options[i]].bytes;
+        cost += items[i][choice->options[i]].cost;
+      }
+      ASSERT_EQ(bytes, p.bytes) << count;
+      ASSERT_EQ(cost, p.cost) << count;
+      if (count == 300) break;  // each takes a while
+    }
+  }
+}
+
 TEST(Budget, RefusesItemsThatAreNone) {
   EXPECT_THROW(Budget(std::vector<BudgetItem>{{}}), Error);
   EXPECT_THROW(Budget(std::vector<BudgetItem>{{{1, std::numeric_limits<double>::quiet_NaN()}}}), Error);

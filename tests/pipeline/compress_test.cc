@@ -331,7 +331,7 @@ TEST(Compress, SharesOutASizeToTheByte) {
   rate.out = dir / "bpw";
   rate.bytes = 0;
   rate.bpw = 8 * 2.2e6 / static_cast<double>(r.parameters);
-  EXPECT_EQ(compress(rate).targets[0].allocation->overrides, r.targets[0].allocation->overrides);
+  EXPECT_EQ(compress(rate).targets[0].allocation->sites, r.targets[0].allocation->sites);
 }
 
 }  // namespace

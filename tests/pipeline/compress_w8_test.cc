@@ -34,10 +34,10 @@ TEST(CompressW8, MeasuresBothRulesOfActivationsAndSaysWhichIsWhich) {
   ASSERT_EQ(r.targets.size(), 3u);
   for (size_t i : {0u, 1u}) {
     const TargetResult& t = r.targets[i];
-    ASSERT_TRUE(t.second);
+    ASSERT_TRUE(t.alternative);
     EXPECT_NE(t.arithmetic.find("measured"), std::string::npos);
-    EXPECT_NE(t.second->arithmetic.find("from source"), std::string::npos);
-    const double kl = t.verification->comparison.kl_mean, other = t.second->verification.comparison.kl_mean;
+    EXPECT_NE(t.alternative->arithmetic.find("from source"), std::string::npos);
+    const double kl = t.verification->comparison.kl_mean, other = t.alternative->verification.comparison.kl_mean;
     // Over 100 windows of 256 tokens the two rules differ by 3 % and 2 %.
     EXPECT_NE(kl, other);
     EXPECT_NEAR(kl, other, 0.5 * kl);
@@ -47,7 +47,7 @@ TEST(CompressW8, MeasuresBothRulesOfActivationsAndSaysWhichIsWhich) {
     const auto json = to_json(r)["targets"][i];
     EXPECT_TRUE(json["alternative_arithmetic"]["metrics"].contains("kl_mean"));
   }
-  EXPECT_FALSE(r.targets[2].second);
+  EXPECT_FALSE(r.targets[2].alternative);
 
   VerifyOptions again{.packed = dir / "out" / "vllm-w8a8", .against = test::example_dir(), .eval = r.eval};
   const Report verified = verify_run(again);
@@ -55,7 +55,7 @@ TEST(CompressW8, MeasuresBothRulesOfActivationsAndSaysWhichIsWhich) {
   EXPECT_EQ(verified.targets[0].verification->comparison.kl_mean, r.targets[0].verification->comparison.kl_mean);
   again.numerics = VerifyMode::vllm;
   EXPECT_EQ(verify_run(again).targets[0].verification->comparison.kl_mean,
-            r.targets[0].second->verification.comparison.kl_mean);
+            r.targets[0].alternative->verification.comparison.kl_mean);
 }
 
 TEST(CompressW8, GivesMatricesThatVllmFusesOneScale) {
@@ -74,7 +74,7 @@ TEST(CompressW8, GivesMatricesThatVllmFusesOneScale) {
     EXPECT_LE(kl, 1.01 * rtn) << method;
     const Artifact a = open_artifact(dir / "out");
     int others = 0;
-    for (int64_t layer = 0; layer < a.architecture.layers; ++layer) {
+    for (int64_t layer = 0; layer < a.architecture.layers(); ++layer) {
       const std::string block = "model.layers." + std::to_string(layer) + ".";
       const auto q = scale_of(a, block + "self_attn.q_proj");
       ASSERT_EQ(q.size(), 2u);

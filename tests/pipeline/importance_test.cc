@@ -73,7 +73,7 @@ TEST(Importance, OfNormsIsTheSquareOfTheirWeights) {
   const Artifact a = open_artifact(test::example_dir());
   const SiteStatistics known = statistics_of_norms(a.architecture, *a.weights);
   EXPECT_EQ(known.size(), 4u * 3u + 2u * 2u) << "of two blocks the norm before the MLP is even";
-  std::vector<float> norm(static_cast<size_t>(a.architecture.hidden));
+  std::vector<float> norm(static_cast<size_t>(a.architecture.hidden()));
   a.weights->read(*a.weights->find("model.layers.2.post_attention_layernorm.weight"), 0, norm);
   const std::vector<float>& importance = known.at("model.layers.2.mlp.up_proj.weight").importance;
   ASSERT_EQ(importance.size(), norm.size());

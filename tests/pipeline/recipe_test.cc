@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "pipeline/plan/option.h"
 #include "pipeline/plan/plan.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
@@ -81,6 +82,56 @@ TEST(Recipe, TheCommandLineComesFirst) {
   }
 }
 
+TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
+  std::set<std::string_view> flags, keys;
+  for (const Option& o : all_options()) {
+    SCOPED_TRACE(o.flag);
+    EXPECT_TRUE(o.flag.starts_with("--") && flags.insert(o.flag).second);
+    EXPECT_FALSE(o.help.empty());
+    if (o.key.empty()) continue;
+    EXPECT_TRUE(keys.insert(o.key).second);
+    // Another value than the initial one, if the kind has one that every option of it can take.
+    CompressOptions changed;
+    const OptionField field = o.field(structs_of(changed));
+    if (auto* const* x = std::get_if<std::filesystem::path*>(&field)) **x = "file";
+    if (auto* const* x = std::get_if<int*>(&field)) **x += 1;
+    if (auto* const* x = std::get_if<int64_t*>(&field)) **x += 1;
+    if (auto* const* x = std::get_if<uint64_t*>(&field)) **x += 1;
+    if (auto* const* x = std::get_if<double*>(&field)) **x *= 2;
+    if (auto* const* x = std::get_if<std::optional<bool>*>(&field)) **x = false;
+    if (const auto* x = std::get_if<Flag>(&field)) *x->value = true;
+    if (const auto* x = std::get_if<ByteSize>(&field)) *x->value = 5;
+    if (o.key == "targets") changed.targets = {"vllm"};
+    if (o.key == "method") changed.method = "gptq";
+    if (o.key == "gate") changed.gate = "kl<1";
+    const Recipe& recipe = changed;
+    EXPECT_FALSE(recipe == Recipe{}) << "the test has no other value for it";
+    EXPECT_EQ(recipe_from_json(to_json(recipe)), recipe);
+    EXPECT_EQ(overridden({}, recipe, {std::string(o.key)}), recipe);
+  }
+}
+
+TEST(Recipe, IsFoundInReportsOfEveryVersion) {
+  test::TempDir dir;
+  const auto refusal = [&](const std::string& text, ErrorKind kind) {
+    write_text(dir / "report.json", text);
+    return test::refusal([&] { read_recipe(dir / "report.json"); }, kind);
+  };
+  // Of before November 2026: "moved" and "second" have other names now.
+  write_text(dir / "report.json", R"({"kerf": "0.1.0", "model": "m", "recipe": {"targets": ["vllm:w4a16-g32"],
+    "gptq": {"damping": 0.02, "refine": 3}, "calib": {"text": "c", "windows": 9, "ctx": 8, "seed": 0}, "overrides": []},
+    "targets": [{"second": {"arithmetic": "a"}, "calibration": [{"name": "n", "moved": 0.5}]}], "passed": true})");
+  const Recipe r = read_recipe(dir / "report.json");
+  EXPECT_EQ(r.targets, std::vector<std::string>{"vllm:w4a16-g32"});
+  EXPECT_EQ(r.quantizer.refine, 3);
+  EXPECT_EQ(r.calib.windows, 9);
+  EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "targets": []})", ErrorKind::usage), "holds no recipe"));
+  EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "recipe": {"metod": "rtn"}})", ErrorKind::usage), "'metod'"));
+  EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "recipe": )" + std::string(200'000, '['), ErrorKind::bad_input),
+                             "nested"));
+  EXPECT_TRUE(test::mentions(refusal("{method: magic}", ErrorKind::usage), "line 1"));  // YAML, not JSON
+}
+
 TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
   struct Case {
     std::string text;
@@ -99,7 +150,8 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"strict: maybe", "line 1", "'maybe'; it is true or false"},
       {"shard_size: 0", "line 1", "shard_size is 0"},
       {"gptq: {refine: 101}", "line 1", "at most 100"},
-      {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2", "150003 characters"},
+      {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2",
+       "no regular expression"},
       {"asymmetric: 1", "line 1", "'1'; it is on or off"},
       {"method: [rtn]", "line 1", "a list, not a text"},
       {"calib:\n  windows: many", "line 2", "'many'; it is a whole number of at least 1"},
@@ -131,7 +183,6 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
     EXPECT_TRUE(test::mentions(said, "r.yaml, " + std::string(c.line))) << said;
     EXPECT_TRUE(test::mentions(said, c.part)) << said;
   }
-  EXPECT_EQ(parse_recipe("method: auto", "r", std::vector<std::string>{"auto"}).method, "auto");
 }
 
 TEST(Recipe, HostileYamlIsRefused) {
@@ -164,6 +215,21 @@ TEST(Recipe, PatternsAreGlobsOrRegularExpressions) {
   EXPECT_TRUE(concerns({.sites = {"x", "ffn_down"}}, down, "ffn_down"));
   const std::string stars(200, '*'), name(2000, 'a');
   EXPECT_FALSE(fits((stars + "b").c_str(), name.c_str()));
+  // As in JavaScript.
+  EXPECT_TRUE(fits("re:^model\\.layers\\.\\d+\\.(?:mlp|x)\\.[a-z_]+\\.weight$", down));
+  EXPECT_TRUE(fits("re:\\bdown_proj\\b", down));
+  EXPECT_TRUE(fits("re:(?=mlp)m", down));
+  EXPECT_FALSE(fits("re:(?!mlp)mlp", down));
+  EXPECT_FALSE(fits("re:Down", down));
+  const std::string ten_thousand = "re:" + std::string(10'000, 'x') + "|mlp";
+  EXPECT_TRUE(fits(ten_thousand.c_str(), down));
+}
+
+TEST(Recipe, APatternThatTakesForeverGivesUp) {
+  const std::string name(200, 'a');
+  const std::string said =
+      test::refusal([&] { concerns({.sites = {"re:^(a+)+$"}}, name + "!", "attn_v"); }, ErrorKind::usage);
+  EXPECT_TRUE(test::mentions(said, "give a simpler one")) << said;
 }
 
 TEST(Plan, TheLastOverrideOfASiteCounts) {
@@ -195,6 +261,45 @@ TEST(Plan, OverridesChangeItsHashAndNothingElseDoes) {
   EXPECT_NE(hash({{.sites = {"attn_v"}, .method = "b"}}), hash({}));
   EXPECT_NE(hash({{.sites = {"attn_v"}, .scheme = "w8a16-g32"}}), hash({}));
   EXPECT_EQ(hash({{.sites = {"attn_v"}, .scheme = "w4a16-g32"}}), hash({}));
+}
+
+TEST(Plan, EveryDecisionIsInItsHash) {
+  const Artifact model = open_artifact(test::example_dir());
+  const TargetPlan plan = make_plan(model.architecture, parse_target("llama.cpp-cpu:Q4_0"), "m", false);
+  using Edit = void (*)(TargetPlan&);
+  const std::pair<const char*, Edit> edits[] = {
+      {"name", [](TargetPlan& p) { p.file_name += "x"; }},
+      {"shards", [](TargetPlan& p) { p.file.shard_bytes = 1; }},
+      {"metadata", [](TargetPlan& p) { p.file.metadata.emplace_back("key", std::string("value")); }},
+      {"rows",
+       [](TargetPlan& p) {
+         p.matrices.back().source_row = {1, 0};
+       }},
+      {"rows of a bias",
+       [](TargetPlan& p) {
+         p.vectors[0].source_row = {1, 0};
+       }},
+      {"type of a norm", [](TargetPlan& p) { p.vectors[0].dtype = Dtype::bf16; }},
+      {"constant",
+       [](TargetPlan& p) {
+         p.constants.push_back({0, {std::byte{1}}});
+       }},
+      {"one scale", [](TargetPlan& p) { p.matrices.back().storage.fused_scale = true; }},
+      {"activations", [](TargetPlan& p) { p.matrices.back().storage.activations = RoundedActivations{.group = 7}; }},
+      {"numbers", [](TargetPlan& p) { p.matrices.back().storage.scheme.bits = 5; }},
+      {"order", [](TargetPlan& p) { std::swap(p.file.tensors[0], p.file.tensors[1]); }},
+      {"method", [](TargetPlan& p) { p.matrices[0].method = "rtn"; }},
+  };
+  std::set<std::string> hashes = {plan.hash()};
+  for (const auto& [what, edit] : edits) {
+    TargetPlan other = plan;
+    edit(other);
+    EXPECT_TRUE(hashes.insert(other.hash()).second) << what;
+  }
+  TargetPlan integer = plan, text = plan;
+  integer.file.metadata = {{"key", uint32_t{0}}};
+  text.file.metadata = {{"key", int32_t{0}}};
+  EXPECT_NE(integer.hash(), text.hash());
 }
 
 TEST(Plan, RefusesOverridesThatConcernNothingOrThatTheTargetLacks) {

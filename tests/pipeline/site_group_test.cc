@@ -38,35 +38,46 @@ TEST(SiteGroup, WhatTheHeldOutWindowsChoseIsDoneAgainWithAllWindows) {
   const Site site{.name = "w", .out = kOut, .in = kIn};
   const std::vector<GroupSite> sites = {{&site, &scheme, &method, w}};
   const QuantizerOptions options;
-  Statistics part{moments(seen, kIn)};
-  const Hessian validation = moments(held_out, kIn);
-  const ChosenGroup chosen = choose_group(sites, part, validation, options, std::nullopt);
+  const InputStatistics part{.fitted = moments(seen, kIn), .validation = moments(held_out, kIn)};
+  const ChosenGroup chosen = choose_group(sites, part, options, std::nullopt);
 
-  Hessian both = moments(seen, kIn);
-  for (size_t i = 0; i < both.values.size(); ++i) both.values[i] += validation.values[i];
-  Statistics all{both};
+  InputStatistics all{.fitted = part.fitted};
+  for (size_t i = 0; i < all.fitted.values.size(); ++i) all.fitted.values[i] += part.validation->values[i];
   const Quantizer& gptq = find_quantizer("gptq");
-  gptq.prepare(all, scheme, options);
-  const QuantizedMatrix expected = gptq.quantize(w, kOut, kIn, scheme, &all, options);
+  const QuantizedMatrix expected = gptq.prepare(&all, scheme, options)->quantize(w, kOut, kIn);
   EXPECT_EQ(chosen.sites[0].quantizer, &gptq);
   EXPECT_EQ(chosen.sites[0].matrix.codes, expected.codes);
 
-  Statistics again{moments(seen, kIn)};
-  gptq.prepare(again, scheme, options);
-  EXPECT_NE(expected.codes, gptq.quantize(w, kOut, kIn, scheme, &again, options).codes) << "the windows must matter";
+  const QuantizedMatrix without = gptq.prepare(&part, scheme, options)->quantize(w, kOut, kIn);
+  EXPECT_NE(expected.codes, without.codes) << "the windows must matter";
+}
+
+TEST(SiteGroup, WithoutTokensForValidationErrorsAreThoseOfTheFittedOnes) {
+  constexpr int64_t kOut = 64, kIn = 64;
+  const Scheme scheme = symmetric_int(3, 32, Dtype::f32);
+  const Method method = parse_method("gptq", true);
+  const Site site{.name = "w", .out = kOut, .in = kIn};
+  const std::vector<GroupSite> sites = {{&site, &scheme, &method, normal(kOut * kIn, 1)}};
+  InputStatistics statistics{.fitted = moments(inputs(300, kIn, 2), kIn)};
+  const ChosenGroup seen = choose_group(sites, statistics, {}, std::nullopt);
+  // The same tokens for validation.
+  statistics.validation = statistics.fitted;
+  const ChosenGroup validated = choose_group(sites, statistics, {}, std::nullopt);
+  EXPECT_EQ(seen.sites[0].error, validated.sites[0].error);
+  EXPECT_EQ(seen.sites[0].signal, validated.sites[0].signal);
 }
 
 TEST(SiteGroup, PiecesOfRowsGetTheCodesOfTheWhole) {
   constexpr int64_t kRows = 100, kOut = 3 * kRows, kIn = 96;
   const std::vector<float> w = normal(kOut * kIn, 4);
-  const Hessian validation = moments(inputs(100, kIn, 6), kIn);
-  Statistics statistics{moments(inputs(400, kIn, 5), kIn)};
+  const InputStatistics statistics{.fitted = moments(inputs(400, kIn, 5), kIn),
+                                   .validation = moments(inputs(100, kIn, 6), kIn)};
   const Scheme scheme = symmetric_int(3, 32, Dtype::f16);
   const Method method = parse_method("gptq", true);
   const auto codes = [&](int64_t begin, int64_t end) {
     const Site site{.name = "w", .out = end - begin, .in = kIn};
     const GroupSite s{&site, &scheme, &method, {w.begin() + begin * kIn, w.begin() + end * kIn}};
-    return choose_group({&s, 1}, statistics, validation, {}, std::nullopt).sites[0].matrix.codes;
+    return choose_group({&s, 1}, statistics, {}, std::nullopt).sites[0].matrix.codes;
   };
   std::vector<uint8_t> pieces;
   for (int64_t row = 0; row < kOut; row += kRows) {

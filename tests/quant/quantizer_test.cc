@@ -11,7 +11,6 @@
 #include "core/parallel.h"
 #include "grids/grid.h"
 #include "quant/awq.h"
-#include "solver/error_feedback.h"
 
 namespace kerf {
 namespace {
@@ -25,7 +24,7 @@ std::vector<float> normal(int64_t n, float sigma = 0.05f, unsigned seed = 5) {
 }
 
 // Inputs of n channels with a shared direction, and one loud channel.
-Statistics statistics_of(int64_t n) {
+InputStatistics statistics_of(int64_t n) {
   const int64_t tokens = 4 * n;
   std::vector<float> x = normal(tokens * n, 1.0f, 7);
   for (int64_t t = 0; t < tokens; ++t) {
@@ -33,23 +32,22 @@ Statistics statistics_of(int64_t n) {
     for (int64_t c = 0; c < n; ++c) x[static_cast<size_t>(t * n + c)] += c % 3 ? common : -0.5f * common;
     x[static_cast<size_t>(t * n + n / 2)] *= 6;
   }
-  Statistics s{Hessian(n)};
-  s.hessian.add(x.data(), tokens, n);
-  s.hessian.finish();
+  InputStatistics s{.fitted = Hessian(n)};
+  s.fitted.add(x.data(), tokens, n);
+  s.fitted.finish();
   return s;
 }
 
 QuantizedMatrix run(const Quantizer& q, std::span<const float> w, int64_t rows, int64_t cols, const Scheme& scheme,
-                    Statistics& s, const QuantizerOptions& o = {}) {
-  q.prepare(s, scheme, o);
-  return q.quantize(w, rows, cols, scheme, &s, o);
+                    const InputStatistics& s, const QuantizerOptions& o = {}, const Mask* mask = nullptr) {
+  return q.prepare(&s, scheme, o)->quantize(w, rows, cols, mask);
 }
 
-double loss(const Statistics& s, std::span<const float> w, const QuantizedMatrix& q, double damping = 0) {
+double loss(const InputStatistics& s, std::span<const float> w, const QuantizedMatrix& q, double damping = 0) {
   std::vector<float> e(w.size());
   find_grid(q.scheme.grid).decode(q, e);
   for (size_t i = 0; i < e.size(); ++i) e[i] = w[i] - e[i];
-  const std::vector<double> norms = hessian_norms(s.hessian, e, q.rows);
+  const std::vector<double> norms = hessian_norms(s.fitted, e, q.rows);
   double sum = std::accumulate(norms.begin(), norms.end(), 0.0);
   for (const float x : e) sum += damping * static_cast<double>(x) * static_cast<double>(x);
   return sum;
@@ -58,14 +56,14 @@ double loss(const Statistics& s, std::span<const float> w, const QuantizedMatrix
 TEST(Rtn, TakesImportanceAsItTakesAHessiansDiagonal) {
   const int64_t n = 96;
   const std::vector<float> w = normal(4 * n);
-  const Statistics full = statistics_of(n);
-  Statistics diagonal{Hessian(0)};
-  for (int64_t c = 0; c < n; ++c) diagonal.importance.push_back(full.hessian.diagonal(c));
+  const InputStatistics full = statistics_of(n);
+  InputStatistics diagonal;
+  for (int64_t c = 0; c < n; ++c) diagonal.importance.push_back(full.fitted.diagonal(c));
   const Quantizer& rtn = find_quantizer("rtn");
   const Scheme scheme = symmetric_int(4, 32, Dtype::f16);
-  const QuantizedMatrix q = rtn.quantize(w, 4, n, scheme, &diagonal, {});
-  EXPECT_EQ(q.codes, rtn.quantize(w, 4, n, scheme, &full, {}).codes);
-  EXPECT_NE(q.codes, rtn.quantize(w, 4, n, scheme, nullptr, {}).codes);
+  const QuantizedMatrix q = rtn.prepare(&diagonal, scheme, {})->quantize(w, 4, n);
+  EXPECT_EQ(q.codes, rtn.prepare(&full, scheme, {})->quantize(w, 4, n).codes);
+  EXPECT_NE(q.codes, rtn.prepare(nullptr, scheme, {})->quantize(w, 4, n).codes);
 }
 
 TEST(Rtn, CountsLargeWeightsMoreWhereTheyShareAWord) {
@@ -83,7 +81,7 @@ TEST(Rtn, CountsLargeWeightsMoreWhereTheyShareAWord) {
   for (const Scheme& scheme : {codebook_words("iq1_s", 2, 8, 32, 4), codebook_words("iq3_xxs", 4, 8, 32)}) {
     QuantizedMatrix alike = allocate(scheme, 16, 256);
     find_grid(scheme.grid).fit_and_encode(w, {}, alike);
-    const QuantizedMatrix q = find_quantizer("rtn").quantize(w, 16, 256, scheme, nullptr, {});
+    const QuantizedMatrix q = find_quantizer("rtn").prepare(nullptr, scheme, {})->quantize(w, 16, 256);
     EXPECT_LT(error_of_large(q), 0.95 * error_of_large(alike)) << scheme.grid;
   }
 }
@@ -115,7 +113,7 @@ TEST(EveryQuantizer, KeepsNumbersThatAreOnTheGrid) {
     }
   std::vector<float> w(8 * 64), back(8 * 64);
   find_grid("int").decode(on_grid, w);
-  Statistics statistics = statistics_of(64);
+  InputStatistics statistics = statistics_of(64);
   for (const Quantizer* q : all_quantizers()) {
     find_grid("int").decode(run(*q, w, 8, 64, s, statistics), back);
     for (size_t i = 0; i < w.size(); ++i) EXPECT_NEAR(back[i], w[i], 1e-6f) << q->name();
@@ -124,7 +122,7 @@ TEST(EveryQuantizer, KeepsNumbersThatAreOnTheGrid) {
 
 TEST(EveryQuantizer, GivesTheSameBitsForAnyNumberOfThreads) {
   const auto w = normal(150 * 96);
-  Statistics statistics = statistics_of(96);
+  InputStatistics statistics = statistics_of(96);
   for (const Quantizer* q : all_quantizers())
     for (const Scheme& s : schemes()) {
       std::vector<QuantizedMatrix> results;
@@ -140,7 +138,7 @@ TEST(EveryQuantizer, GivesTheSameBitsForAnyNumberOfThreads) {
 
 TEST(EveryQuantizer, RefusesAGroupThatDoesNotDivide) {
   const auto w = normal(4 * 96);
-  Statistics statistics = statistics_of(96);
+  InputStatistics statistics = statistics_of(96);
   for (const Quantizer* q : all_quantizers())
     EXPECT_THROW(run(*q, w, 4, 96, symmetric_int(4, 64, Dtype::bf16), statistics), Error);
 }
@@ -156,9 +154,9 @@ TEST(FindQuantizer, NamesTheMethods) {
 
 TEST(Gptq, EqualsRtnWhenTheHessianIsAMultipleOfTheIdentity) {
   const auto w = normal(70 * 96);
-  Statistics s{Hessian(96)};
+  InputStatistics s{.fitted = Hessian(96)};
   for (int64_t i = 0; i < 96; ++i)
-    s.hessian.values[static_cast<size_t>(i * 97)] = 4.0f;  // a power of two scales every sum exactly
+    s.fitted.values[static_cast<size_t>(i * 97)] = 4.0f;  // a power of two scales every sum exactly
   for (const Scheme& scheme : schemes()) {
     const QuantizedMatrix rtn = run(find_quantizer("rtn"), w, 70, 96, scheme, s);
     const QuantizedMatrix gptq = run(find_quantizer("gptq"), w, 70, 96, scheme, s, {.refine = 0});
@@ -172,8 +170,8 @@ TEST(Gptq, EqualsRtnWhenTheHessianIsAMultipleOfTheIdentity) {
 
 TEST(Gptq, LosesLessThanRtnAndEveryPassLosesLessThanTheLast) {
   const auto w = normal(70 * 96);
-  Statistics s = statistics_of(96);
-  const double damping = QuantizerOptions{}.damping * s.hessian.mean();  // of what passes make small
+  InputStatistics s = statistics_of(96);
+  const double damping = QuantizerOptions{}.damping * s.fitted.mean();  // of what passes make small
   for (const Scheme& scheme : schemes()) {
     double before = loss(s, w, run(find_quantizer("rtn"), w, 70, 96, scheme, s), damping);
     for (const int refine : {0, 1, 2, 4}) {
@@ -187,19 +185,19 @@ TEST(Gptq, LosesLessThanRtnAndEveryPassLosesLessThanTheLast) {
 TEST(Gptq, ColumnsStoredInAnotherOrderGetTheSameCodes) {
   const int64_t n = 96, rows = 70, group = 32;
   const auto w = normal(rows * n);
-  Statistics s = statistics_of(n);
+  InputStatistics s = statistics_of(n);
   // Whole groups move, and columns inside of them.
   std::vector<int64_t> from;
   for (const int64_t g : {2, 0, 1})
     for (int64_t k = 0; k < group; ++k) from.push_back(g * group + (k * 5 + g) % group);
   std::vector<float> moved_w(w.size());
-  Statistics moved_s{Hessian(n)};
-  moved_s.hessian.tokens = s.hessian.tokens;
+  InputStatistics moved_s{.fitted = Hessian(n)};
+  moved_s.fitted.tokens = s.fitted.tokens;
   for (int64_t c = 0; c < n; ++c) {
     const int64_t old = from[static_cast<size_t>(c)];
     for (int64_t r = 0; r < rows; ++r) moved_w[static_cast<size_t>(r * n + c)] = w[static_cast<size_t>(r * n + old)];
     for (int64_t k = 0; k < n; ++k)
-      moved_s.hessian.values[static_cast<size_t>(c * n + k)] = s.hessian.row(old)[from[static_cast<size_t>(k)]];
+      moved_s.fitted.values[static_cast<size_t>(c * n + k)] = s.fitted.row(old)[from[static_cast<size_t>(k)]];
   }
   const Scheme scheme = symmetric_int(4, group, Dtype::f32);
   const QuantizedMatrix q = run(find_quantizer("gptq"), w, rows, n, scheme, s, {.refine = 0});
@@ -219,7 +217,7 @@ TEST(Gptq, ColumnsStoredInAnotherOrderGetTheSameCodes) {
 TEST(Gptq, ComesCloseToTheBestOfAllCodesOnSmallProblems) {
   const int64_t n = 6, rows = 20;
   const auto w = normal(rows * n, 0.05f, 11);
-  Statistics s = statistics_of(n);
+  InputStatistics s = statistics_of(n);
   const Scheme scheme = symmetric_int(2, 0, Dtype::f32);
   const QuantizedMatrix q = run(find_quantizer("gptq"), w, rows, n, scheme, s, {.refine = 3});
   const QuantizedMatrix rtn = run(find_quantizer("rtn"), w, rows, n, scheme, s);
@@ -233,7 +231,7 @@ TEST(Gptq, ComesCloseToTheBestOfAllCodesOnSmallProblems) {
         e[c] = static_cast<double>(w[static_cast<size_t>(r * n + c)]) -
                static_cast<double>(grid.value(scheme, grid.effective(q, r, c), code >> (2 * c) & 3u));
       for (int64_t i = 0; i < n; ++i)
-        for (int64_t j = 0; j < n; ++j) sum += e[i] * e[j] * static_cast<double>(s.hessian.row(i)[j]);
+        for (int64_t j = 0; j < n; ++j) sum += e[i] * e[j] * static_cast<double>(s.fitted.row(i)[j]);
       best = std::min(best, sum);
     }
     best_total += best;
@@ -247,19 +245,19 @@ TEST(Gptq, ComesCloseToTheBestOfAllCodesOnSmallProblems) {
 TEST(Awq, ScalesLoudChannelsUpAndLosesLess) {
   const int64_t n = 96, rows = 70;
   const auto w = normal(rows * n);
-  const Statistics s = statistics_of(n);
+  const InputStatistics s = statistics_of(n);
   const Scheme scheme = symmetric_int(3, 32, Dtype::f16);
   const ScaledSite site{w, rows, scheme};
   std::vector<int64_t> source(static_cast<size_t>(n));
   std::iota(source.begin(), source.end(), 0);
-  const ScaleChoice choice = awq_scales(std::span(&site, 1), s.hessian, source, false);
+  const ScaleChoice choice = awq_scales(std::span(&site, 1), s.fitted, source, false);
   EXPECT_GT(choice.alpha, 0);
   EXPECT_GT(choice.scales[static_cast<size_t>(n / 2)], 1.0f);
 
-  Statistics scaled_statistics{scaled(s.hessian, choice.scales)};
+  InputStatistics scaled_statistics{.fitted = scaled(s.fitted, choice.scales)};
   const std::vector<float> scaled_w = scale_columns(w, choice.scales);
   const Quantizer& rtn = find_quantizer("rtn");
-  Statistics plain = s;
+  InputStatistics plain = s;
   EXPECT_LT(loss(scaled_statistics, scaled_w, run(rtn, scaled_w, rows, n, scheme, scaled_statistics)),
             loss(plain, w, run(rtn, w, rows, n, scheme, plain)));
 }
@@ -267,12 +265,12 @@ TEST(Awq, ScalesLoudChannelsUpAndLosesLess) {
 TEST(Awq, GivesPowersOfTwoAndTiesChannelsWhenAsked) {
   const int64_t n = 96;
   const auto w = normal(70 * n);
-  const Statistics s = statistics_of(n);
+  const InputStatistics s = statistics_of(n);
   const Scheme scheme = symmetric_int(3, 32, Dtype::f16);
   const ScaledSite site{w, 70, scheme};
   std::vector<int64_t> source(static_cast<size_t>(n));
   for (int64_t c = 0; c < n; ++c) source[static_cast<size_t>(c)] = c / 32 / 2 * 32 + c % 32;  // heads 0 and 1 share
-  const ScaleChoice choice = awq_scales(std::span(&site, 1), s.hessian, source, true);
+  const ScaleChoice choice = awq_scales(std::span(&site, 1), s.fitted, source, true);
   for (int64_t c = 0; c < n; ++c) {
     int exponent;
     EXPECT_EQ(std::frexp(choice.scales[static_cast<size_t>(c)], &exponent), 0.5f);
@@ -287,7 +285,7 @@ TEST(Gptq, LosesLessThanRoundingOnTheTypesOfGguf) {
   constexpr int64_t kRows = 70, kCols = 512;  // more than one panel, and an odd rest
   const std::vector<float> w = normal(kRows * kCols);
   for (const auto& [grid, scheme] : gguf_schemes()) {
-    Statistics s = statistics_of(kCols);
+    InputStatistics s = statistics_of(kCols);
     const double rtn = loss(s, w, run(find_quantizer("rtn"), w, kRows, kCols, scheme, s));
     const QuantizedMatrix q = run(find_quantizer("gptq"), w, kRows, kCols, scheme, s);
     EXPECT_LT(loss(s, w, q), 0.8 * rtn) << grid;

@@ -80,6 +80,31 @@ TEST(Hessian, RefusesActivationsThatAreNotFinite) {
   EXPECT_THROW(h.finish(), Error);
 }
 
+TEST(Hessian, PartsAddUpToTheWhole) {
+  const int64_t n = 77, tokens = 4 * 1024 + 300, first = 2048;
+  const auto x = activations(tokens, n);
+  const Hessian whole = hessian_of(x, n);
+  Hessian merged(n), next(n);
+  merged.add(x.data(), first, n);
+  next.add(x.data() + first * n, tokens - first, n);
+  merged.finish();
+  next.finish();
+  merged.merge(next);
+  EXPECT_EQ(merged.tokens, tokens);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      // Five batches, the same in both, are added in another order: four roundings each of partial sums that are at
+      // most the root of the diagonal's product.
+      const double bound = 2.01 * 4 * std::ldexp(1, -24) *
+                           std::sqrt(static_cast<double>(whole.diagonal(i)) * static_cast<double>(whole.diagonal(j)));
+      EXPECT_NEAR(static_cast<double>(merged.row(i)[j]), static_cast<double>(whole.row(i)[j]), bound);
+      EXPECT_EQ(merged.row(i)[j], merged.row(j)[i]);
+    }
+  EXPECT_THROW(merged.merge(Hessian(n + 1)), Error);
+  next.values.assign(next.values.size(), 3e38f);
+  EXPECT_THROW(next.merge(next), Error);  // 6e38 is no float32
+}
+
 TEST(HessianNorms, AreTheSquaredOutputErrors) {
   const int64_t n = 300, rows = 150;
   const Hessian h = hessian_of(activations(900, n), n);
@@ -280,10 +305,10 @@ TEST(ErrorFeedback, ChoosesWhatTheTextbookFormChooses) {
   const int64_t n = 200, rows = 40;
   const Hessian h = hessian_of(activations(600, n), n);
   const auto w = normal_weights(rows * n, 3);
-  for (const int64_t unit : {16, 32, 128}) {
-    const int64_t parts[] = {unit, 1};
+  for (const int64_t group : {16, 32, 128}) {
+    const int64_t parts[] = {group, 1};
     const std::vector<int64_t> order = falling_order(h, parts);
-    const ErrorFeedback feedback(h, 0.01, unit, unit, false, order);
+    const ErrorFeedback feedback(h, 0.01, group, group, false, order);
     std::vector<float> e(w.size());
     feedback.choose(w, rows, e, choose_nearest);
     Matrix in_order_h(n, n), in_order_w(rows, n), q(rows, n);
@@ -306,30 +331,30 @@ TEST(ErrorFeedback, ChoosesWhatTheTextbookFormChooses) {
       }
       different += !same;
     }
-    EXPECT_LE(different, 3) << "unit " << unit;
+    EXPECT_LE(different, 3) << "group " << group;
   }
 }
 
 TEST(ErrorFeedback, RefiningKnowsTheLossOfThePresentValues) {
-  const int64_t n = 96, rows = 20, unit = 32;
+  const int64_t n = 96, rows = 20, group = 32;
   const Hessian h = hessian_of(activations(400, n), n);
   const auto w = normal_weights(rows * n, 4);
-  const ErrorFeedback feedback(h, 0.01, unit, unit, true);
+  const ErrorFeedback feedback(h, 0.01, group, group, true);
   std::vector<float> e(w.size());
   feedback.choose(w, rows, e, choose_nearest);
   const std::vector<float> before = e;
-  // best is the loss above that of the unit's best real values: |f|^2 of the present values must equal it.
+  // best is the loss above that of the group's best real values: |f|^2 of the present values must equal it.
   feedback.refine(w, rows, e, [&](const ColumnGroup& u) {
     for (int64_t r = 0; r < rows; ++r) {
       double loss = 0;
-      std::vector<double> t(static_cast<size_t>(unit));
-      for (int64_t k = 0; k < unit; ++k)
+      std::vector<double> t(static_cast<size_t>(group));
+      for (int64_t k = 0; k < group; ++k)
         t[static_cast<size_t>(k)] = static_cast<double>(u.target[k * kRowsPerPanel + r]);
-      for (int64_t k = 0; k < unit; ++k) {
+      for (int64_t k = 0; k < group; ++k) {
         const double f = (t[static_cast<size_t>(k)] - static_cast<double>(u.q[k * kRowsPerPanel + r])) /
                          static_cast<double>(u.u[k * u.stride + k]);
         loss += f * f;
-        for (int64_t j = k + 1; j < unit; ++j)
+        for (int64_t j = k + 1; j < group; ++j)
           t[static_cast<size_t>(j)] -= f * static_cast<double>(u.u[k * u.stride + j]);
       }
       EXPECT_NEAR(loss, static_cast<double>(u.best[r]), 2e-3 * loss + 1e-9);

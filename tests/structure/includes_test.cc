@@ -34,7 +34,7 @@ const std::map<std::string, Modules> kAllowed = {
     {"model/run", {"core", "kernels", "model/arch", "model/ops", "model/text"}},
     {"solver", {"core", "grids", "kernels"}},
     {"quant", {"core", "grids", "solver"}},
-    {"targets", {"core", "grids", "kernels", "formats"}},
+    {"targets", {"core", "grids", "kernels", "formats", "model/arch"}},
     {"verify", {"core", "grids", "kernels", "formats", "targets", "model"}},
     {"pipeline/plan", {"core", "grids", "kernels", "formats", "model", "solver", "quant", "targets", "verify"}},
     {"pipeline/calibrate",

@@ -58,17 +58,24 @@ size_t check_line(const Shape& shape, const std::string& mixture, bool importanc
   size_t matrices = 0;
   for (std::string word; line >> word;) {
     if (word == "refused") {
-      EXPECT_EQ(type_of(mixture, {.role = "attn_q", .in = shape.hidden, .layer = 0, .model = shape.model}), "");
+      EXPECT_EQ(type_of(mixture, {.gguf = "blk.0.attn_q.weight", .in = shape.hidden, .layer = 0, .model = shape.model}), "");
       return 1;
     }
     const size_t equals = word.find('=');
-    SiteShape site{.role = word.substr(0, equals), .in = shape.hidden, .model = shape.model, .importance = importance};
-    if (site.role == "ffn_down") site.in = shape.ffn;
-    const bool block = site.role != "token_embd" && site.role != "output";
+    const std::string tensor = word.substr(0, equals);
+    const SitePlace place = tensor == "token_embd" ? SitePlace::embedding
+                            : tensor == "output"   ? SitePlace::head
+                                                   : SitePlace::block;
+    SiteShape site{.gguf = (place == SitePlace::block ? "blk.0." : "") + tensor + ".weight",
+                   .place = place,
+                   .in = tensor == "ffn_down" ? shape.ffn : shape.hidden,
+                   .model = shape.model,
+                   .importance = importance};
+    const bool block = place == SitePlace::block;
     for (const std::string& wanted : read_types(word.substr(equals + 1), block ? shape.model.layers : 1)) {
       if (block) ++site.layer;
       EXPECT_EQ(type_of(mixture, site), wanted)
-          << shape.name << " " << mixture << (importance ? " with importance " : " ") << site.role << " of layer "
+          << shape.name << " " << mixture << (importance ? " with importance " : " ") << tensor << " of layer "
           << site.layer;
       ++matrices;
     }
@@ -125,7 +132,7 @@ TEST(GgufSchemes, AreMixturesForAModelAndTypesForOneMatrix) {
   EXPECT_EQ(canonical_gguf_scheme_of_matrix("q4_k_m"), "Q4_K_M");
   for (const char* bad : {"", "-pure", "Q4_K_M-pure", "Q9", "Q4_2-pure"}) EXPECT_EQ(canonical_gguf_scheme(bad), "");
   EXPECT_EQ(gguf_file_type("IQ2_S-pure"), gguf_file_type("IQ2_M"));
-  const SiteShape head{.role = "output", .in = 256};
+  const SiteShape head{.gguf = "output.weight", .place = SitePlace::head, .in = 256};
   EXPECT_EQ(wanted_gguf_type("Q4_K_M", head), "Q6_K");
   EXPECT_EQ(wanted_gguf_type("Q4_K-pure", head), "Q4_K");
 }

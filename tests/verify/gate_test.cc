@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <set>
 
 #include "core/error.h"
+#include "verify/metric.h"
 
 namespace kerf {
 namespace {
@@ -47,6 +49,35 @@ TEST(Gate, NanMissesEveryLimit) {
 
 TEST(Gate, AnUnmeasuredMetricIsAnErrorNotAPass) {
   EXPECT_THROW(check_gate(parse_gate("kl<0.5"), {{"bytes", 1}}), Error);
+}
+
+TEST(Metrics, EachCanLimitAGateAndIsShownInItsFormat) {
+  Verification v;
+  v.comparison.ppl = 6.25;
+  v.comparison.kl_mean = 0.0123456789;
+  v.comparison.top1 = 0.5;
+  v.sites = {{.name = "a", .relative = 0.25}, {.name = "b", .relative = 0.125}};
+  const Measurement files{.bytes = 1234567, .bpw = {4.5, 4.25, 8}};
+  Measurement all = files;
+  all.verification = &v;
+  std::set<std::string_view> names;
+  for (const Metric& m : all_metrics()) {
+    EXPECT_TRUE(names.insert(m.name).second) << m.name;
+    EXPECT_TRUE(m.alias.empty() || names.insert(m.alias).second) << m.alias;
+    EXPECT_EQ(parse_gate(std::string(m.name) + "<1").limits.at(0).metric, m.name);
+    EXPECT_EQ(figures(all).at(std::string(m.name)), m.get(all)) << m.name;
+    EXPECT_EQ(figures(files).count(std::string(m.name)), m.needs_verification ? 0u : 1u) << m.name;
+    EXPECT_EQ(metrics_without_text().count(std::string(m.name)), m.needs_verification ? 0u : 1u) << m.name;
+    EXPECT_EQ(shown(m, files) == "-", m.needs_verification) << m.name;
+    EXPECT_EQ(find_metric(m.name), &m);
+    if (!m.alias.empty()) {
+      EXPECT_EQ(find_metric(m.alias), &m);
+    }
+  }
+  EXPECT_EQ(filled_in("{bytes} bytes, {kl_mean}, {top1} of {ppl_packed}; {site_error_max}", all),
+            "1234567 bytes, 0.012346, 0.5000 of 6.2500; 0.250000");
+  EXPECT_EQ(find_metric(""), nullptr);
+  EXPECT_THROW(filled_in("{nothing}", all), Error);
 }
 
 }  // namespace

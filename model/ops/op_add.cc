@@ -1,0 +1,31 @@
+// Sums of two activations: the residual stream.
+#include <algorithm>
+
+#include "kernels/elementwise/elementwise_choice.h"
+#include "model/ops/op.h"
+#include "model/ops/rows.h"
+
+namespace kerf {
+namespace {
+
+void forward(const OpCall& c) {
+  const Elementwise& ops = elementwise();
+  const int64_t width = c.width();
+  for_rows(c.tokens(), [&](int64_t begin, int64_t end) {
+    const int64_t at = begin * width, n = (end - begin) * width;
+    if (c.in[0] != c.out) std::copy_n(c.in[0] + at, n, c.out + at);
+    ops.add(c.out + at, c.in[1] + at, n, c.rounding.stream);
+  });
+}
+
+FoldRule fold(const Op&) { return {}; }
+
+}  // namespace
+
+const Operation& op_add() {
+  static const Operation operation{
+      .name = "add", .index = op_index<Add>(), .forward = forward, .forward_ggml = forward, .fold = fold};
+  return operation;
+}
+
+}  // namespace kerf

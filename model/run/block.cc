@@ -1,0 +1,119 @@
+// The interpreter of lists of operations: each goes to its Operation (model/ops), over a whole batch before the next.
+#include "model/run/block.h"
+
+#include <array>
+
+#include "core/error.h"
+#include "kernels/elementwise/elementwise_choice.h"
+
+namespace kerf {
+namespace {
+
+std::vector<float> load_vector(WeightProvider& weights, const Param& p, int64_t layer) {
+  const std::string name = tensor_name(p.checkpoint.tensor, layer);
+  std::vector<float> v = weights.vector(name);
+  if (static_cast<int64_t>(v.size()) != p.shape[0])
+    fail(ErrorKind::bad_input, "tensor {} has {} elements, not {}", name, v.size(), p.shape[0]);
+  return v;
+}
+
+}  // namespace
+
+BlockWeights load_ops(const Architecture& a, WeightProvider& weights, const Ops& ops, int64_t layer,
+                      bool with_matrices) {
+  BlockWeights b;
+  for (const Op& op : ops) {
+    BlockWeights::OfOp w;
+    if (const Norm* n = op.as<Norm>()) {
+      w.weight = load_vector(weights, n->weight, layer);
+      if (n->bias) w.bias = load_vector(weights, *n->bias, layer);
+    }
+    if (const MatMul* m = op.as<MatMul>()) {
+      b.sites.push_back(site_of(a, op, layer));
+      if (with_matrices) w.linear = weights.linear(b.sites.back());
+      if (m->bias) w.bias = load_vector(weights, *m->bias, layer);
+    }
+    b.ops.push_back(std::move(w));
+  }
+  return b;
+}
+
+BlockWeights load_block(const Architecture& a, WeightProvider& weights, int64_t layer, bool with_matrices) {
+  return load_ops(a, weights, a.block(layer), layer, with_matrices);
+}
+
+void check_arithmetic(const Arithmetic& a) {
+  if (a.order == SumOrder::ggml && (a.stream != Dtype::f32 || a.attention != Dtype::f16 || a.fused_attention))
+    fail(ErrorKind::internal, "llama.cpp's order of sums goes with a float32 stream and attention in F16 only");
+}
+
+OpRunner::OpRunner(const Architecture& a, const Ops& ops, const Arithmetic& arithmetic, int64_t length)
+    : arch_(a),
+      ops_(ops),
+      ggml_(arithmetic.order == SumOrder::ggml),
+      rounding_{.stream = rounding_of(arithmetic.stream),
+                .attention = rounding_of(arithmetic.attention),
+                .fused_attention = arithmetic.fused_attention},
+      length_(length) {
+  for (size_t i = 0; i < ops.size(); ++i) {
+    const Operation& o = operation(ops[i]);
+    const auto same = [&](size_t j) {
+      return ops[j].as<Rope>() && ops[i].as<Rope>() && ops[j].as<Rope>()->table == ops[i].as<Rope>()->table &&
+             ops[j].as<Rope>()->rotated == ops[i].as<Rope>()->rotated;
+    };
+    size_t earlier = 0;
+    while (earlier < i && !same(earlier)) ++earlier;
+    if (earlier < i)
+      tables_.push_back(tables_[earlier]);
+    else
+      tables_.push_back(o.table ? o.table(ops[i], length, rounding_.stream, ggml_) : std::vector<float>());
+  }
+}
+
+void OpRunner::apply(size_t i, const BlockWeights::OfOp& w, int64_t windows, std::span<const float* const> in,
+                     float* out, int64_t columns) const {
+  const Operation& o = operation(ops_[i]);
+  const Operation::Forward forward = ggml_ ? o.forward_ggml : o.forward;
+  if (!forward) fail(ErrorKind::unsupported, "llama.cpp's order of sums has no operation {}", o.name);
+  forward({.arch = arch_,
+           .op = ops_[i],
+           .weights = {.linear = w.linear.get(), .weight = w.weight, .bias = w.bias, .table = tables_[i]},
+           .rounding = rounding_,
+           .windows = windows,
+           .length = length_,
+           .in = in,
+           .out = out,
+           .columns = columns});
+}
+
+void OpRunner::run(const Schedule& schedule, const BlockWeights& weights, size_t begin, size_t end, int64_t windows,
+                   const std::function<float*(int)>& buffer, const Observer& observer) const {
+  constexpr size_t kMostInputs = 4;
+  size_t matrix = 0;
+  for (size_t i = 0; i < begin; ++i) matrix += ops_[i].as<MatMul>() != nullptr;
+  for (size_t i = begin; i < end; ++i) {
+    const Step& step = schedule.steps[i];
+    std::array<const float*, kMostInputs> in{};
+    for (size_t k = 0; k < step.inputs.size(); ++k) in.at(k) = buffer(step.inputs[k]);
+    float* out = buffer(step.output);
+    apply(i, weights.ops[i], windows, std::span(in).first(step.inputs.size()), out);
+    if (!ops_[i].as<MatMul>()) continue;
+    if (observer) observer(matrix, in[0], windows * length_, out);
+    ++matrix;
+  }
+}
+
+void block_forward(const Architecture& a, int64_t layer, const BlockWeights& weights, const Arithmetic& arithmetic,
+                   int64_t windows, int64_t length, float* x) {
+  check_arithmetic(arithmetic);
+  const Ops& ops = a.block(layer);
+  const Schedule plan = schedule(a, ops, true);
+  std::vector<std::unique_ptr<float[]>> buffers;
+  for (const Slot& slot : plan.slots)
+    buffers.push_back(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(windows * length * slot.width)));
+  OpRunner(a, ops, arithmetic, length).run(plan, weights, 0, ops.size(), windows, [&](int i) {
+    return i == kHidden ? x : buffers[static_cast<size_t>(i)].get();
+  });
+}
+
+}  // namespace kerf

@@ -1,0 +1,81 @@
+// Sums go over the tokens in their order, in pieces of fixed size, whatever the number of threads.
+#include "pipeline/calibrate/group_statistics.h"
+
+#include <algorithm>
+
+namespace kerf {
+namespace {
+
+using Group = BlockwiseForward::Group;
+
+// Tokens read at a time: whole batches of Hessian::add().
+constexpr int64_t kTokensAtATime = 4096;
+// Tokens that stand for all where the rounding of activations is weighed.
+constexpr int64_t kSampledTokens = 1024;
+
+// f(begin, tokens) over the tokens [first, first + tokens).
+template <class F>
+void in_pieces(const Group& g, int64_t first, int64_t tokens, F&& f) {
+  for (int64_t t = first; t < first + tokens; t += kTokensAtATime) {
+    const int64_t n = std::min(kTokensAtATime, first + tokens - t);
+    f(t, n);
+    g.leave(t, n);
+  }
+}
+
+Hessian second_moments(const Group& g, int64_t first, int64_t tokens) {
+  const int64_t in = g.sites[0].in;
+  Hessian h(in);
+  in_pieces(g, first, tokens, [&](int64_t t, int64_t n) { h.add(g.x + t * in, n, in); });
+  h.finish(g.sites[0].name);
+  return h;
+}
+
+// What the group lacks beside the same one in full precision.
+AsymmetricMoments shortfall(const Group& g, const Group& full, int64_t first, int64_t tokens) {
+  const int64_t in = g.sites[0].in, out = g.states ? g.sites[0].out : 0;
+  AsymmetricMoments s(in, out);
+  const auto states = [&](const Group& of, int64_t t) { return out ? of.states->data() + t * out : nullptr; };
+  in_pieces(g, first, tokens, [&](int64_t t, int64_t n) {
+    s.add(g.x + t * in, full.x + t * in, states(g, t), states(full, t), n);
+    full.leave(t, n);
+  });
+  return s;
+}
+
+// Some of the first `tokens`, evenly spread; rounded in parts of `channels` where these divide them.
+ActivationSample sample(const Group& g, int64_t tokens, int64_t channels) {
+  const int64_t in = g.sites[0].in, rows = std::min(kSampledTokens, tokens);
+  ActivationSample s{.rows = rows, .cols = in, .group = in % std::max<int64_t>(channels, 1) == 0 ? channels : 0};
+  s.tokens_per_row = static_cast<double>(tokens) / static_cast<double>(rows);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* x = g.x + r * tokens / rows * in;
+    s.x.insert(s.x.end(), x, x + in);
+  }
+  g.leave(0, tokens);
+  return s;
+}
+
+std::vector<double> sums_of(const Group& g) {
+  const auto in = static_cast<size_t>(g.sites[0].in);
+  std::vector<double> sums(in);
+  in_pieces(g, 0, g.tokens, [&](int64_t begin, int64_t tokens) {
+    for (int64_t t = begin; t < begin + tokens; ++t)
+      for (size_t c = 0; c < in; ++c) sums[c] += static_cast<double>(g.x[static_cast<size_t>(t) * in + c]);
+  });
+  return sums;
+}
+
+}  // namespace
+
+InputStatistics group_statistics(const Group& g, const StatisticsNeeds& needs) {
+  const int64_t validation = needs.validation_tokens, fitted = g.tokens - validation;
+  InputStatistics s{.fitted = second_moments(g, 0, fitted), .tokens = g.tokens};
+  if (validation > 0) s.validation = second_moments(g, fitted, validation);
+  if (needs.full) s.asymmetric = {shortfall(g, *needs.full, 0, fitted), shortfall(g, *needs.full, fitted, validation)};
+  if (needs.rounded_channels) s.sample = sample(g, fitted, *needs.rounded_channels);
+  if (needs.sums) s.sums = sums_of(g);
+  return s;
+}
+
+}  // namespace kerf

@@ -1,0 +1,29 @@
+// The inputs that the matrices of a group share, summed up over all windows: the place where several processes, each
+// with its part of the windows, will add up theirs (InputStatistics::merge()).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "model/run/blockwise_forward.h"
+#include "quant/input_statistics.h"
+
+namespace kerf {
+
+/// What is asked for beside the Hessian of the fitted tokens.
+struct StatisticsNeeds {
+  /// The last so many tokens, whole windows, are not fitted: they make up the validation Hessian.
+  int64_t validation_tokens = 0;
+  /// The same group in full precision, for the moments of asymmetric calibration; nullptr for none. Needs validation
+  /// tokens.
+  const BlockwiseForward::Group* full = nullptr;
+  /// Where the runtime rounds activations: how many channels share a scale then (0: all), for the sample.
+  std::optional<int64_t> rounded_channels = std::nullopt;
+  bool sums = false;
+};
+
+/// Goes over the group's inputs once for each of these. They may lie in a file, so they are read in pieces. Hessians
+/// are finished. Error numerical, naming the first site, when activations are not finite.
+InputStatistics group_statistics(const BlockwiseForward::Group&, const StatisticsNeeds&);
+
+}  // namespace kerf

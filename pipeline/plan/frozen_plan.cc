@@ -1,0 +1,91 @@
+#include "pipeline/plan/frozen_plan.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/sha256.h"
+#include "core/version.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr const char* kChecksum = "sha256";
+constexpr uint64_t kLongest = uint64_t{1} << 30;  // bytes
+
+std::string checksum(ordered_json j) {
+  j.erase(kChecksum);
+  Sha256 sum;
+  sum.update(as_bytes(j.dump()));
+  return sum.finish();
+}
+
+ordered_json to_json(const FrozenTarget& t) {
+  const TargetPlan& plan = *t.plan;
+  ordered_json j = {{"target", plan.choice.text()},
+                    {"hash", plan.hash()},
+                    {"file", plan.file_name},
+                    {"shard_bytes", plan.file.shard_bytes},
+                    {"matrices", ordered_json::array()}};
+  for (const PlannedMatrix& m : plan.matrices) {
+    ordered_json matrix = {{"name", m.site.name}, {"scheme", m.scheme}};
+    if (!m.method.empty()) matrix["method"] = m.method;
+    for (const size_t i : m.file_tensors) {
+      const PlannedTensor& tensor = plan.file.tensors[i];
+      matrix["tensors"].push_back({{"name", tensor.name}, {"type", tensor.type}, {"bytes", tensor.bytes}});
+    }
+    j["matrices"].push_back(std::move(matrix));
+  }
+  if (t.allocation) j["budget"] = to_json(*t.allocation);
+  return j;
+}
+
+[[noreturn]] void damaged(const fs::path& file, std::string_view what) {
+  fail(ErrorKind::bad_input, "{}: {}; remove {} and begin anew", file.string(), what, file.parent_path().string());
+}
+
+}  // namespace
+
+void write_frozen_plan(const fs::path& file, const ordered_json& run, const Recipe& recipe,
+                       std::span<const FrozenTarget> targets) {
+  ordered_json j = {{"kerf", version()}, {"run", run}, {"recipe", to_json(recipe)}, {"targets", ordered_json::array()}};
+  for (const FrozenTarget& t : targets) j["targets"].push_back(to_json(t));
+  j[kChecksum] = checksum(j);
+  fs::create_directories(file.parent_path());
+  write_text(file, j.dump(2) + "\n");
+}
+
+std::optional<FrozenAllocation> read_frozen_allocation(const fs::path& file, const ordered_json& run) {
+  if (!fs::exists(file)) return std::nullopt;
+  // Whatever was not written by kerf differs in its checksum; nothing of it is looked at before.
+  constexpr int kDeepest = 16;
+  const auto shallow = [&](int depth, ordered_json::parse_event_t, ordered_json&) {
+    if (depth > kDeepest) damaged(file, "the content is not what was saved: it is nested too deeply");
+    return true;
+  };
+  const ordered_json j = ordered_json::parse(read_text(file, kLongest), shallow, false);
+  try {
+    if (!j.is_object() || j.at(kChecksum) != checksum(j))
+      damaged(file, "the content is not what was saved: its SHA-256 is another");
+    refuse_other_run(file.parent_path(), j.at("run"), run);
+    const ordered_json& target = j.at("targets").at(0);
+    if (!target.contains("budget")) return std::nullopt;
+    return FrozenAllocation{allocation_from_json(target.at("budget")), target.at("hash")};
+  } catch (const nlohmann::json::exception& e) {
+    damaged(file, fmt::format("it cannot be read ({})", e.what()));
+  }
+}
+
+void refuse_other_run(const fs::path& folder, const ordered_json& before, const ordered_json& now) {
+  std::string differences;
+  for (const auto& [key, value] : now.items())
+    if (!before.contains(key) || before[key] != value)
+      differences += fmt::format("\n  {}: {} there, {} now", key,
+                                 before.contains(key) ? before[key].dump() : std::string("nothing"), value.dump());
+  if (!differences.empty())
+    fail(ErrorKind::usage,
+         "{} is of another run, which this one cannot go on with; remove it, or ask for the same again:{}",
+         folder.string(), differences);
+}
+
+}  // namespace kerf

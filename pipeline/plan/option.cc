@@ -1,0 +1,211 @@
+#include "pipeline/plan/option.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "pipeline/plan/method.h"
+#include "targets/target.h"
+#include "verify/gate.h"
+
+namespace kerf {
+namespace {
+
+using S = const OptionStructs&;
+using Field = OptionField;
+
+constexpr Option kOptions[] = {
+    {.flag = "--target",
+     .key = "targets",
+     .help = "What will load the files: NAME[:SCHEME], several separated by commas",
+     .type_name = "NAME[:SCHEME]",
+     .field = [](S s) -> Field { return &s.run->targets; },
+     .same_run = SameRun::otherwise,
+     .check = [](const std::string& text) { parse_target(text); }},
+    {.flag = "--method",
+     .key = "method",
+     .help = "How codes are chosen: rtn, gptq, awq, gptq+awq or auto (default: auto with --calib, rtn without)",
+     .type_name = "NAME",
+     .field = [](S s) -> Field { return &s.run->method; },
+     .same_run = SameRun::this_value,
+     .check = [](const std::string& text) { parse_method(text, true); }},
+    {.flag = "--damping",
+     .key = "gptq.damping",
+     .help = "Added to the Hessian's diagonal, relative to its mean",
+     .type_name = "NUMBER",
+     .field = [](S s) -> Field { return &s.quantizer->damping; },
+     .same_run = SameRun::this_value,
+     .least = 0,
+     .most = 1,
+     .always_written = true},
+    {.flag = "--refine",
+     .key = "gptq.refine",
+     .help = "Passes over the codes after the first",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.quantizer->refine; },
+     .same_run = SameRun::this_value,
+     .least = 0,
+     .most = kMostRefines,
+     .always_written = true},
+    {.flag = "--asymmetric",
+     .key = "asymmetric",
+     .help = "on: run the model in full precision beside the compressed one, and let the weights make up for what the "
+             "latter's activations lack; about twice the time (default: on with the method auto)",
+     .type_name = "on|off",
+     .field = [](S s) -> Field { return &s.run->asymmetric; },
+     .same_run = SameRun::this_value},
+    {.flag = "--calib",
+     .key = "calib.text",
+     .help = "Text to calibrate on: UTF-8, or JSONL with \"text\" or \"messages\"",
+     .type_name = "FILE",
+     .field = [](S s) -> Field { return &s.calib->text; },
+     .same_run = SameRun::otherwise,
+     .always_written = true},
+    {.flag = "--calib-windows",
+     .key = "calib.windows",
+     .help = "Windows of the text to calibrate on",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.calib->windows; },
+     .same_run = SameRun::otherwise,
+     .least = 1,
+     .always_written = true},
+    {.flag = "--calib-ctx",
+     .key = "calib.ctx",
+     .help = "Tokens of a calibration window",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.calib->ctx; },
+     .same_run = SameRun::otherwise,
+     .least = 2,
+     .always_written = true},
+    {.flag = "--calib-seed",
+     .key = "calib.seed",
+     .help = "Shuffles the documents of a JSONL text; 0 keeps the order of the file",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.calib->seed; },
+     .same_run = SameRun::otherwise,
+     .always_written = true},
+    {.flag = "--imatrix",
+     .key = "imatrix",
+     .help = "Importance matrix of llama.cpp (GGUF or .dat): rtn weighs errors by it; instead of --calib",
+     .type_name = "FILE",
+     .field = [](S s) -> Field { return &s.run->imatrix; }},
+    {.flag = "--text",
+     .key = "eval.text",
+     .help = "Text to evaluate on (UTF-8)",
+     .type_name = "FILE",
+     .field = [](S s) -> Field { return &s.eval->text; },
+     .always_written = true},
+    {.flag = "--windows",
+     .key = "eval.windows",
+     .help = "Windows at most; 0 for as many as the text has",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.eval->windows; },
+     .least = 0,
+     .always_written = true},
+    {.flag = "--ctx",
+     .key = "eval.ctx",
+     .help = "Tokens in a window",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.eval->ctx; },
+     .least = 2,
+     .always_written = true},
+    {.flag = "--skip-tokens",
+     .key = "eval.skip_tokens",
+     .help = "Tokens of the text left out at its beginning",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.eval->skip_tokens; },
+     .least = 0,
+     .always_written = true},
+    {.flag = "--gate",
+     .key = "gate",
+     .help = "Limits, such as 'kl<0.05,ppl<1.03,top1>0.9,bytes<90MB'; exit code 1 when one is missed",
+     .type_name = "LIMITS",
+     .field = [](S s) -> Field { return &s.run->gate; },
+     .check = [](const std::string& text) { parse_gate(text); },
+     .always_written = true},
+    {.flag = "--strict",
+     .key = "strict",
+     .help = "Refuse a matrix that the target can only store in another way than the scheme says",
+     .field = [](S s) -> Field { return Flag{&s.run->strict}; }},
+    {.flag = "--shard-size",
+     .key = "shard_size",
+     .help = "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)",
+     .type_name = "SIZE",
+     .field = [](S s) -> Field { return ByteSize{&s.run->shard_bytes}; },
+     .same_run = SameRun::otherwise},
+
+    // Of one run, not of a recipe.
+    {.flag = "--bytes",
+     .help = "Size of the file, shared out among the matrices for the smallest predicted loss; needs --calib",
+     .type_name = "SIZE",
+     .field = [](S s) -> Field { return ByteSize{&s.run->bytes}; },
+     .same_run = SameRun::otherwise},
+    {.flag = "--bpw",
+     .help = "The same as bits per weight of the whole file",
+     .type_name = "NUMBER",
+     .field = [](S s) -> Field { return &s.run->bpw; },
+     .same_run = SameRun::otherwise,
+     .least = 0,
+     .most = 32},
+    {.flag = "--memory",
+     .help = "Memory that a calibrated run may use, such as 2GB; activations beyond it lie in a file of the output "
+             "folder while it runs",
+     .type_name = "SIZE",
+     .field = [](S s) -> Field { return ByteSize{&s.run->memory}; }},
+    {.flag = "--resume",
+     .help = "Go on with a calibrated run that was stopped, in the same folder",
+     .field = [](S s) -> Field { return Flag{&s.run->resume}; }},
+    {.flag = "--save-every",
+     .help = "Seconds between saved states of a calibrated run",
+     .type_name = "SECONDS",
+     .field = [](S s) -> Field { return &s.run->save_every; },
+     .least = 0,
+     .most = 1e9},
+    {.flag = "--force",
+     .help = "Write into a folder that is not empty, replacing files of the same name and removing weights of earlier "
+             "runs",
+     .field = [](S s) -> Field { return Flag{&s.run->force}; }},
+};
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+}  // namespace
+
+std::span<const Option> all_options() { return kOptions; }
+
+OptionStructs structs_of(CompressOptions& o) {
+  return {.run = &o, .eval = &o.eval, .calib = &o.calib, .quantizer = &o.quantizer};
+}
+
+bool is_set(const OptionField& field) {
+  return std::visit(
+      Overloaded{[](const std::string* x) { return !x->empty(); },
+                 [](const std::vector<std::string>* x) { return !x->empty(); },
+                 [](const std::filesystem::path* x) { return !x->empty(); },
+                 [](const std::optional<bool>* x) { return x->has_value(); }, [](ByteSize x) { return *x.value != 0; },
+                 [](Flag x) { return *x.value; }, [](const auto* x) { return *x != 0; }},
+      field);
+}
+
+nlohmann::ordered_json to_json(const OptionField& field) {
+  using Json = nlohmann::ordered_json;
+  return std::visit(Overloaded{[](const std::filesystem::path* x) -> Json { return x->string(); },
+                               [](const std::optional<bool>* x) -> Json {
+                                 if (!*x) return nullptr;
+                                 return **x ? "on" : "off";
+                               },
+                               [](ByteSize x) -> Json { return *x.value; }, [](Flag x) -> Json { return *x.value; },
+                               [](const auto* x) -> Json { return *x; }},
+                    field);
+}
+
+void copy(const OptionField& to, const OptionField& from) {
+  const auto same = Overloaded{[](ByteSize a, ByteSize b) { *a.value = *b.value; },
+                               [](Flag a, Flag b) { *a.value = *b.value; }, []<class T>(T* a, T* b) { *a = *b; },
+                               [](const auto&, const auto&) { fail(ErrorKind::internal, "options of two kinds"); }};
+  std::visit(same, to, from);
+}
+
+}  // namespace kerf

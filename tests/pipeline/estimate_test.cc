@@ -1,0 +1,124 @@
+// What a run says beforehand and afterwards about what it did not know: sizes left open, disks that say nothing,
+// windows too few to judge on, windows without a BOS.
+#include "pipeline/runs/estimate.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+#include "pipeline/calibrate/calibrated.h"
+#include "pipeline/runs/compress.h"
+#include "pipeline/runs/eval_run.h"
+#include "tests/support/data.h"
+#include "tests/support/refusal.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+CompressOptions job(const fs::path& out, const std::string& target, const std::string& method, int64_t windows) {
+  CompressOptions o;
+  o.model = test::example_dir();
+  o.targets = {target};
+  o.method = method;
+  o.calib = {.text = test::example_dir() / "heldout.txt", .windows = windows, .ctx = 64};
+  o.out = out;
+  return o;
+}
+
+TEST(DryRun, LeavesSchemesOpenInsteadOfMeasuring) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", "llama.cpp-cpu", "gptq", 8);
+  o.bytes = 2'200'000;
+  testing::internal::CaptureStderr();
+  const RunEstimate e = dry_run(o);
+  EXPECT_FALSE(test::mentions(testing::internal::GetCapturedStderr(), "measuring")) << "that is what takes the time";
+  EXPECT_FALSE(fs::exists(dir / "out"));
+  ASSERT_EQ(e.targets.size(), 1u);
+  EXPECT_TRUE(e.targets[0].open);
+  EXPECT_EQ(e.targets[0].bytes, o.bytes);
+  ASSERT_TRUE(e.choice);
+  EXPECT_EQ(e.choice->matrices, 29);  // the embedding and 4 blocks of 7
+  EXPECT_EQ(e.choice->tokens, 8 * 64);
+  // Three passes, one for the embedding, and for 7 matrices in each of 4 blocks what is left: 7 (4 + 3 + 2 + 1) / 4.
+  EXPECT_DOUBLE_EQ(e.choice->passes, 3 + 1 + 17.5);
+  CompressOptions without = o;
+  without.bytes = 0;
+  EXPECT_GE(e.seconds, e.choice->seconds);
+  EXPECT_GT(e.products, dry_run(without).products);
+  EXPECT_TRUE(test::mentions(to_table(e), "schemes are left open"));
+  EXPECT_TRUE(to_json(e)["targets"][0]["bpw"]["body"].is_null());
+  o.bytes = 1'000'000;
+  EXPECT_TRUE(test::mentions(test::refusal([&] { dry_run(o); }, ErrorKind::usage), "the smallest file has"));
+}
+
+TEST(DryRun, SaysNothingOfADiskThatSaysNothing) {
+  EXPECT_FALSE(free_bytes("/proc/x/y"));  // a file system without blocks
+  test::TempDir dir;
+  EXPECT_GT(free_bytes(dir / "a" / "b").value_or(0), 0u);
+  RunEstimate e{.parameters = 1};
+  EXPECT_TRUE(to_json(e)["disk"]["free"].is_null());
+  EXPECT_TRUE(test::mentions(to_table(e), "an unknown size free"));
+}
+
+TEST(Judging, SaysWhenThereAreTooFewWindows) {
+  EXPECT_EQ(held_out_windows(1), 0);
+  EXPECT_EQ(held_out_windows(2), 1);
+  EXPECT_EQ(held_out_windows(7), 1);
+  EXPECT_EQ(held_out_windows(8), 1);
+  EXPECT_EQ(held_out_windows(17), 2);
+  struct Case {
+    int64_t windows;
+    const char *method, *said;
+  };
+  for (const Case& c : {Case{1, "auto", "on the one calibration window that they were made from"},
+                        Case{4, "auto", "on one window that they were not made from, of 4"}, Case{8, "auto", nullptr},
+                        Case{4, "gptq", nullptr}}) {
+    SCOPED_TRACE(fmt::format("{} {}", c.windows, c.method));
+    test::TempDir dir;
+    CompressOptions o = job(dir / "out", "vllm:w4a16-g32", c.method, c.windows);
+    o.asymmetric = false;
+    testing::internal::CaptureStderr();
+    const Report r = compress(o);
+    const std::string said = testing::internal::GetCapturedStderr();
+    const std::string report = read_text(dir / "out" / "kerf-report.json");
+    for (const std::string& text : {said, report})
+      EXPECT_EQ(test::mentions(text, "judged its choices"), c.said != nullptr);
+    if (c.said) {
+      EXPECT_TRUE(test::mentions(said, c.said)) << said;
+      EXPECT_TRUE(test::mentions(report, c.said)) << report;
+    }
+  }
+}
+
+TEST(WindowRule, NamesABosOnlyWhereThereIsOne) {
+  test::TempDir dir;
+  const fs::path model = dir / "model";
+  fs::copy(test::example_dir(), model);
+  CompressOptions o = job(dir / "with", "vllm:w8a16-channel", "rtn", 1);
+  o.model = model;
+  o.calib.text.clear();
+  o.eval = {.text = test::example_dir() / "heldout.txt", .ctx = 32, .windows = 2};
+  compress(o);
+  const auto says = [&](const fs::path& file, const char* what) { return test::mentions(read_text(file), what); };
+  for (const char* file : {"kerf-report.json", "README.md"})
+    EXPECT_TRUE(says(o.out / file, "windows of BOS + 31 tokens")) << file;
+  for (const char* file : {"config.json", "generation_config.json", "tokenizer_config.json"}) {
+    auto j = nlohmann::ordered_json::parse(read_text(model / file));
+    j.erase("bos_token_id");
+    j.erase("bos_token");
+    write_text(model / file, j.dump());
+  }
+  auto tokenizer = nlohmann::ordered_json::parse(read_text(model / "tokenizer.json"));
+  tokenizer["post_processor"] = nullptr;  // which puts a BOS in front
+  write_text(model / "tokenizer.json", tokenizer.dump());
+  o.out = dir / "without";
+  compress(o);
+  for (const char* file : {"kerf-report.json", "README.md"})
+    EXPECT_TRUE(says(o.out / file, "windows of 32 tokens")) << file;
+  EXPECT_FALSE(eval_run({.model = model, .eval = o.eval}).windows_have_bos);
+}
+
+}  // namespace
+}  // namespace kerf
