@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json.h"
 #include "model/arch/family.h"
 #include "model/text/tokenizer_tables.h"

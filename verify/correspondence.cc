@@ -7,14 +7,11 @@
 
 #include "core/error.h"
 #include "core/json.h"
-#include "model/arch/decoder.h"
 
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr std::string_view kAxes[] = {"hidden", "ffn", "heads", "kv_heads"};
 
 template <class Int>
 std::vector<Int> read_list(const json& v, const std::string& name) {
@@ -49,11 +46,8 @@ Correspondence read_correspondence(const fs::path& packed) {
       c.tokens = read_list<int32_t>(value, name + ": tokens");
     } else if (key == "axes") {
       if (!value.is_object()) fail(ErrorKind::bad_input, "{}: axes must be an object, not {}", name, short_json(value));
-      for (const auto& [axis, list] : value.items()) {
-        if (std::find(std::begin(kAxes), std::end(kAxes), axis) == std::end(kAxes))
-          fail(ErrorKind::bad_input, "{}: unknown axis \"{}\"; axes are {}", name, axis, fmt::join(kAxes, ", "));
+      for (const auto& [axis, list] : value.items())
         c.axes[axis] = read_list<int64_t>(list, fmt::format("{}: axes: {}", name, axis));
-      }
     } else {
       fail(ErrorKind::bad_input, "{}: unknown key \"{}\"; keys are version, layers, axes, tokens", name, key);
     }
@@ -62,7 +56,8 @@ Correspondence read_correspondence(const fs::path& packed) {
 }
 
 void check_correspondence(const Correspondence& c, const NamedShape& original, const NamedShape& packed) {
-  const Dimensions o = dimensions_of(original.architecture), p = dimensions_of(packed.architecture);
+  const Architecture &o = original.architecture, &p = packed.architecture;
+  const std::vector<int64_t>* const none = nullptr;
   const auto check = [&](std::string_view what, const std::string& key, const auto* list, int64_t in_original,
                          int64_t in_packed) {
     if (!list || list->empty()) {
@@ -80,17 +75,30 @@ void check_correspondence(const Correspondence& c, const NamedShape& original, c
         fail(ErrorKind::bad_input, "{}: the correspondence says {} under \"{}\", where {} has 0 to {}, in order",
              packed.name, (*list)[i], key, original.name, in_original - 1);
   };
-  const auto axis = [&](const char* name) {
-    const auto at = c.axes.find(name);
-    return at == c.axes.end() ? nullptr : &at->second;
-  };
-  check("number of layers", "layers", &c.layers, o.layers, p.layers);
-  check("hidden size", "axes: hidden", axis("hidden"), o.hidden, p.hidden);
-  check("FFN size", "axes: ffn", axis("ffn"), o.ffn, p.ffn);
-  check("number of heads", "axes: heads", axis("heads"), o.heads, p.heads);
-  check("number of key/value heads", "axes: kv_heads", axis("kv_heads"), o.kv_heads, p.kv_heads);
-  check("size of a head", "", static_cast<const std::vector<int64_t>*>(nullptr), o.head_dim, p.head_dim);
-  check("vocabulary", "tokens", &c.tokens, o.vocab, p.vocab);
+  check("number of layers", "layers", &c.layers, o.layers(), p.layers());
+  std::string known;
+  for (const Axis& axis : o.axes) {
+    if (axis.name == "vocab") continue;
+    known += (known.empty() ? "" : ", ") + axis.name;
+    const auto same = std::find_if(p.axes.begin(), p.axes.end(), [&](const Axis& x) { return x.name == axis.name; });
+    if (same == p.axes.end())
+      fail(ErrorKind::bad_input, "{} is not a compressed {}: it has no axis \"{}\"", packed.name, original.name,
+           axis.name);
+    const auto kept = c.axes.find(axis.name);
+    const std::vector<int64_t>* list = kept == c.axes.end() ? nullptr : &kept->second;
+    if (axis.groups > 1) {
+      check(fmt::format("group size of \"{}\"", axis.name), "", none, axis.group_size(), same->group_size());
+      check(fmt::format("number of groups of \"{}\"", axis.name), "axes: " + axis.name, list, axis.groups,
+            same->groups);
+    } else {
+      check(fmt::format("size of \"{}\"", axis.name), "axes: " + axis.name, list, axis.size, same->size);
+    }
+  }
+  for (const auto& [name, list] : c.axes)
+    if (std::none_of(o.axes.begin(), o.axes.end(), [&n = name](const Axis& x) { return x.name == n && n != "vocab"; }))
+      fail(ErrorKind::bad_input, "{}: the correspondence names the axis \"{}\"; {} has {}", packed.name, name,
+           original.name, known);
+  check("vocabulary", "tokens", &c.tokens, o.vocab(), p.vocab());
 }
 
 Windows to_packed_ids(const Correspondence& c, const Windows& original, int64_t original_vocab) {

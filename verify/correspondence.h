@@ -20,7 +20,8 @@ inline constexpr std::string_view kCorrespondenceFile = "kerf-correspondence.jso
 /// identity, for which both must be equally large.
 struct Correspondence {
   std::vector<int64_t> layers;
-  /// By axis: "hidden", "ffn", "heads" (query heads), "kv_heads". The channels, or heads, that were kept.
+  /// By the architecture's name of an axis ("hidden", "ffn", "head", "kv"): the channels that were kept, or the groups
+  /// (heads) of an axis that has several.
   std::map<std::string, std::vector<int64_t>> axes;
   std::vector<int32_t> tokens;  // ids
 
@@ -40,7 +41,7 @@ struct NamedShape {
 };
 
 /// Error bad_input, naming both shapes, where the two differ and the correspondence does not say how: number of layers,
-/// hidden and FFN channels, heads, size of a head, vocabulary; or where it names what the original does not have.
+/// sizes of axes, their groups and the size of one, vocabulary; or where it names what the original does not have.
 void check_correspondence(const Correspondence&, const NamedShape& original, const NamedShape& packed);
 
 /// The same windows in the packed model's ids. Error bad_input, naming the token, when one was not kept.

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/checked.h"
+#include "core/error.h"
 #include "model/arch/family.h"
 #include "model/text/tokenizer_tables.h"
 #include "targets/gguf_mixture.h"

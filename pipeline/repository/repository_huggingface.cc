@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "pipeline/repository/repository.h"
 
 namespace kerf {
@@ -46,7 +47,7 @@ std::vector<StoredSite> sites_of(const TargetPlan& plan) {
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
   const fs::path source = fs::is_directory(c.source.path) ? c.source.path : c.source.path.parent_path();
   std::vector<fs::path> written;
-  ordered_json config = ordered_json::parse(read_text(source / "config.json"));
+  ordered_json config = parse_ordered_json(read_text(source / "config.json"), (source / "config.json").string());
   const Target& target = *c.plan.choice.target;
   target.configure(config, c.plan.choice.scheme, sites_of(c.plan));
   std::vector<CompanionFile> files = target.companions(config);

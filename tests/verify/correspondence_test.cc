@@ -271,6 +271,7 @@ TEST(Correspondence, WhatItDoesNotExplainIsRefusedWithBothShapes) {
       test::mentions(said({.layers = {0, 1}}), "keeps 2 under \"layers\", and the model's number of layers is 3"));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 4}}), "says 4 under \"layers\""));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 2, 1}}), "says 1 under \"layers\""));
+  EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 3}, .axes = {{"depth", {1}}}}), "names the axis \"depth\""));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 3}, .axes = {{"ffn", {1}}}}), "keeps 1 under \"axes: ffn\""));
 }
 
@@ -287,7 +288,7 @@ TEST(Correspondence, DamagedFilesAreRefused) {
   EXPECT_TRUE(test::mentions(said(R"({"layers": [0, 0]})"), "layers: entry 1 is 0"));
   EXPECT_TRUE(test::mentions(said(R"({"tokens": [0, -1]})"), "tokens: entry 1 is -1"));
   EXPECT_TRUE(test::mentions(said(R"({"tokens": [0, 1e3]})"), "tokens: entry 1 is 1000.0"));
-  EXPECT_TRUE(test::mentions(said(R"({"axes": {"depth": [0]}})"), "unknown axis \"depth\""));
+  EXPECT_TRUE(test::mentions(said(R"({"axes": {"ffn": 0}})"), "axes: ffn must be a list"));
   EXPECT_TRUE(test::mentions(said(R"({"layer": [0]})"), "unknown key \"layer\""));
   EXPECT_TRUE(test::mentions(said(R"({"version": 2})"), "version 2; kerf knows 1"));
 }
