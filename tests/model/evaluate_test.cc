@@ -1,4 +1,5 @@
 #include "model/run/evaluate.h"
+#include "model/arch/family.h"
 
 #include <gtest/gtest.h>
 

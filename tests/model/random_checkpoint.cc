@@ -45,10 +45,7 @@ uint64_t splitmix64(uint64_t counter) {
 RandomCheckpoint::RandomCheckpoint(const Architecture& a, Dtype dtype) : dtype_(dtype) {
   for (int64_t layer = -1; layer < a.layers(); ++layer)
     for (const ExpectedTensor& t : a.expected_tensors(layer)) {
-      add(t.name, t.shape);
-      infos_.back().plus = t.plus;
-      if (t.plus != 0)  // drawn as it acts
-        for (float& v : values_[t.name]) v = round_to(dtype_, v - t.plus);
+      add(t.name, t.shape, t.plus);
     }
 }
 
@@ -65,11 +62,13 @@ void RandomCheckpoint::read(const TensorInfo& info, int64_t row_begin, std::span
   largest_read = std::max(largest_read, static_cast<int64_t>(out.size()));
 }
 
-void RandomCheckpoint::add(const std::string& name, std::vector<int64_t> shape) {
+void RandomCheckpoint::add(const std::string& name, std::vector<int64_t> shape, float plus) {
   std::vector<float> v = draw(name, shape);
+  if (plus != 0)
+    for (float& x : v) x -= plus;  // drawn as it acts
   round_to(dtype_, v);
   values_[name] = std::move(v);
-  infos_.push_back({.name = name, .dtype = dtype_, .shape = std::move(shape)});
+  infos_.push_back({.name = name, .dtype = dtype_, .shape = std::move(shape), .plus = plus});
 }
 
 void RandomCheckpoint::remove(const std::string& name) {

@@ -27,7 +27,7 @@ class RandomCheckpoint : public TensorSource {
   const TensorInfo* find(std::string_view name) const override;
   void read(const TensorInfo&, int64_t row_begin, std::span<float> out) const override;
 
-  void add(const std::string& name, std::vector<int64_t> shape);
+  void add(const std::string& name, std::vector<int64_t> shape, float plus = 0);
   void remove(const std::string& name);
   std::vector<float>& values(const std::string& name) { return values_.at(name); }
   /// Largest number of floats handed out by one read().

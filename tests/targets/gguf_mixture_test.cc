@@ -58,7 +58,8 @@ size_t check_line(const Shape& shape, const std::string& mixture, bool importanc
   size_t matrices = 0;
   for (std::string word; line >> word;) {
     if (word == "refused") {
-      EXPECT_EQ(type_of(mixture, {.gguf = "blk.0.attn_q.weight", .in = shape.hidden, .layer = 0, .model = shape.model}), "");
+      EXPECT_EQ(type_of(mixture, {.gguf = "blk.0.attn_q.weight", .in = shape.hidden, .layer = 0, .model = shape.model}),
+                "");
       return 1;
     }
     const size_t equals = word.find('=');

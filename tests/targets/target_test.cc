@@ -19,7 +19,8 @@ TEST(EveryTarget, ListsSchemesAndRulesAndHasADefault) {
     EXPECT_FALSE(t->rules().empty());
     const std::string scheme = t->canonical("");
     EXPECT_EQ(t->canonical(scheme), scheme) << "canonical names are stable";
-    const Storage s = t->storage(scheme, {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 256, .in = 256}, Dtype::bf16);
+    const Storage s =
+        t->storage(scheme, {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 256, .in = 256}, Dtype::bf16);
     ASSERT_TRUE(s.layout);
     EXPECT_FALSE(s.layout->refuses(s.scheme, 256, 256));
   }
@@ -37,20 +38,28 @@ TEST(ParseTarget, NamesTheChoicesWhenThereIsNone) {
 
 TEST(LlamaCpp, StoresRowsOutsideTheBlocksAsF16AndSaysSo) {
   const Target& t = find_target("llama.cpp-cpu");
-  const Storage odd = t.storage("Q4_0", {.name = "down", .gguf = "blk.0.ffn_down.weight", .out = 64, .in = 172}, Dtype::f32);
+  const Storage odd =
+      t.storage("Q4_0", {.name = "down", .gguf = "blk.0.ffn_down.weight", .out = 64, .in = 172}, Dtype::f32);
   EXPECT_FALSE(odd.layout);
   EXPECT_EQ(odd.dense, Dtype::f16);
   EXPECT_TRUE(test::mentions(odd.remark, "172"));
-  const Storage embedding =
-      t.storage("Q4_0", {.name = "e", .gguf = "token_embd.weight", .place = SitePlace::embedding, .out = 512, .in = 64, .model = {.tied = true}}, Dtype::f32);
+  const Storage embedding = t.storage("Q4_0",
+                                      {.name = "e",
+                                       .gguf = "token_embd.weight",
+                                       .place = SitePlace::embedding,
+                                       .out = 512,
+                                       .in = 64,
+                                       .model = {.tied = true}},
+                                      Dtype::f32);
   EXPECT_EQ(embedding.layout->name(), "gguf-q8_0");
 }
 
 TEST(LlamaCpp, RefusesTypesWithoutALayoutAndWidthsWithoutASubstitute) {
   const Target& t = find_target("llama.cpp-cpu");
   const auto refused = [&](const char* scheme, int64_t in) {
-    return test::refusal([&] { t.storage(scheme, {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 64, .in = in}, Dtype::f32); },
-                         ErrorKind::unsupported);
+    return test::refusal(
+        [&] { t.storage(scheme, {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 64, .in = in}, Dtype::f32); },
+        ErrorKind::unsupported);
   };
   EXPECT_TRUE(test::mentions(refused("Q8_K-pure", 256), "Q8_K"));
   EXPECT_TRUE(test::mentions(refused("Q1_0", 288), "blocks of 128"));
@@ -64,12 +73,14 @@ TEST(Vllm, RefusesAGroupThatDoesNotDivideAndNamesThoseThatDo) {
   EXPECT_TRUE(test::mentions(said, "g32"));
   const Storage slow = find_target("vllm").storage("w4a16-g32", site, Dtype::f32);
   EXPECT_TRUE(test::mentions(slow.remark, "slow path"));
-  const Storage fast =
-      find_target("vllm").storage("w4a16-g32", {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 256, .in = 256}, Dtype::bf16);
+  const Storage fast = find_target("vllm").storage(
+      "w4a16-g32", {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 256, .in = 256}, Dtype::bf16);
   EXPECT_EQ(fast.remark, "");
 }
 
-SiteShape square(const char* name, int64_t n) { return {.name = name, .gguf = "blk.0.attn_q.weight", .out = n, .in = n}; }
+SiteShape square(const char* name, int64_t n) {
+  return {.name = name, .gguf = "blk.0.attn_q.weight", .out = n, .in = n};
+}
 
 TEST(Vllm, HoldsTwoToEightBitsAndSaysWhichOnlyTransformersLoads) {
   const Target& t = find_target("vllm");
@@ -108,11 +119,12 @@ TEST(TransformersGptq, DescribesEverySiteThatDiffers) {
     const SiteShape site = square(name, 64);
     return StoredSite{site, t.storage(scheme, site, Dtype::bf16)};
   };
-  const StoredSite sites[] = {{{.name = "e.weight", .gguf = "token_embd.weight", .place = SitePlace::embedding}, {.dense = Dtype::bf16}},
-                              stored("a.weight", "w4-g32"),
-                              stored("b.weight", "w4-g32"),
-                              stored("c.c.weight", "w8-channel"),
-                              {square("d.weight", 64), {.dense = Dtype::bf16}}};
+  const StoredSite sites[] = {
+      {{.name = "e.weight", .gguf = "token_embd.weight", .place = SitePlace::embedding}, {.dense = Dtype::bf16}},
+      stored("a.weight", "w4-g32"),
+      stored("b.weight", "w4-g32"),
+      stored("c.c.weight", "w8-channel"),
+      {square("d.weight", 64), {.dense = Dtype::bf16}}};
   nlohmann::ordered_json config = {{"torch_dtype", "bfloat16"}};
   t.configure(config, "w4-g32", sites);
   const auto& q = config["quantization_config"];
@@ -145,16 +157,20 @@ TEST(Awq, TakesOneGroupForAllAndLeavesTheRestDense) {
   EXPECT_TRUE(test::mentions(
       test::refusal([&] { t.storage("w4-g96", square("q", 288), Dtype::f32); }, ErrorKind::unsupported), "g16, g32"));
   EXPECT_TRUE(test::mentions(
-      test::refusal([&] { t.storage("w4-channel", {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 12, .in = 32}, Dtype::f16); },
-                    ErrorKind::unsupported),
+      test::refusal(
+          [&] {
+            t.storage("w4-channel", {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 12, .in = 32}, Dtype::f16);
+          },
+          ErrorKind::unsupported),
       "8 outputs"));
   const auto stored = [&](const char* name, const char* scheme) {
     return StoredSite{square(name, 64), t.storage(scheme, square(name, 64), Dtype::f16)};
   };
   nlohmann::ordered_json config;
-  const StoredSite good[] = {stored("a.weight", "w4-g32"),
-                             {square("d.weight", 64), {.dense = Dtype::f16}},
-                             {{.name = "e.weight", .gguf = "token_embd.weight", .place = SitePlace::embedding}, {.dense = Dtype::f16}}};
+  const StoredSite good[] = {
+      stored("a.weight", "w4-g32"),
+      {square("d.weight", 64), {.dense = Dtype::f16}},
+      {{.name = "e.weight", .gguf = "token_embd.weight", .place = SitePlace::embedding}, {.dense = Dtype::f16}}};
   t.configure(config, "w4-g32", good);
   EXPECT_EQ(config["quantization_config"]["group_size"], 32);
   EXPECT_EQ(config["quantization_config"]["modules_to_not_convert"], nlohmann::ordered_json({"d"}));
@@ -164,8 +180,9 @@ TEST(Awq, TakesOneGroupForAllAndLeavesTheRestDense) {
 }
 
 TEST(Vllm, LeavesTheVocabularyInTheModelsType) {
-  const Storage s =
-      find_target("vllm").storage("w4a16-g32", {.name = "e", .gguf = "token_embd.weight", .place = SitePlace::embedding, .out = 512, .in = 64}, Dtype::bf16);
+  const Storage s = find_target("vllm").storage(
+      "w4a16-g32", {.name = "e", .gguf = "token_embd.weight", .place = SitePlace::embedding, .out = 512, .in = 64},
+      Dtype::bf16);
   EXPECT_FALSE(s.layout);
   EXPECT_EQ(s.dense, Dtype::bf16);
 }
@@ -226,12 +243,14 @@ StoredSite packed_site(const std::string& module, const Scheme& scheme) {
 
 TEST(CompressedTensorsConfig, ListsWhatDiffersByNameAndIgnoresWhatIsDense) {
   const Scheme four = symmetric_int(4, 32, Dtype::bf16), eight = symmetric_int(8, 0, Dtype::bf16);
-  const StoredSite sites[] = {{{.name = "model.embed.weight", .gguf = "token_embd.weight", .place = SitePlace::embedding}, {.dense = Dtype::bf16}},
-                              {{.name = "lm_head.weight", .gguf = "output.weight", .place = SitePlace::head}, {.dense = Dtype::bf16}},
-                              packed_site("a", eight),
-                              packed_site("b", four),
-                              packed_site("c", four),
-                              {{.name = "d.weight", .gguf = "blk.0.attn_q.weight"}, {.dense = Dtype::bf16}}};
+  const StoredSite sites[] = {
+      {{.name = "model.embed.weight", .gguf = "token_embd.weight", .place = SitePlace::embedding},
+       {.dense = Dtype::bf16}},
+      {{.name = "lm_head.weight", .gguf = "output.weight", .place = SitePlace::head}, {.dense = Dtype::bf16}},
+      packed_site("a", eight),
+      packed_site("b", four),
+      packed_site("c", four),
+      {{.name = "d.weight", .gguf = "blk.0.attn_q.weight"}, {.dense = Dtype::bf16}}};
   const auto config = compressed_tensors_config(sites);
   EXPECT_EQ(config["format"], "pack-quantized");
   EXPECT_EQ(config["ignore"], nlohmann::ordered_json({"lm_head", "d"}));

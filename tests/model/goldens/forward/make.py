@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reference logits of small random Llama checkpoints, computed by transformers on the CPU.
+"""Reference logits of small random checkpoints, computed by transformers on the CPU.
 
     python3 make.py            writes one JSON file per variant beside this script
 
@@ -17,7 +17,7 @@ import pathlib
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 WINDOWS, LENGTH = 2, 96
 POSITIONS = [0, 1, 17, 40, 64, 95]
@@ -50,6 +50,31 @@ VARIANTS = {
     "all": dict(head_dim=24, num_key_value_heads=2, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
                 rope_parameters=dict(rope_type="llama3", rope_theta=500.0, **LLAMA3)),
 }
+
+# Of the other families what they have in common stays as above.
+QWEN2 = dict(model_type="qwen2", architectures=["Qwen2ForCausalLM"], attention_bias=None, mlp_bias=None,
+             num_key_value_heads=2, use_sliding_window=False)
+QWEN3 = dict(QWEN2, model_type="qwen3", architectures=["Qwen3ForCausalLM"], head_dim=24)
+GEMMA3 = dict(model_type="gemma3_text", architectures=["Gemma3ForCausalLM"], mlp_bias=None, hidden_act=None,
+              hidden_activation="gelu_pytorch_tanh", head_dim=32, num_key_value_heads=1, num_hidden_layers=7,
+              tie_word_embeddings=True, sliding_window=16, query_pre_attn_scalar=20, rope_parameters=None,
+              rope_theta=10000.0, rope_local_base_freq=100.0)
+SLIDING = dict(use_sliding_window=True, sliding_window=16, max_window_layers=1)
+VARIANTS.update({
+    "qwen2": dict(QWEN2, tie_word_embeddings=True),
+    "qwen2_sliding": dict(QWEN2, **SLIDING),
+    "qwen2_yarn": dict(QWEN2, rope_parameters=dict(rope_type="yarn", rope_theta=500.0, factor=4.0,
+                                                   original_max_position_embeddings=32)),
+    "qwen3": dict(QWEN3),
+    "qwen3_bias_sliding": dict(QWEN3, attention_bias=True, num_hidden_layers=3, **dict(SLIDING, max_window_layers=2)),
+    "gemma3": dict(GEMMA3),
+    "gemma3_linear": dict(GEMMA3, num_hidden_layers=3, num_key_value_heads=2, rms_norm_eps=0.05,
+                          layer_types=["full_attention", "sliding_attention", "full_attention"],
+                          rope_scaling=dict(rope_type="linear", factor=8.0)),
+    "gemma3_cap": dict(GEMMA3, num_hidden_layers=2, tie_word_embeddings=False, attention_bias=True,
+                       sliding_window_pattern=2, final_logit_softcapping=3.0),
+})
+WITH_BF16 = ("gqa_tied", "all", "qwen2", "qwen3", "gemma3_linear")
 
 MASK = np.uint64(0xFFFFFFFFFFFFFFFF)
 
@@ -89,10 +114,15 @@ def main():
     ids = torch.from_numpy(ids.astype(np.int64).reshape(WINDOWS, LENGTH))
     for name, changes in VARIANTS.items():
         config = {k: v for k, v in {**BASE, **changes}.items() if v is not None}
-        model = LlamaForCausalLM(LlamaConfig.from_dict(dict(config))).eval()
+        kind = dict(config)
+        parsed = AutoConfig.for_model(kind.pop("model_type"), **kind)
+        model = AutoModelForCausalLM.from_config(parsed).eval()
+        plus = 1.0 if config["model_type"].startswith("gemma") else 0.0  # its norms act as 1 + w
         with torch.no_grad():
             for key, parameter in model.named_parameters():
-                parameter.copy_(tensor(key, tuple(parameter.shape)))
+                value = tensor(key, tuple(parameter.shape))
+                norm = len(parameter.shape) == 1 and key.endswith(".weight")
+                parameter.copy_(value - plus if norm else value)
             logits = model(ids).logits[:, POSITIONS]
             # As from_pretrained(dtype=bfloat16) does: weights in bf16, the rotation frequencies stay float32.
             for parameter in model.parameters():
@@ -101,7 +131,7 @@ def main():
         # Seven digits are a thousandth of the tolerance.
         golden = dict(config=config, windows=WINDOWS, length=LENGTH, positions=POSITIONS,
                       logits=[float(f"{x:.7g}") for x in logits.flatten().tolist()])
-        if name in ("gqa_tied", "all"):
+        if name in WITH_BF16:
             golden["logits_bf16"] = half.flatten().tolist()
         text = json.dumps(golden, separators=(",", ":")).replace('"logits', '\n"logits')
         (here / f"{name}.json").write_text(text + "\n")
