@@ -93,7 +93,7 @@ void evaluate_135m(benchmark::State& state) {
   report(state, a, kTokens);
 }
 
-/// The same products and nothing else, in the batches that the stream uses.
+/// The same products and nothing else, in the batches that the pass uses.
 void products_135m(benchmark::State& state) {
   const Architecture a = shape_135m();
   const int64_t batch = 1024;

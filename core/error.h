@@ -1,4 +1,5 @@
-// The one exception type of kerf. Only `main` catches it; its kind is the exit code of the process.
+// The one exception type of kerf. `main` makes its kind the exit code of the process; a few readers catch it on the
+// way, to say where it was or to go on without what they wanted to read.
 #pragma once
 
 #include <fmt/format.h>

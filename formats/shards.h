@@ -1,4 +1,4 @@
-// How the tensors of a plan are shared out among files.
+// How the tensors of a plan are distributed over files.
 #pragma once
 
 #include <cstddef>

@@ -41,7 +41,7 @@ std::string_view fitting_gguf_type(std::string_view type, int64_t in);
 
 /// The layout of a type; nullptr when kerf does not write it.
 const Layout* gguf_layout(std::string_view type);
-/// Schemes of one matrix with rows of `in` weights ("Q4_K-pure") among which a file's size can be shared out: all from
+/// Schemes of one matrix with rows of `in` weights ("Q4_K-pure") among which a file's size can be allocated: all from
 /// 2 bits up that kerf writes and that need no substitute.
 std::vector<std::string> gguf_site_schemes(int64_t in);
 

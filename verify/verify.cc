@@ -56,7 +56,7 @@ struct Run {
   }
 };
 
-// In place: the stream refers to what stands beside it.
+// In place: the pass refers to what stands beside it.
 std::unique_ptr<Run> start(const Artifact& a, VerifyMode numerics, Correspondence map, Windows windows) {
   auto run = std::make_unique<Run>(
       Run{&a, std::move(map), std::move(windows), arithmetic_of(a, numerics), weights_of(a, numerics), {}});

@@ -58,7 +58,7 @@ class BlockwiseForward {
   /// Gives one per site.
   using Visit = std::function<std::vector<Replacement>(const Group&)>;
 
-  /// Embeds the windows. The weights must outlive the stream, and so must `scratch`, which gives what is kept for all
+  /// Embeds the windows. The weights must outlive the pass, and so must `scratch`, which gives what is kept for all
   /// windows; the architecture is copied.
   BlockwiseForward(const Architecture&, WeightProvider&, Arithmetic, const Windows&, Scratch* scratch = nullptr);
   ~BlockwiseForward();
@@ -68,9 +68,9 @@ class BlockwiseForward {
   void run_block(int64_t layer, const Observer& = {});
   /// The same, stopping before each group of linears until every window is there: what calibration needs. The
   /// activations that wait are held for all windows ([tokens, hidden] and [tokens, ffn] at most at a time). The
-  /// stream's own linears are not loaded.
+  /// pass's own matrices are not loaded.
   void run_block_in_groups(int64_t layer, const Visit&);
-  /// The same in steps, for streams that run side by side: begin_groups(), then for each group next_group() and
+  /// The same in steps, for passes that run side by side: begin_groups(), then for each group next_group() and
   /// replace(), until there is none; the block is then complete.
   void begin_groups(int64_t layer);
   std::optional<Group> next_group();

@@ -15,7 +15,7 @@
 
 namespace kerf {
 
-/// The head over the final hidden states of a stream, which must be finished and outlive it.
+/// The head over the final hidden states of a pass, which must be finished and outlive it.
 class Logits {
  public:
   /// The architecture must outlive it, too.

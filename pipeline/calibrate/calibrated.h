@@ -44,8 +44,8 @@ struct CalibrationJob {
 /// Packs like pack(), with codes chosen by what they do to the activations of the job's windows. Within a block the
 /// sites that share an input are quantized as soon as every window has reached them, and the pass goes on through the
 /// quantized weights, so that later sites see the errors of earlier ones. Biases take the mean error of their site.
-/// Each target has its own stream of activations. With `asymmetric` the model in full precision runs beside them, and
-/// weights are first moved to where they make up for what the compressed model's activations lack
+/// Each target has its own pass over the activations. With `asymmetric` the model in full precision runs beside them,
+/// and weights are first moved to where they make up for what the compressed model's activations lack
 /// (solver/asymmetric.h); errors are then those of the moved weights. Returns one list per target, in the order in
 /// which sites ran. Memory: hidden states of all windows per target and one group's inputs, both from `scratch`; one
 /// block's weights, one Hessian and its factor, and another Hessian where errors are measured on windows that are held

@@ -1,4 +1,4 @@
-// A group's statistics are summed up, its weights moved where that is asked for, its codes chosen, and the stream goes
+// A group's statistics are summed up, its weights moved where that is asked for, its codes chosen, and the pass goes
 // on through what was chosen; matrices wait for the end of their block.
 #include "pipeline/calibrate/calibrated_target.h"
 
@@ -163,7 +163,7 @@ Replacement CalibratedTarget::keep_as_it_is(const Group& g, size_t i, GroupSite&
   return {fast_linear(std::move(site.w), s.out, s.in), {g.biases[i].begin(), g.biases[i].end()}};
 }
 
-// Queues the matrix to be written, notes what was done, and returns what the stream goes on with.
+// Queues the matrix to be written, notes what was done, and returns what the pass goes on with.
 Replacement CalibratedTarget::take(const Group& g, size_t i, const GroupSite& site, ChosenGroup& chosen,
                                    const InputStatistics& statistics) {
   const Site& s = *site.site;

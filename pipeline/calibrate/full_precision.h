@@ -13,7 +13,7 @@ namespace kerf {
 /// w [site.out, site.in] row-major. Error numerical when a number is not finite.
 std::vector<float> read_matrix(const TensorSource&, const Site&);
 
-/// What a stream goes on with when a group's matrices are not replaced.
+/// What a pass goes on with when a group's matrices are not replaced.
 std::vector<BlockwiseForward::Replacement> passthrough(const BlockwiseForward::Group&, const TensorSource&);
 
 /// The model in full precision, beside targets that are calibrated group by group.

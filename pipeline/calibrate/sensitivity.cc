@@ -1,4 +1,4 @@
-// One stream of the model itself; from it a stream per probe branches off before the block that it concerns.
+// One pass of the model itself; from it a pass per probe branches off before the block that it concerns.
 #include "pipeline/calibrate/sensitivity.h"
 
 #include <algorithm>

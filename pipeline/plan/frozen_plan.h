@@ -25,7 +25,7 @@ constexpr const char* kPlanFile = "plan.json";
 
 struct FrozenTarget {
   const TargetPlan* plan;
-  const Allocation* allocation;  // nullptr: no size was shared out
+  const Allocation* allocation;  // nullptr: no size was allocated
 };
 /// Written whole or not at all. Error io.
 void write_frozen_plan(const std::filesystem::path& file, const nlohmann::ordered_json& run, const Recipe&,
@@ -36,7 +36,7 @@ struct FrozenAllocation {
   Allocation allocation;
   std::string hash;  // of the plan that was made with it
 };
-/// nullopt when there is no such file, or no size was shared out in it. Errors: bad_input, with the folder to remove,
+/// nullopt when there is no such file, or no size was allocated in it. Errors: bad_input, with the folder to remove,
 /// when its content is not what was written; usage, with the differences, when its run is another.
 std::optional<FrozenAllocation> read_frozen_allocation(const std::filesystem::path& file,
                                                        const nlohmann::ordered_json& run);

@@ -39,7 +39,7 @@ struct TargetResult {
   GateResult gate;
   std::vector<std::string> remarks;
   std::vector<SiteOutcome> calibrated;   // in the order in which sites ran
-  std::optional<Allocation> allocation;  // when a size was shared out; its choices are in the recipe
+  std::optional<Allocation> allocation;  // when a size was allocated; its choices are in the recipe
 };
 
 struct Report {

@@ -1,5 +1,4 @@
-// A size for the whole file, shared out among the matrices: which scheme each gets so that the predicted loss is
-// smallest.
+// A size for the whole file, allocated to the matrices: which scheme each gets so that the predicted loss is smallest.
 #pragma once
 
 #include <span>

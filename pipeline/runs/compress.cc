@@ -58,7 +58,7 @@ ordered_json describe_inputs(const Artifact& source, const Windows& calibration)
   return run;
 }
 
-// What becomes of a size that is to be shared out.
+// What becomes of a size that is to be allocated.
 struct Sharing {
   uint64_t bytes = 0;                    // asked for; 0: no size was
   std::optional<Allocation> allocation;  // nothing while it is left open

@@ -15,7 +15,7 @@ namespace kerf {
 Report compress(const CompressOptions&);
 
 /// What that would take. All that compress() refuses before it reads weights is refused here too. Nothing is measured
-/// but the speed of this machine: how a size is shared out is left open (RunEstimate::choice), unless options.resume
+/// but the speed of this machine: how a size is allocated is left open (RunEstimate::choice), unless options.resume
 /// finds a plan that a stopped run has left.
 RunEstimate dry_run(const CompressOptions&);
 

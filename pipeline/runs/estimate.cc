@@ -115,7 +115,7 @@ uint64_t calibrated_memory(const Architecture& a, const Method& m, bool asymmetr
     for (const auto& [name, group] : groups)
       most = std::max(most, bytes_of_floats(squares * group.first * group.first + copies * group.second));
   }
-  // Of the block: codes, and the matrices that the pass goes on with, for each stream.
+  // Of the block: codes, and the matrices that a pass goes on with, for each pass.
   const uint64_t streams = asymmetric ? 2 : 1;
   const uint64_t of_block = static_cast<uint64_t>(block) * (1 + streams * (fast_bf16() ? 2 : 4));
   return most + of_block + streams * bytes_of_floats(tokens_at_once(windows) * (4 * a.hidden() + 4 * a.widest()));

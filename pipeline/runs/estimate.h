@@ -41,7 +41,7 @@ struct RunEstimate {
   double products = 0;                // floating-point operations of matrix products; 0 without calibration
   double rate = 0;                    // of them per second, measured now on all threads
   double seconds = 0;                 // products / rate, plus the weights at the pace of rtn, plus choice->seconds
-  std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be shared out that is not yet
+  std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be allocated that is not yet
 };
 
 /// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
@@ -50,7 +50,7 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>,
                      bool asymmetric, const Windows* windows, const std::filesystem::path& out,
                      uint64_t memory_limit = 0);
 
-/// The same where the bytes of the one target are still to be shared out: its plan stands only for its shapes. `bytes`
+/// The same where the bytes of the one target are still to be allocated: its plan stands only for its shapes. `bytes`
 /// are those asked for, and choosing the schemes takes time of its own. Measures the rate if that was not done.
 void leave_schemes_open(RunEstimate&, uint64_t bytes, const AllocationWork&);
 

@@ -11,7 +11,7 @@ namespace kerf::test {
 std::optional<std::filesystem::path> data_dir();
 /// examples/tinytales, the model embedded in the repository.
 std::filesystem::path example_dir();
-/// tests/<room>/..., for goldens.
+/// tests/<module>/..., for goldens.
 std::filesystem::path source_dir();
 
 /// A fresh folder that is removed with the object.

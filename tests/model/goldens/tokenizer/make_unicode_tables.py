@@ -5,7 +5,7 @@ The classes are asked from the Hugging Face `tokenizers` library itself (PyPI, v
 point by code point, because it mixes three Unicode versions: that of its regex engine (\\p{L}, \\p{N}), of Rust's
 standard library (digits), and Unicode 9 for normalisation.
 
-    python make_unicode_tables.py > ../../../../model/unicode_tables.cc
+    python make_unicode_tables.py > ../../../../model/text/unicode_tables.cc
 """
 import sys
 import unicodedata
