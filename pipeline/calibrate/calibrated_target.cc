@@ -83,8 +83,7 @@ void CalibratedTarget::quantize_group(const Group* full) {
   if (statistics.asymmetric) shift_group(sites, statistics);
   statistics.asymmetric.reset();
   if (!job_.method.held_out) statistics.pool();
-  const std::optional<Folding> folding = block_.folding_of(
-      job_.architecture, g.sites[0], *weights_, *target_.plan);
+  const std::optional<Folding> folding = block_.folding_of(job_.architecture, g.sites[0], *weights_, *target_.plan);
   ChosenGroup chosen = choose(g, sites, statistics, folding);
   warn_of_damping(g.sites[0], job_.options.damping, chosen.damping);
   if (!chosen.scales.empty()) block_.fold(*folding, chosen.scales, *weights_);

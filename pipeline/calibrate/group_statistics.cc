@@ -32,7 +32,7 @@ Hessian second_moments(const Group& g, int64_t first, int64_t tokens) {
 }
 
 // What the group lacks beside the same one in full precision.
-AsymmetricMoments shortfall(const Group& g, const Group& full, int64_t first, int64_t tokens) {
+AsymmetricMoments asymmetric_moments(const Group& g, const Group& full, int64_t first, int64_t tokens) {
   const int64_t in = g.sites[0].in, out = g.states ? g.sites[0].out : 0;
   AsymmetricMoments s(in, out);
   const auto states = [&](const Group& of, int64_t t) { return out ? of.states->data() + t * out : nullptr; };
@@ -72,7 +72,9 @@ InputStatistics group_statistics(const Group& g, const StatisticsNeeds& needs) {
   const int64_t validation = needs.validation_tokens, fitted = g.tokens - validation;
   InputStatistics s{.fitted = second_moments(g, 0, fitted), .tokens = g.tokens};
   if (validation > 0) s.validation = second_moments(g, fitted, validation);
-  if (needs.full) s.asymmetric = {shortfall(g, *needs.full, 0, fitted), shortfall(g, *needs.full, fitted, validation)};
+  if (needs.full)
+    s.asymmetric = {asymmetric_moments(g, *needs.full, 0, fitted),
+                    asymmetric_moments(g, *needs.full, fitted, validation)};
   if (needs.rounded_channels) s.sample = sample(g, fitted, *needs.rounded_channels);
   if (needs.sums) s.sums = sums_of(g);
   return s;

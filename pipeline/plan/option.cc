@@ -135,7 +135,7 @@ constexpr Option kOptions[] = {
 
     // Of one run, not of a recipe.
     {.flag = "--bytes",
-     .help = "Size of the file, shared out among the matrices for the smallest predicted loss; needs --calib",
+     .help = "Size of the file, allocated to the matrices for the smallest predicted loss; needs --calib",
      .type_name = "SIZE",
      .field = [](S s) -> Field { return ByteSize{&s.run->bytes}; },
      .same_run = SameRun::otherwise},

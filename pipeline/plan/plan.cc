@@ -179,7 +179,7 @@ SiteShape shape_of(const Architecture& a, const Site& s) {
                   .in = s.in,
                   .layer = s.layer,
                   .model = {.layers = a.layers(), .tied = a.tied}};
-  const Ops& ops = a.kinds.front();
+  const Ops& ops = s.layer < 0 ? a.kinds.front() : a.block(s.layer);
   if (s.layer >= 0 && !s.fused.empty()) {
     std::string last;
     for (const Site& other : a.block_sites(s.layer))

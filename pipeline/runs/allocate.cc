@@ -98,7 +98,7 @@ class Allocator {
             uint64_t bytes, const Windows& windows)
       : source_(a), choice_(choice), name_(name), windows_(windows) {
     if (!repository_of(*choice.target).file_bytes)
-      fail(ErrorKind::unsupported, "a size can be shared out for llama.cpp-cpu, not for {}", choice.target->name());
+      fail(ErrorKind::unsupported, "a size can be allocated for llama.cpp-cpu, not for {}", choice.target->name());
     if (windows_.tokens() > kProbeTokens) {
       windows_.count = std::max<int64_t>(1, kProbeTokens / windows_.length);
       windows_.ids.resize(static_cast<size_t>(windows_.tokens()));

@@ -59,7 +59,7 @@ ordered_json describe_inputs(const Artifact& source, const Windows& calibration)
 }
 
 // What becomes of a size that is to be allocated.
-struct Sharing {
+struct SizeChoice {
   uint64_t bytes = 0;                    // asked for; 0: no size was
   std::optional<Allocation> allocation;  // nothing while it is left open
   std::string hash;                      // of the plan that a stopped run has made with it
@@ -73,7 +73,7 @@ struct Output {
   std::unique_ptr<Writer> writer = nullptr;
   std::vector<fs::path> weights = {}, files = {};  // staged; `files`: weights first
   std::vector<SiteOutcome> outcomes = {};
-  Sharing sharing = {};
+  SizeChoice sharing = {};
 };
 
 uint64_t size_asked_for(const CompressOptions& o, const Artifact& source) {
@@ -91,14 +91,14 @@ ordered_json describe_choices(const CompressOptions& o, const Artifact& source, 
 }
 
 // Measures only where asked to, and only if no stopped run has.
-Sharing share_out(const CompressOptions& o, const Artifact& source, const TargetChoice& choice, const std::string& name,
-                  const std::optional<Windows>& calibration, bool may_measure) {
-  Sharing s;
+SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, const TargetChoice& choice,
+                          const std::string& name, const std::optional<Windows>& calibration, bool may_measure) {
+  SizeChoice s;
   if (o.bytes == 0 && o.bpw == 0) return s;
   if (!calibration)
-    fail(ErrorKind::usage, "to share out a size the matrices are weighed by a calibration text; give --calib FILE");
+    fail(ErrorKind::usage, "to allocate a size the matrices are weighed by a calibration text; give --calib FILE");
   if (o.targets.size() > 1 || o.shard_bytes > 0)
-    fail(ErrorKind::usage, "a size is shared out for one target, in one file");
+    fail(ErrorKind::usage, "a size is allocated for one target, in one file");
   s.bytes = size_asked_for(o, source);
   if (o.resume) {
     const fs::path file = o.out / kResumeFolder / kPlanFile;
@@ -126,7 +126,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
-    Sharing sharing = share_out(o, source, choice, name, calibration, may_measure);
+    SizeChoice sharing = allocation_for(o, source, choice, name, calibration, may_measure);
     std::vector<SiteOverride> overrides = o.overrides;
     if (sharing.allocation) {
       choice.scheme = sharing.allocation->scheme;

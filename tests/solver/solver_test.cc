@@ -191,7 +191,7 @@ struct Disturbed {
         x(disturbed(full_x, n, seed + 1)),
         full_h(activations(count, m, seed + 2)),
         h(disturbed(full_h, m, seed + 3)) {}
-  AsymmetricMoments shortfall(int64_t first, int64_t count) const {
+  AsymmetricMoments asymmetric_moments(int64_t first, int64_t count) const {
     AsymmetricMoments s(n, m);
     s.add(x.data() + first * n, full_x.data() + first * n, h.data() + first * m, full_h.data() + first * m, count);
     return s;
@@ -217,7 +217,8 @@ TEST(AsymmetricMoments, CorrectedWeightsAreTheDampedLeastSquaresOfWhatIsMissing)
   const auto w = normal_weights(m * n, 8);
   std::vector<float> moved = w;
   // Judged by what it was fitted to (and so little damped that more would not do better): all of it is taken.
-  const double strength = shift_towards_full_precision(moved, d.shortfall(0, tokens), f, d.shortfall(0, tokens), h);
+  const double strength =
+      shift_towards_full_precision(moved, d.asymmetric_moments(0, tokens), f, d.asymmetric_moments(0, tokens), h);
   EXPECT_GT(strength, 0.99);
   const Matrix wm = to_matrix(w.data(), m, n), xm = to_matrix(d.x.data(), tokens, n), missing = d.missing(wm);
   const Matrix damped = xm.transpose() * xm + f.damping * Matrix::Identity(n, n);
@@ -234,8 +235,8 @@ TEST(AsymmetricMoments, TheStrengthIsTheBestForTokensThatWereNotFitted) {
   const auto w = normal_weights(m * n, 8);
   const Factor f = factorize(d.hessian(0, fitted), 0.001);
   std::vector<float> moved = w;
-  const double strength = shift_towards_full_precision(moved, d.shortfall(0, fitted), f, d.shortfall(fitted, held),
-                                                       d.hessian(fitted, held));
+  const double strength = shift_towards_full_precision(moved, d.asymmetric_moments(0, fitted), f,
+                                                       d.asymmetric_moments(fitted, held), d.hessian(fitted, held));
   EXPECT_LT(strength, 0.9);
   ASSERT_GT(strength, 0.01);
   const Matrix wm = to_matrix(w.data(), m, n), step = (to_matrix(moved.data(), m, n) - wm) / strength;
