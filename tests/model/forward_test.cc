@@ -181,7 +181,8 @@ double mean_kl(const std::vector<float>& p, const std::vector<float>& q, size_t 
 }
 
 TEST(Forward, RoundsWhereTransformersRoundsInBf16) {
-  for (const char* variant : {"gqa_tied", "all", "qwen2", "qwen3", "gemma3_linear"}) {
+  // Not Gemma 3: two of PyTorch's own attentions (sdpa, eager) differ there by 1.5 times what all rounding costs.
+  for (const char* variant : {"gqa_tied", "all", "qwen2", "qwen3"}) {
     const Golden golden(variant);
     const Architecture a = describe_architecture(golden.config());
     const RandomCheckpoint checkpoint(a, Dtype::bf16);
@@ -288,7 +289,7 @@ std::vector<Change> changes() {
       {"qwen2_sliding", "max_window_layers", key("max_window_layers", 0), {}},
       {"qwen2_yarn", "scaling", rope("rope_type", "default"), {}},
       {"qwen2_yarn", "factor", rope("factor", 2), {}},
-      {"qwen2_yarn", "original_context", rope("original_max_position_embeddings", 64), {}},
+      {"qwen2_yarn", "original_context", rope("original_max_position_embeddings", 256), {}},
       {"qwen2_yarn", "attention_factor", rope("attention_factor", 1), {}},
       {"qwen3", "q_norm", {}, clear("q_norm.weight", 1)},
       {"qwen3", "k_norm", {}, clear("k_norm.weight", 1)},

@@ -156,7 +156,7 @@ TEST_F(GgufArtifact, WithMetadataOfTheWrongTypeOrMissingIsRefused) {
                  }),
                  ErrorKind::bad_input, "feed_forward_length");
   expect_refusal(rewritten([](FilePlan& p) { key(p, "general.architecture") = std::string("mamba"); }),
-                 ErrorKind::bad_input, "mamba.");
+                 ErrorKind::unsupported, "mamba");
   expect_refusal(rewritten([](FilePlan& p) { key(p, "llama.attention.head_count") = 3u; }), ErrorKind::bad_input, "");
 }
 

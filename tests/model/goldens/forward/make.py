@@ -74,7 +74,7 @@ VARIANTS.update({
     "gemma3_cap": dict(GEMMA3, num_hidden_layers=2, tie_word_embeddings=False, attention_bias=True,
                        sliding_window_pattern=2, final_logit_softcapping=3.0),
 })
-WITH_BF16 = ("gqa_tied", "all", "qwen2", "qwen3", "gemma3_linear")
+WITH_BF16 = ("gqa_tied", "all", "qwen2", "qwen3")
 
 MASK = np.uint64(0xFFFFFFFFFFFFFFFF)
 
