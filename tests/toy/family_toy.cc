@@ -1,7 +1,8 @@
 // An architecture that kerf does not have, as whoever brings one would write it: this file and no other. Attention and
 // feed-forward part run side by side (Phi, GPT-NeoX, Cohere), after one LayerNorm with bias that both read or one for
 // each; a part of each head is rotated; the feed-forward part has no gate; every matrix has a bias, the head too.
-// With "fused" the checkpoint holds q, k and v as rows of one tensor and the other matrices transposed (GPT-2).
+// With "fused" the checkpoint holds q, k and v in one tensor, as its "rows" or its "columns" (GPT-2), and the other
+// matrices transposed.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -25,8 +26,8 @@ Op layer_norm(const Architecture& a, const char* role, const char* output, const
   return {.what = std::move(n), .inputs = {"x"}, .output = output, .axis = 0};
 }
 
-// q, k, v as rows of self_attn.qkv_proj, all other matrices as [in, out].
-void fuse(Ops& ops) {
+// q, k, v in self_attn.qkv_proj, all other matrices as [in, out].
+void fuse(Ops& ops, bool columns) {
   int64_t row = 0;
   for (Op& op : ops) {
     auto* m = std::get_if<MatMul>(&op.what);
@@ -36,7 +37,8 @@ void fuse(Ops& ops) {
       continue;
     }
     const int64_t end = row + m->weight.shape[0];
-    m->weight.checkpoint = {.tensor = "model.layers.{}.self_attn.qkv_proj.weight", .row_begin = row, .row_end = end};
+    m->weight.checkpoint = {
+        .tensor = "model.layers.{}.self_attn.qkv_proj.weight", .row_begin = row, .row_end = end, .transposed = columns};
     m->bias->checkpoint = {.tensor = "model.layers.{}.self_attn.qkv_proj.bias", .row_begin = row, .row_end = end};
     row = end;
   }
@@ -69,7 +71,10 @@ Architecture describe(const nlohmann::json& json) {
       b.add("attended"),
       b.add("fed")};
   block.insert(block.end(), rest.begin(), rest.end());
-  if (config.flag_or("fused", false)) fuse(block);
+  const std::string fused = config.text_or("fused", "no");
+  if (fused != "no" && fused != "rows" && fused != "columns")
+    fail(ErrorKind::bad_input, "config.json: \"fused\" must be no, rows or columns, not {}", fused);
+  if (fused != "no") fuse(block, fused == "columns");
   b.a.before = {b.embed()};
   b.a.kinds = {std::move(block)};
   Op head = b.head();
@@ -90,7 +95,8 @@ nlohmann::ordered_json write(const Architecture& a) {
   int64_t norms = 0;
   for (const Op& op : a.kinds[0]) norms += op.as<Norm>() != nullptr;
   c["shared_norm"] = norms == 1;
-  c["fused"] = matrix_of(a, "attn_output").weight.checkpoint.transposed;
+  const bool columns = matrix_of(a, "attn_q").weight.checkpoint.transposed;
+  c["fused"] = columns ? "columns" : matrix_of(a, "attn_output").weight.checkpoint.transposed ? "rows" : "no";
   write_dtype_and_ids(a, c);
   return c;
 }

@@ -26,7 +26,7 @@ using test::RandomCheckpoint;
 constexpr int64_t kHidden = 64, kFfn = 96, kHeads = 4, kKv = 2, kHead = 16, kRotated = 8, kLayers = 2, kVocab = 4096;
 constexpr double kEps = 1e-3, kTheta = 500;  // so that either shows
 
-nlohmann::json config(bool shared_norm, bool fused = false) {
+nlohmann::json config(bool shared_norm, const char* fused = "no") {
   return {{"architectures", {"ToyForCausalLM"}},
           {"model_type", "toy"},
           {"hidden_size", kHidden},
@@ -55,6 +55,7 @@ void write_model(const fs::path& folder, const nlohmann::json& config, const Arc
   struct Stored {
     std::vector<int64_t> shape;
     std::vector<float> values;
+    bool transposed = false;
   };
   std::vector<std::string> order;
   std::map<std::string, Stored> stored;
@@ -63,25 +64,27 @@ void write_model(const fs::path& folder, const nlohmann::json& config, const Arc
     ASSERT_EQ(tensors.size(), names.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
       const StoredAs& as = tensors[i].stored;
-      std::vector<float> v = checkpoint.values(names[i].name);
-      std::vector<int64_t> shape = tensors[i].shape;
-      if (as.transposed) {
-        const auto rows = static_cast<size_t>(shape[0]), cols = static_cast<size_t>(shape[1]);
-        std::vector<float> t(v.size());
-        for (size_t r = 0; r < rows; ++r)
-          for (size_t c = 0; c < cols; ++c) t[c * rows + r] = v[r * cols + c];
-        v = std::move(t);
-        std::swap(shape[0], shape[1]);
-      }
+      const std::vector<float>& v = checkpoint.values(names[i].name);
       const auto [at, fresh] = stored.emplace(as.tensor, Stored{});
-      if (fresh) {
-        order.push_back(as.tensor);
-        at->second = {shape, v};
-      } else {  // the next rows of a tensor that has begun
-        at->second.shape[0] += shape[0];
-        at->second.values.insert(at->second.values.end(), v.begin(), v.end());
-      }
+      if (fresh) order.push_back(as.tensor);
+      // The next rows of what is stored, or of its transpose.
+      Stored& s = at->second;
+      s.transposed = as.transposed;
+      s.values.insert(s.values.end(), v.begin(), v.end());
+      if (fresh)
+        s.shape = tensors[i].shape;
+      else
+        s.shape[0] += tensors[i].shape[0];
     }
+  }
+  for (auto& [name, s] : stored) {
+    if (!s.transposed) continue;
+    const auto rows = static_cast<size_t>(s.shape[0]), cols = static_cast<size_t>(s.shape[1]);
+    std::vector<float> t(s.values.size());
+    for (size_t r = 0; r < rows; ++r)
+      for (size_t c = 0; c < cols; ++c) t[c * rows + r] = s.values[r * cols + c];
+    s.values = std::move(t);
+    std::swap(s.shape[0], s.shape[1]);
   }
   FilePlan plan{.metadata = {{"format", std::string("pt")}}};
   for (const std::string& name : order)
@@ -290,42 +293,49 @@ TEST(ToyFiles, PartsOfTensorsAndTransposedOnesAreTheSameModel) {
   test::TempDir dir;
   const Architecture plain = describe_architecture(config(true));
   RandomCheckpoint checkpoint(plain);
-  write_model(dir / "plain", config(true), plain, checkpoint);
-  write_model(dir / "fused", config(true, true), plain, checkpoint);
   const Windows windows = test::random_windows(2, 40, kVocab);
   std::vector<std::vector<float>> logits;
-  for (const char* name : {"plain", "fused"}) {
-    const Artifact artifact = open_artifact(dir / name);
+  std::vector<int64_t> parameters;
+  for (const char* fused : {"no", "rows", "columns"}) {
+    write_model(dir / fused, config(true, fused), plain, checkpoint);
+    const Artifact artifact = open_artifact(dir / fused);
     EXPECT_EQ(artifact.weights->find("model.layers.0.self_attn.qkv_proj.weight"), nullptr);
     logits.push_back(logits_of(artifact.architecture, *weights_of(artifact, VerifyMode::float32), windows));
+    parameters.push_back(artifact.parameters());
   }
   EXPECT_EQ(logits[0], logits[1]);
+  EXPECT_EQ(logits[0], logits[2]);
+  EXPECT_EQ(parameters[0], parameters[1]);
+  EXPECT_EQ(parameters[0], parameters[2]);
 }
 
-TEST(ToyFiles, ATensorOfTheWrongSizeIsNamedWithBothShapes) {
+TEST(ToyFiles, ATensorThatIsTooSmallForItsPartsIsNamed) {
   test::TempDir dir;
   const Architecture plain = describe_architecture(config(true));
   RandomCheckpoint checkpoint(plain);
-  write_model(dir / "model", config(true, true), plain, checkpoint);
-  nlohmann::json other = config(true, true);
-  other["num_key_value_heads"] = kHeads;
-  write_text(dir / "model" / "config.json", other.dump());
-  const std::string said = test::refusal([&] { open_artifact(dir / "model"); }, ErrorKind::bad_input);
-  EXPECT_TRUE(test::mentions(said, "qkv_proj.weight has 128 rows")) << said;
+  for (const auto& [fused, said] :
+       {std::pair("rows", "qkv_proj.weight has 128 rows"), std::pair("columns", "qkv_proj.weight has 128 columns")}) {
+    write_model(dir / fused, config(true, fused), plain, checkpoint);
+    nlohmann::json other = config(true, fused);
+    other["num_key_value_heads"] = kHeads;
+    write_text(dir / fused / "config.json", other.dump());
+    const std::string sentence = test::refusal([&] { open_artifact(dir / fused); }, ErrorKind::bad_input);
+    EXPECT_TRUE(test::mentions(sentence, said)) << sentence;
+  }
 }
 
 TEST(ToyFiles, WriteConfigSaysWhatDescribeReads) {
   for (const bool shared : {true, false})
-    for (const bool fused : {true, false}) {
-      const Architecture a = describe_architecture(config(shared, fused));
-      const nlohmann::json written = nlohmann::json::parse(write_config(a).dump());
-      nlohmann::json asked = config(shared, fused);
-      asked["head_dim"] = kHead;
-      asked["torch_dtype"] = written.value("torch_dtype", written.value("dtype", ""));
+    for (const char* fused : {"no", "rows", "columns"}) {
+      const nlohmann::json asked = config(shared, fused),
+                           written = nlohmann::json::parse(write_config(describe_architecture(asked)).dump());
       for (const auto& [key, value] : written.items())
         if (asked.contains(key)) {
           EXPECT_EQ(asked[key], value) << key;
         }
+      for (const char* key : {"layer_norm_eps", "rope_theta", "partial_rotary_factor", "shared_norm", "fused"})
+        EXPECT_TRUE(written.contains(key)) << key;
+      EXPECT_EQ(nlohmann::json::parse(write_config(describe_architecture(written)).dump()), written);
     }
 }
 
@@ -372,7 +382,7 @@ TEST(ToyFiles, PartsOfTensorsAreRefusedByTargetsThatWouldHaveToStoreThemInOnePie
   test::TempDir dir;
   const Architecture plain = describe_architecture(config(true));
   RandomCheckpoint checkpoint(plain);
-  write_model(dir / "model", config(true, true), plain, checkpoint);
+  write_model(dir / "model", config(true, "columns"), plain, checkpoint);
   const CompressOptions o = job(dir / "model", dir / "out", "vllm:w4a16-g32", "gptq");
   const std::string said = test::refusal([&] { compress(o); }, ErrorKind::unsupported);
   EXPECT_TRUE(test::mentions(said, "is a part of the checkpoint's tensor model.layers.0.self_attn.qkv_proj.weight"))
