@@ -2,7 +2,7 @@
 // feed-forward part run side by side (Phi, GPT-NeoX, Cohere), after one LayerNorm with bias that both read or one for
 // each; a part of each head is rotated; the feed-forward part has no gate; every matrix has a bias, the head too.
 // With "fused" the checkpoint holds q, k and v in one tensor, as its "rows" or its "columns" (GPT-2), and the other
-// matrices transposed.
+// matrices transposed; or all are "transposed".
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -26,19 +26,21 @@ Op layer_norm(const Architecture& a, const char* role, const char* output, const
   return {.what = std::move(n), .inputs = {"x"}, .output = output, .axis = 0};
 }
 
-// q, k, v in self_attn.qkv_proj, all other matrices as [in, out].
-void fuse(Ops& ops, bool columns) {
+// q, k, v in self_attn.qkv_proj but for "transposed", all other matrices as [in, out].
+void fuse(Ops& ops, const std::string& how) {
   int64_t row = 0;
   for (Op& op : ops) {
     auto* m = std::get_if<MatMul>(&op.what);
     if (!m) continue;
-    if (m->fused != "qkv") {
+    if (m->fused != "qkv" || how == "transposed") {
       m->weight.checkpoint.transposed = true;
       continue;
     }
     const int64_t end = row + m->weight.shape[0];
-    m->weight.checkpoint = {
-        .tensor = "model.layers.{}.self_attn.qkv_proj.weight", .row_begin = row, .row_end = end, .transposed = columns};
+    m->weight.checkpoint = {.tensor = "model.layers.{}.self_attn.qkv_proj.weight",
+                            .row_begin = row,
+                            .row_end = end,
+                            .transposed = how == "columns"};
     m->bias->checkpoint = {.tensor = "model.layers.{}.self_attn.qkv_proj.bias", .row_begin = row, .row_end = end};
     row = end;
   }
@@ -72,9 +74,9 @@ Architecture describe(const nlohmann::json& json) {
       b.add("fed")};
   block.insert(block.end(), rest.begin(), rest.end());
   const std::string fused = config.text_or("fused", "no");
-  if (fused != "no" && fused != "rows" && fused != "columns")
-    fail(ErrorKind::bad_input, "config.json: \"fused\" must be no, rows or columns, not {}", fused);
-  if (fused != "no") fuse(block, fused == "columns");
+  if (fused != "no" && fused != "rows" && fused != "columns" && fused != "transposed")
+    fail(ErrorKind::bad_input, "config.json: \"fused\" must be no, rows, columns or transposed, not {}", fused);
+  if (fused != "no") fuse(block, fused);
   b.a.before = {b.embed()};
   b.a.kinds = {std::move(block)};
   Op head = b.head();
@@ -95,8 +97,8 @@ nlohmann::ordered_json write(const Architecture& a) {
   int64_t norms = 0;
   for (const Op& op : a.kinds[0]) norms += op.as<Norm>() != nullptr;
   c["shared_norm"] = norms == 1;
-  const bool columns = matrix_of(a, "attn_q").weight.checkpoint.transposed;
-  c["fused"] = columns ? "columns" : matrix_of(a, "attn_output").weight.checkpoint.transposed ? "rows" : "no";
+  const StoredAs &q = matrix_of(a, "attn_q").weight.checkpoint, &o = matrix_of(a, "attn_output").weight.checkpoint;
+  c["fused"] = !o.transposed ? "no" : q.row_end < 0 ? "transposed" : q.transposed ? "columns" : "rows";
   write_dtype_and_ids(a, c);
   return c;
 }
