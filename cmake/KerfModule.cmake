@@ -50,6 +50,38 @@ function(kerf_isa_sources var)
   set(${var} ${kept} PARENT_SCOPE)
 endfunction()
 
+# Writes the table of the plug-ins kind:Type of the folder `path` among `files`; `var` gets the source file's name.
+function(kerf_plugin_table var path plugin)
+  string(REPLACE ":" ";" pair ${plugin})
+  list(GET pair 0 kind)
+  list(GET pair 1 type)
+  string(REGEX REPLACE "ch$" "che" plural ${kind})
+  string(REGEX REPLACE "y$" "ie" plural ${plural})
+  set(declarations)
+  set(entries)
+  foreach(file ${ARGN})
+    get_filename_component(function ${file} NAME_WE)
+    if(function MATCHES "^${kind}_")
+      string(APPEND declarations "const ${type}& ${function}();\n")
+      string(APPEND entries "      &${function}(),\n")
+    endif()
+  endforeach()
+  set(table ${CMAKE_CURRENT_BINARY_DIR}/${kind}_table.cc)
+  file(CONFIGURE OUTPUT ${table} @ONLY CONTENT
+"// Written by CMake from the files ${path}/${kind}_*.cc.
+#include \"${path}/${kind}.h\"
+namespace kerf {
+@declarations@
+std::span<const ${type}* const> all_${plural}s() {
+  static const ${type}* const table[] = {
+@entries@  };
+  return table;
+}
+}  // namespace kerf
+")
+  set(${var} ${table} PARENT_SCOPE)
+endfunction()
+
 function(kerf_module path)
   cmake_parse_arguments(MODULE "" "" "PLUGINS;PLUGIN_FOLDERS;LINK" ${ARGN})
   string(REPLACE "/" "_" name ${path})
@@ -65,33 +97,7 @@ function(kerf_module path)
 
   list(SORT candidates COMPARE FILE_BASENAME)
   foreach(plugin ${MODULE_PLUGINS})
-    string(REPLACE ":" ";" pair ${plugin})
-    list(GET pair 0 kind)
-    list(GET pair 1 type)
-    string(REGEX REPLACE "ch$" "che" plural ${kind})
-    string(REGEX REPLACE "y$" "ie" plural ${plural})
-    set(declarations)
-    set(entries)
-    foreach(file ${candidates})
-      get_filename_component(function ${file} NAME_WE)
-      if(function MATCHES "^${kind}_")
-        string(APPEND declarations "const ${type}& ${function}();\n")
-        string(APPEND entries "      &${function}(),\n")
-      endif()
-    endforeach()
-    set(table ${CMAKE_CURRENT_BINARY_DIR}/${kind}_table.cc)
-    file(CONFIGURE OUTPUT ${table} @ONLY CONTENT
-"// Written by CMake from the files ${path}/${kind}_*.cc.
-#include \"${path}/${kind}.h\"
-namespace kerf {
-@declarations@
-std::span<const ${type}* const> all_${plural}s() {
-  static const ${type}* const table[] = {
-@entries@  };
-  return table;
-}
-}  // namespace kerf
-")
+    kerf_plugin_table(table ${path} ${plugin} ${candidates})
     list(APPEND sources ${table})
   endforeach()
 

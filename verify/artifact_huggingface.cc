@@ -63,21 +63,23 @@ StoredWeight part_of(const StoredWeight& whole, const ExpectedTensor& expected) 
          expected.name, as.tensor);
   StoredWeight w = whole;
   w.info.name = expected.name;
+  const int64_t rows = as.transposed ? whole.info.cols() : whole.info.rows();
+  const int64_t end = as.row_end < 0 ? rows : as.row_end;
+  if (as.row_begin > end || end > rows)
+    fail(ErrorKind::bad_input, "tensor {} has {} {}, and config.json implies {} to {} of it", as.tensor, rows,
+         as.transposed ? "columns" : "rows", as.row_begin, end);
   if (as.transposed) {
-    w.info.shape = {whole.info.cols(), whole.info.rows()};
-    w.decode = [whole](int64_t row, std::span<float> out) {
+    w.info.shape = {end - as.row_begin, whole.info.rows()};
+    w.stored_bytes = static_cast<uint64_t>(bytes_of(whole.info.dtype, w.info.elements()));
+    w.decode = [whole, first = as.row_begin](int64_t row, std::span<float> out) {
       const auto bytes = static_cast<size_t>(bytes_of(whole.info.dtype, 1));
       for (size_t k = 0; k < out.size(); ++k) {
-        const size_t at = k * static_cast<size_t>(whole.info.cols()) + static_cast<size_t>(row);
+        const size_t at = k * static_cast<size_t>(whole.info.cols()) + static_cast<size_t>(first + row);
         to_f32(whole.info.dtype, whole.bytes.subspan(at * bytes, bytes), out.subspan(k, 1));
       }
     };
     return w;
   }
-  const int64_t end = as.row_end < 0 ? whole.info.rows() : as.row_end;
-  if (as.row_begin > end || end > whole.info.rows())
-    fail(ErrorKind::bad_input, "tensor {} has {} rows, and config.json implies rows {} to {} of it", as.tensor,
-         whole.info.rows(), as.row_begin, end);
   const auto row_bytes = static_cast<size_t>(bytes_of(whole.info.dtype, whole.info.cols()));
   w.info.shape[0] = end - as.row_begin;
   w.bytes = whole.bytes.subspan(static_cast<size_t>(as.row_begin) * row_bytes,

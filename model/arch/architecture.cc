@@ -27,16 +27,14 @@ void for_params(const Op& op, F&& f) {
 }
 
 ExpectedTensor expected(const Architecture& a, const Op& op, const Param& p, int64_t layer) {
-  ExpectedTensor t{.name = tensor_name(p.checkpoint.tensor, layer),
+  ExpectedTensor t{.name = weight_name(p, layer),
                    .shape = p.shape,
                    .gguf = tensor_name(p.gguf.tensor, layer),
                    .plus = p.checkpoint.plus,
                    .gguf_plus = p.gguf.plus,
                    .interleaved = p.gguf.interleaved ? a.axis(op.axis).group_size() : 0,
                    .stored = p.checkpoint};
-  t.stored.tensor = t.name;
-  if (p.checkpoint.row_begin != 0 || p.checkpoint.row_end >= 0)  // a part of a tensor needs a name of its own
-    t.name += fmt::format("[{}:{}]", p.checkpoint.row_begin, p.checkpoint.row_end);
+  t.stored.tensor = tensor_name(p.checkpoint.tensor, layer);
   return t;
 }
 
@@ -72,6 +70,13 @@ std::string tensor_name(std::string_view pattern, int64_t layer) {
   return fmt::format("{}{}{}", pattern.substr(0, hole), layer, pattern.substr(hole + 2));
 }
 
+std::string weight_name(const Param& p, int64_t layer) {
+  const StoredAs& as = p.checkpoint;
+  const std::string name = tensor_name(as.tensor, layer);
+  if (as.row_begin == 0 && as.row_end < 0) return name;
+  return fmt::format("{}[{}:{}]", name, as.row_begin, as.row_end);
+}
+
 Site site_of(const Architecture& a, const Op& op, int64_t layer) {
   const auto* m = op.as<MatMul>();
   const auto* e = op.as<Embed>();
@@ -80,7 +85,7 @@ Site site_of(const Architecture& a, const Op& op, int64_t layer) {
   return {.role = weight.role,
           .layer = layer,
           .name = t.name,
-          .bias = m && m->bias ? expected(a, op, *m->bias, layer).name : "",
+          .bias = m && m->bias ? weight_name(*m->bias, layer) : "",
           .out = t.shape[0],
           .in = t.shape[1],
           .fused = m ? m->fused : "",

@@ -203,6 +203,8 @@ struct Architecture {
 
 /// A pattern with the layer filled in.
 std::string tensor_name(std::string_view pattern, int64_t layer);
+/// What a weight of a layer is called everywhere in kerf: the checkpoint's tensor, and which rows where it is a part.
+std::string weight_name(const Param&, int64_t layer);
 /// The site that an operation's matrix is.
 Site site_of(const Architecture&, const Op&, int64_t layer);
 

@@ -54,8 +54,8 @@ std::optional<Fold> fold_before(const Architecture& a, const Site& site) {
     if (rule.where == FoldRule::Where::own_weight) {
       Fold fold{.channels = a.axis(op.axis).size, .source = std::move(source)};
       if (const Norm* n = op.as<Norm>()) {
-        fold.norm = tensor_name(n->weight.checkpoint.tensor, site.layer);
-        if (n->bias) fold.norm_bias = tensor_name(n->bias->checkpoint.tensor, site.layer);
+        fold.norm = weight_name(n->weight, site.layer);
+        if (n->bias) fold.norm_bias = weight_name(*n->bias, site.layer);
       } else {
         const Site producer = site_of(a, op, site.layer);
         fold.site = producer.name;

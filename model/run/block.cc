@@ -10,7 +10,7 @@ namespace kerf {
 namespace {
 
 std::vector<float> load_vector(WeightProvider& weights, const Param& p, int64_t layer) {
-  const std::string name = tensor_name(p.checkpoint.tensor, layer);
+  const std::string name = weight_name(p, layer);
   std::vector<float> v = weights.vector(name);
   if (static_cast<int64_t>(v.size()) != p.shape[0])
     fail(ErrorKind::bad_input, "tensor {} has {} elements, not {}", name, v.size(), p.shape[0]);

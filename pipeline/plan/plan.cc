@@ -38,6 +38,11 @@ class Planner {
                "{} is a part of the checkpoint's tensor {}, which {} would have to store in one piece; choose a GGUF "
                "target",
                t.name, t.stored.tensor, plan_.choice.target->name());
+        if (!gguf_ && t.stored.transposed)
+          fail(ErrorKind::unsupported,
+               "the checkpoint holds {} as [inputs, outputs], and {} stores matrices as [outputs, inputs]; choose a "
+               "GGUF target",
+               t.name, plan_.choice.target->name());
         expected_.emplace(t.name, t);
       }
     add_matrix(a_.embedding());

@@ -11,8 +11,10 @@
 #include "core/parallel.h"
 #include "model/arch/family.h"
 #include "model/ops/folds.h"
+#include "model/run/block.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/evaluate.h"
+#include "model/run/fast_linear.h"
 #include "model/run/logits.h"
 #include "tests/model/random_checkpoint.h"
 #include "tests/support/data.h"
@@ -160,6 +162,97 @@ TEST_P(Forward, EqualsTransformersInFloat32) {
   check_tensors(a, checkpoint);
   const std::vector<float> expected = golden.logits(), got = logits_of(a, checkpoint, golden);
   EXPECT_LE(largest_difference(got, expected), kTolerance * largest(expected));
+}
+
+TEST_P(Forward, ABlockAloneIsWhatThePassMakesOfIt) {
+  const Golden golden(GetParam());
+  const Architecture a = describe_architecture(golden.config());
+  const RandomCheckpoint checkpoint(a);
+  const std::unique_ptr<WeightProvider> weights = dense_weights(a, checkpoint);
+  const Windows windows = golden.windows();
+  for (const Arithmetic& arithmetic :
+       {Arithmetic{}, Arithmetic{.stream = Dtype::bf16, .attention = Dtype::bf16, .fused_attention = true},
+        Arithmetic{.attention = Dtype::f16, .order = SumOrder::ggml}}) {
+    BlockwiseForward pass(a, *weights, arithmetic, windows);
+    for (int64_t layer = 0; layer < a.layers(); ++layer) {
+      const std::vector<float> before(pass.hidden().begin(), pass.hidden().end());
+      pass.run_block(layer);
+      const BlockWeights block = load_block(a, *weights, layer);
+      for (int time = 0; time < 2; ++time) {  // the weights are not used up
+        std::vector<float> x = before;
+        block_forward(a, layer, block, arithmetic, windows.count, windows.length, x.data());
+        EXPECT_TRUE(std::ranges::equal(x, pass.hidden())) << "layer " << layer;
+      }
+    }
+  }
+}
+
+// All that a description says, one line each.
+class Said {
+ public:
+  explicit Said(const Architecture& a) {
+    say("{} {} context {} tied {} dtype {} bos {} eos {}", a.family, a.gguf_name, a.context, a.tied, name_of(a.dtype),
+        a.bos.value_or(-1), fmt::join(a.eos, ","));
+    for (const Axis& axis : a.axes) say("axis {} {} {}", axis.name, axis.size, axis.groups);
+    list("before", a.before);
+    for (int64_t layer = 0; layer < a.layers(); ++layer) list(fmt::format("layer {}", layer), a.block(layer));
+    list("after", a.after);
+  }
+  std::vector<std::string> lines;
+
+ private:
+  template <class... Args>
+  void say(fmt::format_string<Args...> format, Args&&... args) {
+    lines.push_back(fmt::format(format, std::forward<Args>(args)...));
+  }
+  static std::string stored(const StoredAs& s) {
+    return fmt::format("{} [{}:{}] plus {} {} {}", s.tensor, s.row_begin, s.row_end, s.plus, s.interleaved,
+                       s.transposed);
+  }
+  void param(const Param& p) {
+    say("  {} [{}] in the checkpoint {}; in GGUF {}", p.role, fmt::join(p.shape, ","), stored(p.checkpoint),
+        stored(p.gguf));
+  }
+  // Twelve digits: a scale of the scores is the root of what the config says.
+  void list(const std::string& where, const Ops& ops) {
+    for (const Op& op : ops) {
+      say("{}: {} ({}) -> {} over {}", where, op.what.index(), fmt::join(op.inputs, ","), op.output, op.axis);
+      if (const Embed* e = op.as<Embed>()) param(e->weight);
+      if (const Norm* n = op.as<Norm>()) {
+        say("  norm {} {:.12g} {} {}", static_cast<int>(n->kind), n->eps, n->per_group, n->round_before_weight);
+        param(n->weight);
+        if (n->bias) param(*n->bias);
+      }
+      if (const MatMul* m = op.as<MatMul>()) {
+        say("  matmul {} {}", m->in, m->fused);
+        param(m->weight);
+        if (m->bias) param(*m->bias);
+      }
+      if (const Rope* r = op.as<Rope>())
+        say("  rope {} {:.9g} {:.9g}", r->rotated, fmt::join(r->frequencies(), ","), r->table.attention_factor);
+      if (const Attend* t = op.as<Attend>())
+        say("  attend {} {} {:.12g} {:.12g} {} {}", t->kv, t->window, t->scale, t->softcap, t->ggml_scales_queries,
+            t->ggml_interleaved);
+      if (const Activate* f = op.as<Activate>()) say("  activate {}", static_cast<int>(f->f));
+      if (const Scale* s = op.as<Scale>()) say("  scale {:.12g} {}", s->by, s->round_factor);
+      if (const Cap* c = op.as<Cap>()) say("  cap {:.12g}", c->at);
+    }
+  }
+};
+
+TEST_P(Forward, WriteConfigIsTheInverseOfDescribe) {
+  nlohmann::json config = Golden(GetParam()).config();
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    config["dtype"] = dtype;
+    config.erase("torch_dtype");
+    config["bos_token_id"] = 3;
+    config["eos_token_id"] = {1, 5};
+    const Architecture a = describe_architecture(config);
+    const nlohmann::json written = nlohmann::json::parse(write_config(a).dump());
+    const Architecture again = describe_architecture(written);
+    EXPECT_EQ(Said(a).lines, Said(again).lines) << written.dump(1);
+    EXPECT_EQ(nlohmann::json::parse(write_config(again).dump()), written);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, Forward, testing::ValuesIn(variants()), [](const auto& info) { return info.param; });
@@ -483,6 +576,41 @@ TEST(Forward, RefusesIdsOutsideOfTheVocabulary) {
           BlockwiseForward(a, *weights, {}, {.count = 1, .length = 2, .ids = {0, id}});
         },
         ErrorKind::bad_input);
+  }
+}
+
+// dx = dy W, as numbers.
+void expect_transposed(const Linear& linear) {
+  const int64_t tokens = 5;
+  std::vector<float> w(static_cast<size_t>(linear.out * linear.in)), dy(static_cast<size_t>(tokens * linear.out)),
+      dx(static_cast<size_t>(tokens * linear.in), NAN);
+  linear.read_rows(0, linear.out, w.data());
+  for (size_t i = 0; i < dy.size(); ++i) dy[i] = static_cast<float>(test::splitmix64(i) % 2001) / 1000.0F - 1;
+  linear.apply_transposed(dy.data(), tokens, dx.data());
+  for (int64_t t = 0; t < tokens; ++t)
+    for (int64_t k = 0; k < linear.in; ++k) {
+      double sum = 0, size = 0;
+      for (int64_t r = 0; r < linear.out; ++r) {
+        const double term = static_cast<double>(dy[static_cast<size_t>(t * linear.out + r)]) *
+                            static_cast<double>(w[static_cast<size_t>(r * linear.in + k)]);
+        sum += term;
+        size += std::fabs(term);
+      }
+      ASSERT_NEAR(static_cast<double>(dx[static_cast<size_t>(t * linear.in + k)]), sum, 1e-6 * size) << t << " " << k;
+    }
+}
+
+TEST(Linear, MultipliesByItsTranspose) {
+  nlohmann::json config = Golden("gqa_tied").config();
+  config["vocab_size"] = 1300;  // more than a panel of rows, and no multiple of one
+  const Architecture a = describe_architecture(config);
+  const RandomCheckpoint checkpoint(a);
+  for (const bool by_panel : {false, true}) expect_transposed(*dense_linear(checkpoint, a.head(), by_panel));
+  for (const Site& site : a.block_sites(0)) {
+    expect_transposed(*dense_linear(checkpoint, site, false));
+    std::vector<float> w(static_cast<size_t>(site.out * site.in));
+    checkpoint.read(*checkpoint.find(site.name), 0, w);
+    expect_transposed(*fast_linear(w, site.out, site.in));
   }
 }
 
