@@ -83,6 +83,14 @@ nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::stri
   return parse<nlohmann::ordered_json>(text, name);
 }
 
+nlohmann::ordered_json parse_json_or_discard(std::string_view text) {
+  try {
+    return parse_ordered_json(text, "");
+  } catch (const Error&) {
+    return nlohmann::ordered_json(nlohmann::ordered_json::value_t::discarded);
+  }
+}
+
 nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t most_bytes) {
   nlohmann::json j = parse_json(read_text(path, most_bytes), path.string());
   if (!j.is_object()) fail(ErrorKind::bad_input, "{} is not a JSON object, but {}", path.string(), short_json(j));

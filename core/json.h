@@ -25,6 +25,9 @@ void check_json_text(std::string_view text, std::string_view name, int depth = k
 nlohmann::json parse_json(std::string_view text, const std::string& name);
 /// The same, keeping the order of keys.
 nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& name);
+/// The same for text whose damage means something to the caller: what would be refused is a discarded value
+/// (is_discarded()), which is no object and no list.
+nlohmann::ordered_json parse_json_or_discard(std::string_view text);
 /// An object in a file of at most `most_bytes`. Error io when the file cannot be read.
 nlohmann::json read_json_object(const std::filesystem::path&, uint64_t most_bytes = uint64_t{64} << 20);
 

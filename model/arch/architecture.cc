@@ -12,7 +12,7 @@ namespace {
 
 std::string shape_text(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-// f(param, axis of its rows) for every weight of an operation.
+// f(param) for every weight of an operation.
 template <class F>
 void for_params(const Op& op, F&& f) {
   if (const Embed* e = op.as<Embed>()) f(e->weight);
@@ -38,23 +38,24 @@ ExpectedTensor expected(const Architecture& a, const Op& op, const Param& p, int
   return t;
 }
 
-// Of the operations outside of the blocks; the head of a tied model is the embedding, which is there already.
+// The matrix of a tied head is the embedding, which is there already.
 void add_expected(const Architecture& a, const Ops& ops, int64_t layer, std::vector<ExpectedTensor>& all) {
-  for (const Op& op : ops) {
-    if (layer < 0 && a.tied && op.as<MatMul>()) continue;
-    for_params(op, [&](const Param& p) { all.push_back(expected(a, op, p, layer)); });
-  }
+  for (const Op& op : ops)
+    for_params(op, [&](const Param& p) {
+      const bool is_embedding = layer < 0 && a.tied && op.as<MatMul>() && &p == &op.as<MatMul>()->weight;
+      if (!is_embedding) all.push_back(expected(a, op, p, layer));
+    });
 }
 
 void check_tensor(const Architecture& a, const TensorSource& source, const ExpectedTensor& expected) {
   const TensorInfo* found = source.find(expected.name);
+  if (found && found->shape == expected.shape) return;
   const bool embedding = expected.name == a.embedding().name;
   const bool head = expected.name == a.head().name;
   if (!found)
     fail(ErrorKind::bad_input, "the checkpoint has no tensor {} (shape {}), which {} needs{}", expected.name,
          shape_text(expected.shape), a.family,
          head ? "; if the head is the embedding matrix, config.json must say \"tie_word_embeddings\": true" : "");
-  if (found->shape == expected.shape) return;
   if ((embedding || head) && found->shape.size() == 2 && found->shape[1] == expected.shape[1])
     fail(ErrorKind::bad_input, "tensor {} has {} rows, but config.json says \"vocab_size\": {}", expected.name,
          found->shape[0], a.vocab());
@@ -129,18 +130,13 @@ std::vector<Site> Architecture::block_sites(int64_t layer) const {
 
 Site Architecture::embedding() const { return site_of(*this, before.front(), -1); }
 
-const MatMul& Architecture::head_op() const {
-  for (const Op& op : after)
-    if (const MatMul* m = op.as<MatMul>()) return *m;
+size_t Architecture::head_at() const {
+  for (size_t i = 0; i < after.size(); ++i)
+    if (after[i].as<MatMul>()) return i;
   fail(ErrorKind::internal, "{} has no head", family);
 }
 
-Site Architecture::head() const {
-  if (tied) return embedding();
-  for (const Op& op : after)
-    if (op.as<MatMul>()) return site_of(*this, op, -1);
-  fail(ErrorKind::internal, "{} has no head", family);
-}
+Site Architecture::head() const { return tied ? embedding() : site_of(*this, after[head_at()], -1); }
 
 std::vector<ExpectedTensor> Architecture::expected_tensors(int64_t layer) const {
   std::vector<ExpectedTensor> all;
@@ -162,7 +158,7 @@ void check_tensors(const Architecture& a, const TensorSource& source) {
     }
 
   // Older checkpoints store the rotation frequencies, and tied ones sometimes their head a second time.
-  const std::string tied_head = a.tied ? a.head_op().weight.checkpoint.tensor : "";
+  const std::string tied_head = a.tied ? weight_name(a.after[a.head_at()].as<MatMul>()->weight, -1) : "";
   std::string examples;
   int64_t unused = 0;
   for (const TensorInfo& t : source.tensors()) {

@@ -186,7 +186,7 @@ struct Architecture {
   /// Error internal when there is none of that name.
   AxisId axis_named(std::string_view name) const;
   int64_t hidden() const { return axes[before.front().axis].size; }
-  int64_t vocab() const { return embedding().out; }
+  int64_t vocab() const { return before.front().as<Embed>()->weight.shape[0]; }
   /// The widest activation inside of any block.
   int64_t widest() const;
 
@@ -197,8 +197,8 @@ struct Architecture {
   Site head() const;
   /// Every tensor of one layer; with layer == -1 those outside the blocks.
   std::vector<ExpectedTensor> expected_tensors(int64_t layer) const;
-  /// The head as the operation of `after` that it is.
-  const MatMul& head_op() const;
+  /// The head's place in `after`; Error internal when there is none.
+  size_t head_at() const;
 };
 
 /// A pattern with the layer filled in.

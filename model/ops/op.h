@@ -67,11 +67,12 @@ struct Operation {
   Forward forward = nullptr;
   /// In llama.cpp's order of sums (kernels/gguf/ggml_ops.h), float32; nullptr where it has no such operation.
   Forward forward_ggml = nullptr;
-  /// What depends on the operation and the positions alone, computed once per run.
+  /// What depends on the operation and the positions alone, computed once per run for all that are `alike`.
   std::vector<float> (*table)(const Op&, int64_t length, Rounding, bool ggml) = nullptr;
+  bool (*alike)(const Op&, const Op&) = nullptr;
   /// Multiply-adds of products for one token, in windows of `length`.
   double (*multiply_adds)(const Architecture&, const Op&, int64_t length) = nullptr;
-  FoldRule (*fold)(const Op&) = nullptr;
+  FoldRule (*fold)(const Op&) = nullptr;  // nullptr: nothing exact divides its channels
   bool may_overwrite_first_input = false;
 };
 

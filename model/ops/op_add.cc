@@ -18,13 +18,11 @@ void forward(const OpCall& c) {
   });
 }
 
-FoldRule fold(const Op&) { return {}; }
-
 }  // namespace
 
 const Operation& op_add() {
   static const Operation operation{
-      .name = "add", .index = op_index<Add>(), .forward = forward, .forward_ggml = forward, .fold = fold};
+      .name = "add", .index = op_index<Add>(), .forward = forward, .forward_ggml = forward};
   return operation;
 }
 

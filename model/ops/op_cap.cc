@@ -33,8 +33,6 @@ void forward_ggml(const OpCall& c) {
   });
 }
 
-FoldRule fold(const Op&) { return {}; }
-
 }  // namespace
 
 const Operation& op_cap() {
@@ -42,7 +40,6 @@ const Operation& op_cap() {
                                    .index = op_index<Cap>(),
                                    .forward = forward,
                                    .forward_ggml = forward_ggml,
-                                   .fold = fold,
                                    .may_overwrite_first_input = true};
   return operation;
 }

@@ -32,6 +32,11 @@ std::vector<float> table(const Op& op, int64_t length, Rounding rounding, bool g
   return cosines;
 }
 
+bool alike(const Op& a, const Op& b) {
+  const Rope &x = *a.as<Rope>(), &y = *b.as<Rope>();
+  return x.rotated == y.rotated && x.table == y.table;
+}
+
 // rotate(x, heads, half, cosines, sines) turns whole heads.
 template <class Rotate>
 void forward_with(const OpCall& c, Rotate&& rotate) {
@@ -60,8 +65,6 @@ void forward(const OpCall& c) {
 
 void forward_ggml(const OpCall& c) { forward_with(c, ggml_ops().rotate); }
 
-FoldRule fold(const Op&) { return {}; }
-
 }  // namespace
 
 const Operation& op_rope() {
@@ -70,7 +73,7 @@ const Operation& op_rope() {
                                    .forward = forward,
                                    .forward_ggml = forward_ggml,
                                    .table = table,
-                                   .fold = fold};
+                                   .alike = alike};
   return operation;
 }
 

@@ -1,6 +1,7 @@
 // The interpreter of lists of operations: each goes to its Operation (model/ops), over a whole batch before the next.
 #include "model/run/block.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/error.h"
@@ -55,18 +56,19 @@ OpRunner::OpRunner(const Architecture& a, const Ops& ops, const Arithmetic& arit
                 .attention = rounding_of(arithmetic.attention),
                 .fused_attention = arithmetic.fused_attention},
       length_(length) {
+  const auto none = std::make_shared<const std::vector<float>>();
   for (size_t i = 0; i < ops.size(); ++i) {
     const Operation& o = operation(ops[i]);
-    const auto same = [&](size_t j) {
-      return ops[j].as<Rope>() && ops[i].as<Rope>() && ops[j].as<Rope>()->table == ops[i].as<Rope>()->table &&
-             ops[j].as<Rope>()->rotated == ops[i].as<Rope>()->rotated;
+    tables_.push_back(none);
+    if (!o.table) continue;
+    const auto same = [&](const Op& other) {
+      return other.what.index() == o.index && o.alike && o.alike(other, ops[i]);
     };
-    size_t earlier = 0;
-    while (earlier < i && !same(earlier)) ++earlier;
-    if (earlier < i)
-      tables_.push_back(tables_[earlier]);
+    const auto earlier = std::find_if(ops.begin(), ops.begin() + static_cast<std::ptrdiff_t>(i), same) - ops.begin();
+    if (static_cast<size_t>(earlier) < i)
+      tables_[i] = tables_[static_cast<size_t>(earlier)];
     else
-      tables_.push_back(o.table ? o.table(ops[i], length, rounding_.stream, ggml_) : std::vector<float>());
+      tables_[i] = std::make_shared<const std::vector<float>>(o.table(ops[i], length, rounding_.stream, ggml_));
   }
 }
 
@@ -77,7 +79,7 @@ void OpRunner::apply(size_t i, const BlockWeights::OfOp& w, int64_t windows, std
   if (!forward) fail(ErrorKind::unsupported, "llama.cpp's order of sums has no operation {}", o.name);
   forward({.arch = arch_,
            .op = ops_[i],
-           .weights = {.linear = w.linear.get(), .weight = w.weight, .bias = w.bias, .table = tables_[i]},
+           .weights = {.linear = w.linear.get(), .weight = w.weight, .bias = w.bias, .table = *tables_[i]},
            .rounding = rounding_,
            .windows = windows,
            .length = length_,
@@ -103,17 +105,19 @@ void OpRunner::run(const Schedule& schedule, const BlockWeights& weights, size_t
   }
 }
 
+void OpRunner::run(const BlockWeights& weights, int64_t windows, float* x) const {
+  const Schedule plan = schedule(arch_, ops_, true);
+  std::vector<std::unique_ptr<float[]>> buffers;
+  for (const Slot& slot : plan.slots)
+    buffers.push_back(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(windows * length_ * slot.width)));
+  run(plan, weights, 0, ops_.size(), windows,
+      [&](int i) { return i == kHidden ? x : buffers[static_cast<size_t>(i)].get(); });
+}
+
 void block_forward(const Architecture& a, int64_t layer, const BlockWeights& weights, const Arithmetic& arithmetic,
                    int64_t windows, int64_t length, float* x) {
   check_arithmetic(arithmetic);
-  const Ops& ops = a.block(layer);
-  const Schedule plan = schedule(a, ops, true);
-  std::vector<std::unique_ptr<float[]>> buffers;
-  for (const Slot& slot : plan.slots)
-    buffers.push_back(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(windows * length * slot.width)));
-  OpRunner(a, ops, arithmetic, length).run(plan, weights, 0, ops.size(), windows, [&](int i) {
-    return i == kHidden ? x : buffers[static_cast<size_t>(i)].get();
-  });
+  OpRunner(a, a.block(layer), arithmetic, length).run(weights, windows, x);
 }
 
 }  // namespace kerf

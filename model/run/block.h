@@ -47,6 +47,8 @@ class OpRunner {
   /// an activation lies. Several threads may call it on different buffers.
   void run(const Schedule&, const BlockWeights&, size_t begin, size_t end, int64_t windows,
            const std::function<float*(int)>& buffer, const Observer& = {}) const;
+  /// The whole list on x [windows * length, hidden], in place, with buffers of its own.
+  void run(const BlockWeights&, int64_t windows, float* x) const;
   /// One operation on rows of `columns` of its axis (0: all).
   void apply(size_t op, const BlockWeights::OfOp&, int64_t windows, std::span<const float* const> in, float* out,
              int64_t columns = 0) const;
@@ -57,7 +59,7 @@ class OpRunner {
   const bool ggml_;
   const OpRounding rounding_;
   const int64_t length_;
-  std::vector<std::vector<float>> tables_;  // of each operation
+  std::vector<std::shared_ptr<const std::vector<float>>> tables_;  // of each operation; those alike share one
 };
 
 /// x [windows * length, hidden] becomes what the block makes of it. Buffers are allocated for the call.

@@ -39,16 +39,6 @@ Batches batches_by_groups(const Windows& all) {
   return {.workers = std::clamp<int64_t>(ceil_div(all.count, windows), 1, threads()), .windows = windows};
 }
 
-// The operations of `after` that run on hidden states: those before the head.
-Ops before_head(const Architecture& a) {
-  Ops ops;
-  for (const Op& op : a.after) {
-    if (op.as<MatMul>()) break;
-    ops.push_back(op);
-  }
-  return ops;
-}
-
 }  // namespace
 
 struct BlockwiseForward::State {
@@ -74,7 +64,6 @@ struct BlockwiseForward::State {
   void embed(const Windows& windows) {
     const Ops scalings(arch.before.begin() + 1, arch.before.end());
     const OpRunner runner(arch, scalings, arithmetic, length);
-    const Schedule steps = schedule(arch, scalings, true);
     const BlockWeights own = load_ops(arch, weights, scalings, -1, false);
     for (int64_t w = 0; w < count; w += batches.windows) {
       const int64_t n = std::min(batches.windows, count - w), first = w * length, tokens = n * length;
@@ -83,7 +72,7 @@ struct BlockwiseForward::State {
       for_rows(tokens, [&](int64_t begin, int64_t end) {
         elementwise().round(x + begin * width, (end - begin) * width, rounding_of(arithmetic.stream));
       });
-      runner.run(steps, own, 0, scalings.size(), n, [&](int) { return x; });
+      runner.run(own, n, x);
       hidden.leave(first * width, tokens * width);
     }
   }
@@ -315,14 +304,14 @@ void BlockwiseForward::finish() {
   if (s.finished || s.next_layer != s.arch.layers())
     fail(ErrorKind::internal, "what follows the last block was asked for after {} of {} blocks", s.next_layer,
          s.arch.layers());
-  const Ops ops = before_head(s.arch);
+  // On hidden states: what comes before the head.
+  const Ops ops(s.arch.after.begin(), s.arch.after.begin() + static_cast<std::ptrdiff_t>(s.arch.head_at()));
   const OpRunner runner(s.arch, ops, s.arithmetic, s.length);
   const BlockWeights own = load_ops(s.arch, s.weights, ops, -1, false);
-  s.plan = schedule(s.arch, ops, true);
   s.buffers.clear();
   for (int64_t w = 0; w < s.count; w += s.batches.windows) {
     const int64_t windows = std::min(s.batches.windows, s.count - w);
-    runner.run(s.plan, own, 0, ops.size(), windows, [&](int i) { return s.buffer(i, w); });
+    runner.run(own, windows, s.buffer(kHidden, w));
     s.leave(w, windows);
   }
   s.finished = true;

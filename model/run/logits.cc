@@ -15,7 +15,7 @@ namespace kerf {
 Logits::Logits(const Architecture& a, WeightProvider& weights, const BlockwiseForward& pass)
     : head_(weights.linear(a.head())), hidden_(pass.hidden()), rounding_(pass.arithmetic().stream) {
   if (!pass.finished()) fail(ErrorKind::internal, "logits were asked for before the last block had run");
-  const auto head = std::find_if(a.after.begin(), a.after.end(), [](const Op& op) { return op.as<MatMul>(); });
+  const auto head = a.after.begin() + static_cast<std::ptrdiff_t>(a.head_at());
   tail_.assign(head + 1, a.after.end());
   runner_ = std::make_unique<OpRunner>(a, tail_, pass.arithmetic(), 1);
   if (head->as<MatMul>()->bias) bias_ = weights.vector(site_of(a, *head, -1).bias);

@@ -47,6 +47,9 @@ double spread(std::span<const float> x) {
 // tinytales has 0.04 to 0.14, and 1.6 before its first attention; stories15M less than 0.03, and 0.35 there.
 constexpr double kWorthWeighing = 1.0 / 16;
 
+// As llama.cpp calls the matrix; where it has no name for it, as the checkpoint does.
+const std::string& entry_name(const Site& site) { return site.gguf.empty() ? site.name : site.gguf; }
+
 }  // namespace
 
 SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std::string& file) {
@@ -54,7 +57,7 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
   std::set<std::string> names;
   for (int64_t layer = 0; layer < a.layers(); ++layer)
     for (const Site& site : a.block_sites(layer)) {
-      const std::string& name = site.gguf;
+      const std::string& name = entry_name(site);
       const auto at = m.entries.find(name);
       if (at == m.entries.end())
         fail(ErrorKind::bad_input, "{} has no entry {}: it is the importance matrix of another model", file, name);
@@ -104,7 +107,7 @@ Imatrix measure_imatrix(const Artifact& a, const Windows& windows) {
   for (int64_t layer = 0; layer < a.architecture.layers(); ++layer) {
     stream.run_block_in_groups(layer, [&](const BlockwiseForward::Group& g) {
       const ImatrixEntry entry{sums_of_squares(g.x, g.tokens, g.sites[0].in), g.tokens};
-      for (const Site& site : g.sites) m.entries.emplace(site.gguf.empty() ? site.name : site.gguf, entry);
+      for (const Site& site : g.sites) m.entries.emplace(entry_name(site), entry);
       return passthrough(g, *a.weights);
     });
     progress.advance();

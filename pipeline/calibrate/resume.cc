@@ -8,6 +8,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/sha256.h"
 #include "formats/container.h"
@@ -173,7 +174,7 @@ ResumeState::ResumeState(fs::path folder, ordered_json run, bool resume, std::ch
       resuming_(resume && fs::exists(folder_ / kAbout)),
       save_every_(save_every) {
   if (!resuming_) return;
-  refuse_other_run(folder_, ordered_json::parse(read_text(folder_ / kAbout), nullptr, false), run_);
+  refuse_other_run(folder_, parse_json_or_discard(read_text(folder_ / kAbout)), run_);
   const fs::path hidden = folder_ / "hidden" / "model.safetensors";
   if (fs::exists(hidden)) last_ = layer_of(*open_state(hidden));
 }

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/sha256.h"
 #include "core/version.h"
 
@@ -58,12 +59,7 @@ void write_frozen_plan(const fs::path& file, const ordered_json& run, const Reci
 std::optional<FrozenAllocation> read_frozen_allocation(const fs::path& file, const ordered_json& run) {
   if (!fs::exists(file)) return std::nullopt;
   // Whatever was not written by kerf differs in its checksum; nothing of it is looked at before.
-  constexpr int kDeepest = 16;
-  const auto shallow = [&](int depth, ordered_json::parse_event_t, ordered_json&) {
-    if (depth > kDeepest) damaged(file, "the content is not what was saved: it is nested too deeply");
-    return true;
-  };
-  const ordered_json j = ordered_json::parse(read_text(file, kLongest), shallow, false);
+  const ordered_json j = parse_json_or_discard(read_text(file, kLongest));
   try {
     if (!j.is_object() || j.at(kChecksum) != checksum(j))
       damaged(file, "the content is not what was saved: its SHA-256 is another");

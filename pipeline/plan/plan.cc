@@ -186,10 +186,10 @@ SiteShape shape_of(const Architecture& a, const Site& s) {
                   .model = {.layers = a.layers(), .tied = a.tied}};
   const Ops& ops = s.layer < 0 ? a.kinds.front() : a.block(s.layer);
   if (s.layer >= 0 && !s.fused.empty()) {
-    std::string last;
-    for (const Site& other : a.block_sites(s.layer))
-      if (other.fused == s.fused) last = other.name;
-    shape.followed_in_fused = last != s.name;
+    const MatMul* last = nullptr;
+    for (const Op& op : ops)
+      if (const MatMul* m = op.as<MatMul>(); m && m->fused == s.fused) last = m;
+    shape.followed_in_fused = !last || weight_name(last->weight, s.layer) != s.name;
   }
   for (const Op& op : ops)
     if (const Attend* attend = op.as<Attend>()) {

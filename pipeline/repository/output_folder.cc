@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "pipeline/repository/publication.h"
 
 namespace kerf {
@@ -49,43 +50,16 @@ std::vector<std::string> reported_files(const fs::path& report) {
   std::error_code none;
   const uint64_t size = fs::file_size(report, none);
   if (none || size > kLongestReport) return {};
-  // Only the names are wanted, and a report nested without end is none: no tree is built of it.
-  struct Names : nlohmann::json_sax<nlohmann::json> {
-    std::vector<std::string> names;
-    std::vector<std::string> path;  // keys of the objects around
-    std::string key_now;
-    bool null() override { return true; }
-    bool boolean(bool) override { return true; }
-    bool number_integer(number_integer_t) override { return true; }
-    bool number_unsigned(number_unsigned_t) override { return true; }
-    bool number_float(number_float_t, const string_t&) override { return true; }
-    bool binary(binary_t&) override { return true; }
-    bool string(string_t& text) override {
-      if (key_now == "name" && path == std::vector<std::string>{"", "targets", "", "files", ""}) names.push_back(text);
-      return true;
-    }
-    bool key(string_t& text) override {
-      key_now = text;
-      return true;
-    }
-    bool enter() {
-      path.push_back(key_now);
-      key_now.clear();
-      return path.size() <= 32;
-    }
-    bool leave() {
-      path.pop_back();
-      key_now.clear();
-      return true;
-    }
-    bool start_object(size_t) override { return enter(); }
-    bool end_object() override { return leave(); }
-    bool start_array(size_t) override { return enter(); }
-    bool end_array() override { return leave(); }
-    bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
-  } names;
-  if (!nlohmann::json::sax_parse(read_text(report, kLongestReport), &names)) return {};
-  return names.names;
+  const nlohmann::ordered_json j = parse_json_or_discard(read_text(report, kLongestReport));
+  // What is not where a report of kerf has it is no name.
+  const auto list = [](const nlohmann::ordered_json& of, const char* key) {
+    return of.is_object() && of.contains(key) && of[key].is_array() ? of[key] : nlohmann::ordered_json::array();
+  };
+  std::vector<std::string> names;
+  for (const nlohmann::ordered_json& target : list(j, "targets"))
+    for (const nlohmann::ordered_json& file : list(target, "files"))
+      if (file.is_object() && file.contains("name") && file["name"].is_string()) names.push_back(file["name"]);
+  return names;
 }
 
 }  // namespace

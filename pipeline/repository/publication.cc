@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 
 namespace kerf {
@@ -190,7 +191,7 @@ void finish_in(const fs::path& out) {
     fail(ErrorKind::usage, "another run of kerf is publishing its files in {}; wait until it is over", out.string());
   std::vector<fs::path> moved, removed;
   try {
-    const auto j = nlohmann::json::parse(read_text(journal, uint64_t{64} << 20));
+    const auto j = parse_json(read_text(journal, uint64_t{64} << 20), journal.string());
     moved = names_in(j, "move");
     removed = names_in(j, "remove");
   } catch (const std::exception& e) {

@@ -73,7 +73,7 @@ struct Output {
   std::unique_ptr<Writer> writer = nullptr;
   std::vector<fs::path> weights = {}, files = {};  // staged; `files`: weights first
   std::vector<SiteOutcome> outcomes = {};
-  SizeChoice sharing = {};
+  SizeChoice size = {};
 };
 
 uint64_t size_asked_for(const CompressOptions& o, const Artifact& source) {
@@ -126,26 +126,25 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
-    SizeChoice sharing = allocation_for(o, source, choice, name, calibration, may_measure);
+    SizeChoice size = allocation_for(o, source, choice, name, calibration, may_measure);
     std::vector<SiteOverride> overrides = o.overrides;
-    if (sharing.allocation) {
-      choice.scheme = sharing.allocation->scheme;
-      for (SiteOverride& chosen : sharing.allocation->overrides()) overrides.push_back(std::move(chosen));
+    if (size.allocation) {
+      choice.scheme = size.allocation->scheme;
+      for (SiteOverride& chosen : size.allocation->overrides()) overrides.push_back(std::move(chosen));
     }
     Output out{
         make_plan(source.architecture, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
         o.targets.size() == 1 ? "" : folder_name(choice)};
-    std::string size;
-    if (sharing.allocation)
-      size = fmt::format("{:.2f}bpw",
-                         8 * static_cast<double>(sharing.allocation->bytes) / static_cast<double>(source.parameters()));
-    complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, size);
+    std::string suffix;
+    if (size.allocation)
+      suffix = fmt::format("{:.2f}bpw",
+                           8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
+    complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, suffix);
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
-    if (!sharing.hash.empty() && sharing.hash != out.plan.hash())
+    if (!size.hash.empty() && size.hash != out.plan.hash())
       fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
-           (o.out / kResumeFolder / kPlanFile).string(), sharing.hash, out.plan.hash(),
-           (o.out / kResumeFolder).string());
-    out.sharing = std::move(sharing);
+           (o.out / kResumeFolder / kPlanFile).string(), size.hash, out.plan.hash(), (o.out / kResumeFolder).string());
+    out.size = std::move(size);
     outputs.push_back(std::move(out));
   }
   return outputs;
@@ -198,9 +197,9 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   r.method = p.method.name;
   if (p.calibration) r.asymmetric = p.asymmetric;
   for (size_t i = 0; i < p.outputs.size(); ++i) {
-    if (!p.outputs[i].sharing.allocation) continue;
+    if (!p.outputs[i].size.allocation) continue;
     r.targets[i] = p.outputs[i].plan.choice.text();
-    for (SiteOverride& chosen : p.outputs[i].sharing.allocation->overrides()) r.overrides.push_back(std::move(chosen));
+    for (SiteOverride& chosen : p.outputs[i].size.allocation->overrides()) r.overrides.push_back(std::move(chosen));
   }
   return r;
 }
@@ -226,7 +225,7 @@ void freeze(const CompressOptions& o, const Prepared& p) {
   if (o.resume && fs::exists(file)) return;
   std::vector<FrozenTarget> targets;
   for (const Output& out : p.outputs)
-    targets.push_back({&out.plan, out.sharing.allocation ? &*out.sharing.allocation : nullptr});
+    targets.push_back({&out.plan, out.size.allocation ? &*out.size.allocation : nullptr});
   write_frozen_plan(file, describe_choices(o, p.source, *p.calibration), p.recipe, targets);
 }
 
@@ -378,7 +377,7 @@ RunEstimate dry_run(const CompressOptions& o) {
   const Prepared p = prepare(o, false);
   RunEstimate e = estimate_run(o, p);
   for (const Output& out : p.outputs)
-    if (out.sharing.open) leave_schemes_open(e, out.sharing.bytes, *out.sharing.open);
+    if (out.size.open) leave_schemes_open(e, out.size.bytes, *out.size.open);
   return e;
 }
 
@@ -406,7 +405,7 @@ Report compress(const CompressOptions& o) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
-    report.targets[i].allocation = std::move(outputs[i].sharing.allocation);
+    report.targets[i].allocation = std::move(outputs[i].size.allocation);
     write_text(stage / outputs[i].folder / kCardFile, model_card(report, report.targets[i], outputs[i].plan));
   }
   write_text(stage / kReportFile, to_json(report).dump(2) + "\n");

@@ -184,10 +184,12 @@ TEST(ResumeState, FilesCutOffAndMissingAreRefused) {
 }
 
 TEST(ResumeState, AnUnreadableDescriptionIsAnotherRun) {
-  for (const char* text : {"", "{", "[]", "null", "{\"model\": 1}"}) {
+  const std::string deep = "{\"model\": " + std::string(300'000, '[') + std::string(300'000, ']') + "}";
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string("{\"model\": 1}"), deep}) {
     const Saved saved;
     write_text(saved.folder / "run.json", text);
-    SCOPED_TRACE(text);
+    SCOPED_TRACE(text.substr(0, 20));
     test::refusal([&] { ResumeState(saved.folder, kRun, true, kAlways); }, ErrorKind::usage);
     EXPECT_TRUE(fs::exists(saved.block_file()));
   }
