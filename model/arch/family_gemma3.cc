@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "model/arch/config_reader.h"
 #include "model/arch/decoder.h"
 #include "model/arch/gguf_decoder.h"
@@ -45,10 +46,26 @@ std::vector<uint8_t> read_windowed(const ConfigReader& c, int64_t layers) {
   return windowed;
 }
 
+// Keys that say something and that transformers' Gemma 3 does not read.
+void warn_of_unread(const ConfigReader& c) {
+  if (c.has("attn_logit_softcapping"))
+    warn(fmt::format(
+        "{}: \"attn_logit_softcapping\" has no effect in Gemma 3, as in transformers: scores are not capped",
+        c.name()));
+  if (!c.has("rope_parameters")) return;
+  const ConfigReader p = c.object("rope_parameters");
+  if (!p.has("full_attention") && !p.has("sliding_attention"))
+    warn(
+        fmt::format("{}: \"rope_parameters\" has no \"full_attention\" or \"sliding_attention\" and is left out, as in "
+                    "transformers: a flat one says nothing of Gemma 3's two rotations",
+                    c.name()));
+}
+
 Architecture describe(const nlohmann::json& json) {
   const ConfigReader config(json, "config.json");
   const Dimensions d = read_dimensions(config, {.kv_heads = 4, .head_dim = 256});
   DecoderBuilder b("gemma3", "gemma3", d);
+  warn_of_unread(config);
   read_dtype_and_ids(config, b.a);
   const DecoderBuilder::NormStyle norm{
       .eps = config.number_or("rms_norm_eps", 1e-6), .plus = 1, .round_before_weight = false};
