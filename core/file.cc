@@ -193,8 +193,24 @@ void MappedFile::release(std::span<const std::byte> part) const {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-AtomicFile::AtomicFile(std::filesystem::path name) : name_(std::move(name)), partial_(name_) {
-  partial_ += ".partial";
+std::filesystem::path partial_name(const std::filesystem::path& file) {
+  return folder_of(file) / (".kerf-" + file.filename().string() + ".partial");
+}
+
+std::filesystem::path writable_file(const std::filesystem::path& name) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  const bool link = fs::is_symlink(fs::symlink_status(name, none));
+  const fs::file_status found = fs::status(name, none);
+  if (link && !fs::exists(found))
+    fail(ErrorKind::usage, "{} is a link that leads nowhere; remove it, or give another name", name.string());
+  if (fs::exists(found) && !fs::is_regular_file(found))
+    fail(ErrorKind::usage, "{} is {}, and a file is to be written; give another name", name.string(),
+         fs::is_directory(found) ? "a folder" : "a device or a pipe");
+  return link ? fs::canonical(name) : name;
+}
+
+AtomicFile::AtomicFile(const std::filesystem::path& name) : name_(writable_file(name)), partial_(partial_name(name_)) {
   // What lies there may be a link to something that is needed: a new file, not that one emptied.
   ::unlink(partial_.c_str());
   fd_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);

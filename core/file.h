@@ -35,11 +35,20 @@ class MappedFile {
   int fd_ = -1;
 };
 
-/// Writes NAME.partial; commit() flushes it to disk and renames it to NAME. Destroyed without commit(), it removes the
-/// partial file and NAME is as it was. Every failed write is an Error io that names the file and the reason.
+/// The name under which FOLDER/NAME is written until it is complete: FOLDER/.kerf-NAME.partial. Names that begin so are
+/// kerf's own: what lies there is replaced.
+std::filesystem::path partial_name(const std::filesystem::path&);
+
+/// What a file of that name would be written to: where a link leads, else the name. Error usage when something lies
+/// there that is no regular file (a folder, a device, a pipe), or the link leads nowhere.
+std::filesystem::path writable_file(const std::filesystem::path&);
+
+/// Writes partial_name(writable_file(NAME)); commit() flushes it to disk and renames it. Destroyed without commit(), it
+/// removes the partial file and NAME is as it was. Every failed write is an Error io that names the file and the reason.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path name);
+  /// Errors of writable_file(); io when the file cannot be created.
+  explicit AtomicFile(const std::filesystem::path& name);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

@@ -156,7 +156,7 @@ struct Placement {
 /// Writes planned tensors. Errors io name the file and the reason.
 class Writer {
  public:
-  /// For containers only. Creates every file as NAME.partial and writes the headers.
+  /// For containers only. Creates every file under its partial_name() and writes the headers.
   Writer(const FilePlan&, Placement);
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <functional>
 
@@ -33,13 +34,13 @@ TEST(AtomicFile, ReplacesOnlyOnCommit) {
     EXPECT_EQ(read_text(dir / "a"), "old");
   }
   EXPECT_EQ(read_text(dir / "a"), "old");
-  EXPECT_FALSE(fs::exists(dir / "a.partial"));
+  EXPECT_FALSE(fs::exists(partial_name(dir / "a")));
   AtomicFile f(dir / "a");
   f.append(as_bytes("new"));
   f.write_at(0, as_bytes("N"));
   f.commit();
   EXPECT_EQ(read_text(dir / "a"), "New");
-  EXPECT_FALSE(fs::exists(dir / "a.partial"));
+  EXPECT_FALSE(fs::exists(partial_name(dir / "a")));
 }
 
 TEST(AtomicFile, AFileSizeLimitIsAnErrorAndLeavesTheOldFile) {
@@ -58,7 +59,31 @@ TEST(AtomicFile, AFileSizeLimitIsAnErrorAndLeavesTheOldFile) {
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &saved), 0);
   EXPECT_EQ(kind, ErrorKind::io);
   EXPECT_EQ(read_text(dir / "a"), "old");
-  EXPECT_FALSE(fs::exists(dir / "a.partial"));
+  EXPECT_FALSE(fs::exists(partial_name(dir / "a")));
+}
+
+// The name until commit() is one of kerf's own: NAME.partial may be somebody's file.
+TEST(AtomicFile, LeavesANeighbourOfTheSamePrefixAlone) {
+  test::TempDir dir;
+  write_text(dir / "a.partial", "precious");
+  write_text(dir / "a", "new");
+  EXPECT_EQ(read_text(dir / "a.partial"), "precious");
+}
+
+TEST(AtomicFile, WritesWhereALinkLeadsAndRefusesWhatIsNoFile) {
+  test::TempDir dir;
+  write_text(dir / "target", "old");
+  fs::create_symlink("target", dir / "link");
+  write_text(dir / "link", "new");
+  EXPECT_EQ(read_text(dir / "target"), "new");
+  EXPECT_TRUE(fs::is_symlink(dir / "link"));
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  fs::create_symlink("nowhere", dir / "dangling");
+  fs::create_directory(dir / "folder");
+  for (const fs::path& name : {dir / "pipe", dir / "dangling", dir / "folder", fs::path("/dev/null")})
+    EXPECT_EQ(kind_of([&] { AtomicFile f(name); }), ErrorKind::usage) << name;
+  EXPECT_TRUE(fs::is_fifo(dir / "pipe"));
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
 }
 
 TEST(AtomicFile, RefusesAFolderThatDoesNotExist) {
