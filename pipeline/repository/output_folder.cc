@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/sha256.h"
 #include "pipeline/repository/publication.h"
 
 namespace kerf {
@@ -45,8 +46,13 @@ bool leads_into(const fs::path& out, const fs::path& name) {
   return true;
 }
 
-// Names in a report of kerf; none when it is not one.
-std::vector<std::string> reported_files(const fs::path& report) {
+struct ReportedFile {
+  std::string name, sha256;
+  uint64_t bytes = 0;
+};
+
+// As a report of kerf lists them; none when it is not one.
+std::vector<ReportedFile> reported_files(const fs::path& report) {
   std::error_code none;
   const uint64_t size = fs::file_size(report, none);
   if (none || size > kLongestReport) return {};
@@ -55,11 +61,53 @@ std::vector<std::string> reported_files(const fs::path& report) {
   const auto list = [](const nlohmann::ordered_json& of, const char* key) {
     return of.is_object() && of.contains(key) && of[key].is_array() ? of[key] : nlohmann::ordered_json::array();
   };
-  std::vector<std::string> names;
+  std::vector<ReportedFile> files;
   for (const nlohmann::ordered_json& target : list(j, "targets"))
     for (const nlohmann::ordered_json& file : list(target, "files"))
-      if (file.is_object() && file.contains("name") && file["name"].is_string()) names.push_back(file["name"]);
-  return names;
+      if (file.is_object() && file.contains("name") && file["name"].is_string() && file.contains("sha256") &&
+          file["sha256"].is_string() && file.contains("bytes") && file["bytes"].is_number_unsigned())
+        files.push_back({file["name"], file["sha256"], file["bytes"]});
+  return files;
+}
+
+bool unchanged(const fs::path& file, const ReportedFile& said) {
+  std::error_code none;
+  return fs::file_size(file, none) == said.bytes && !none && sha256_of(file) == said.sha256;
+}
+
+// A file, not a folder, and in the output folder.
+bool is_file_in(const fs::path& out, const fs::path& name) {
+  if (!leads_into(out, name)) return false;
+  const fs::file_status found = fs::symlink_status(out / name);
+  return fs::exists(found) && !fs::is_directory(found);
+}
+
+// Of a destination's folder: names that its kind owns, relative to the output folder.
+std::set<fs::path> owned_files(const fs::path& out, std::span<const Destination> destinations) {
+  std::set<fs::path> files;
+  for (const Destination& d : destinations) {
+    if (!fs::is_directory(out / d.folder)) continue;
+    for (const auto& entry : fs::directory_iterator(out / d.folder)) {
+      const fs::path name = fs::path(d.folder) / entry.path().filename();
+      if (d.kind->owns(entry.path().filename().string(), d.weights) && is_file_in(out, name)) files.insert(name);
+    }
+  }
+  return files;
+}
+
+// Whatever a run might replace or remove.
+std::set<fs::path> files_in_danger(const fs::path& out, std::span<const Destination> destinations) {
+  std::set<fs::path> files = owned_files(out, destinations);
+  const auto add = [&](const fs::path& name) {
+    if (is_file_in(out, name)) files.insert(name);
+  };
+  add(kReportFile);
+  for (const Destination& d : destinations) add(fs::path(d.folder) / kCardFile);
+  for (const ReportedFile& file : reported_files(out / kReportFile)) {
+    add(file.name);
+    add(fs::path(file.name).parent_path() / kCardFile);
+  }
+  return files;
 }
 
 }  // namespace
@@ -89,27 +137,35 @@ void check_output_folder(const fs::path& out, bool force, bool resume) {
   }
 }
 
-std::set<fs::path> earlier_files(const fs::path& out, std::span<const Destination> destinations) {
-  std::set<fs::path> files;
-  const auto add = [&](const fs::path& name) {
-    if (!leads_into(out, name)) return;
-    const fs::file_status found = fs::symlink_status(out / name);
-    if (fs::exists(found) && !fs::is_directory(found)) files.insert(name);
-  };
-  add(kReportFile);
-  for (const std::string& name : reported_files(out / kReportFile)) {
-    add(name);
-    add(fs::path(name).parent_path() / kCardFile);
+EarlierFiles earlier_files(const fs::path& out, std::span<const Destination> destinations,
+                           const std::set<fs::path>& written) {
+  EarlierFiles files;
+  const std::set<fs::path> owned = owned_files(out, destinations);
+  const auto stays = [&](const fs::path& name) { return !written.contains(name) && is_file_in(out, name); };
+  for (const ReportedFile& file : reported_files(out / kReportFile)) {
+    if (!stays(file.name)) continue;
+    if (unchanged(out / file.name, file))
+      files.of_kerf.insert(file.name);
+    else if (!owned.contains(file.name))
+      files.changed.insert(file.name);
   }
-  for (const Destination& d : destinations) {
-    add(fs::path(d.folder) / kCardFile);
-    if (!fs::is_directory(out / d.folder)) continue;
-    for (const auto& entry : fs::directory_iterator(out / d.folder)) {
-      const std::string name = entry.path().filename();
-      if (d.kind->owns(name, d.weights)) add(fs::path(d.folder) / name);
-    }
-  }
+  // Cards and report tell of weights that go.
+  for (const fs::path& name : std::set<fs::path>(files.of_kerf))
+    if (const fs::path card = name.parent_path() / kCardFile; stays(card)) files.of_kerf.insert(card);
+  if (stays(kReportFile)) files.of_kerf.insert(kReportFile);
+  for (const fs::path& name : owned)
+    if (stays(name) && !files.of_kerf.contains(name)) files.foreign.insert(name);
   return files;
+}
+
+void refuse_foreign(const fs::path& out, const EarlierFiles& files) {
+  if (files.foreign.empty()) return;
+  std::vector<std::string> names;
+  for (const fs::path& name : files.foreign) names.push_back(name.string());
+  fail(ErrorKind::usage,
+       "{} holds files that no run of kerf wrote, or that were changed since, and a runtime would load them together "
+       "with the new ones: {}; move them away, or give another -o",
+       out.string(), fmt::join(names, ", "));
 }
 
 void refuse_inputs(const fs::path& out, std::span<const Destination> destinations, const Inputs& inputs) {
@@ -124,7 +180,7 @@ void refuse_inputs(const fs::path& out, std::span<const Destination> destination
   if (!fs::is_directory(out)) return;
   std::vector<fs::path> all(inputs.model.begin(), inputs.model.end());
   all.insert(all.end(), inputs.others.begin(), inputs.others.end());
-  const std::set<fs::path> earlier = earlier_files(out, destinations);
+  const std::set<fs::path> earlier = files_in_danger(out, destinations);
   for (const fs::path& file : all) {
     for (const fs::path& name : earlier)
       if (same(out / name, file))
@@ -137,16 +193,16 @@ void refuse_inputs(const fs::path& out, std::span<const Destination> destination
   }
 }
 
-void refuse_inputs(const fs::path& file, const Inputs& inputs) {
-  if (!fs::exists(file)) return;
-  const auto refuse = [&](const fs::path& input) {
-    fail(ErrorKind::usage, "{} is a file that is read ({}), and it would be replaced; give another name", file.string(),
-         input.string());
+void refuse_inputs(const fs::path& named, const Inputs& inputs) {
+  const fs::path file = writable_file(named), partial = partial_name(file);
+  const auto refuse_if_replaced = [&](const fs::path& input) {
+    if (same(file, input) || same(partial, input))
+      fail(ErrorKind::usage, "{} is a file that is read ({}), and it would be replaced; give another name",
+           named.string(), input.string());
   };
-  for (const fs::path& input : inputs.others)
-    if (same(file, input)) refuse(input);
+  for (const fs::path& input : inputs.others) refuse_if_replaced(input);
   for (const fs::path& input : inputs.model) {
-    if (same(file, input)) refuse(input);
+    refuse_if_replaced(input);
     // Its companions: config.json, the tokenizer.
     for (const fs::path& folder : {folder_of(input), folder_of(resolved(input))}) {
       if (!fs::is_directory(folder)) continue;
@@ -154,7 +210,7 @@ void refuse_inputs(const fs::path& file, const Inputs& inputs) {
         const std::string name = entry.path().filename();
         const bool owned = std::any_of(all_repositories().begin(), all_repositories().end(),
                                        [&](const Repository* kind) { return kind->owns(name, ""); });
-        if (owned && same(file, entry.path())) refuse(entry.path());
+        if (owned) refuse_if_replaced(entry.path());
       }
     }
   }

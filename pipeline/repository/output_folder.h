@@ -29,10 +29,21 @@ struct Destination {
   std::string weights;  // TargetPlan::file_name
 };
 
-/// What earlier runs have left in the output folder, relative to it: all that a report of kerf there lists, with cards
-/// and report, and in the folders of the destinations what their kinds own. Files only, and only such as are there; a
-/// name in a report that leads out of the folder is passed over.
-std::set<std::filesystem::path> earlier_files(const std::filesystem::path& out, std::span<const Destination>);
+/// What lies in the output folder and is not written again, relative to it. Files only; a name in a report that leads out
+/// of the folder is passed over.
+struct EarlierFiles {
+  /// A report of kerf there lists them, with the size and the SHA-256 that they have; their cards, and the report.
+  std::set<std::filesystem::path> of_kerf;
+  /// Of a name that the kind of a destination owns (Repository::owns), and not `of_kerf`.
+  std::set<std::filesystem::path> foreign;
+  /// Listed by the report, not as they were written, and not `foreign`.
+  std::set<std::filesystem::path> changed;
+};
+/// `written`: what the run puts there. Error io.
+EarlierFiles earlier_files(const std::filesystem::path& out, std::span<const Destination>,
+                           const std::set<std::filesystem::path>& written);
+/// Error usage that names them when there are foreign files.
+void refuse_foreign(const std::filesystem::path& out, const EarlierFiles&);
 
 /// Everything that must outlive a run: the files of weights of the model that is read, and texts and the like.
 struct Inputs {
@@ -41,10 +52,11 @@ struct Inputs {
 };
 
 /// Error usage, naming both, when writing there would replace or remove an input: when the output folder or that of a
-/// destination is the folder of one of the model's files, as it was named or as links lead to it, or when an input is
-/// among earlier_files(), by whatever name, or in a folder that kerf clears.
+/// destination is the folder of one of the model's files, as it was named or as links lead to it, or when an input is,
+/// by whatever name, a file that a run might replace or remove, or lies in a folder that kerf clears.
 void refuse_inputs(const std::filesystem::path& out, std::span<const Destination>, const Inputs&);
-/// The same for a single file: error usage when it is an input, or a file of the model's repository.
+/// The same for a single file: error usage when it, or the name that it has until it is complete, is an input or a file
+/// of the model's repository; and as writable_file() says.
 void refuse_inputs(const std::filesystem::path& file, const Inputs&);
 
 }  // namespace kerf

@@ -236,6 +236,17 @@ void Publication::check(const Inputs& inputs) const {
   refuse_inputs(real_, destinations_, inputs);
   for (const Destination& d : destinations_) check_places({fs::path(d.folder) / kCardFile});
   check_places({kReportFile});
+  // As far as it is known by now what will be written: what the source has is copied.
+  std::set<fs::path> written = {kReportFile};
+  for (const Destination& d : destinations_) {
+    const fs::path folder = d.folder;
+    for (const char* name : {kCardFile, "config.json", "Modelfile"}) written.insert(folder / name);
+    written.insert(folder / d.weights);
+    for (const fs::path& file : inputs.model)
+      for (const auto& entry : fs::directory_iterator(file.has_parent_path() ? file.parent_path() : "."))
+        written.insert(folder / entry.path().filename());
+  }
+  refuse_foreign(out_, earlier_files(real_, destinations_, written));
 }
 
 void Publication::check_places(const std::vector<fs::path>& names) const {
@@ -269,15 +280,22 @@ fs::path Publication::published(const fs::path& staged) const { return out_ / st
 void Publication::publish() {
   const std::vector<fs::path> names = files_below(stage_);
   check_places(names);
-  std::set<fs::path> stale = earlier_files(real_, destinations_);
-  for (const fs::path& name : names) stale.erase(name);
+  const EarlierFiles earlier = earlier_files(real_, destinations_, {names.begin(), names.end()});
+  if (!earlier.foreign.empty()) {
+    keep();
+    warn(fmt::format("the files of this run are in {}", (out_ / kStagingFolder).string()));
+    refuse_foreign(out_, earlier);
+  }
+  const std::set<fs::path>& stale = earlier.of_kerf;
   for (const auto& entry : fs::recursive_directory_iterator(stage_))
     if (entry.is_directory()) sync_folder(entry.path());
-  if (!stale.empty()) {
+  const auto tell = [&](const char* what, const std::set<fs::path>& files) {
     std::vector<std::string> shown;
-    for (const fs::path& name : stale) shown.push_back(name.string());
-    warn(fmt::format("removing from {} what an earlier run has left: {}", out_.string(), fmt::join(shown, ", ")));
-  }
+    for (const fs::path& name : files) shown.push_back(name.string());
+    if (!shown.empty()) warn(fmt::format("{}: {} {}", out_.string(), what, fmt::join(shown, ", ")));
+  };
+  tell("removing what an earlier run has left:", stale);
+  tell("written by an earlier run and changed since, so left there:", earlier.changed);
   on_signals_.reset();
   if (!publish_at_once(real_, stage_, stale)) publish_by_renames(real_, names, stale);
   created_.clear();

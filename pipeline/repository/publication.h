@@ -40,7 +40,8 @@ class Publication {
   Publication(const Publication&) = delete;
   Publication& operator=(const Publication&) = delete;
 
-  /// Error usage as refuse_inputs() says, and when something that is no plain folder lies where a destination's would.
+  /// Error usage as refuse_inputs() and refuse_foreign() say, and when something that is no plain folder lies where a
+  /// destination's would.
   void check(const Inputs&) const;
   /// Creates the staging folder with those of the destinations, empty. Error usage when another run is writing to the
   /// output folder, io as the system says.
@@ -49,9 +50,10 @@ class Publication {
   const std::filesystem::path& stage() const { return stage_; }
   /// Where a staged file lies after publish().
   std::filesystem::path published(const std::filesystem::path& staged) const;
-  /// Everything staged takes its place, and earlier_files() that are not staged again go; a warning names them. Open
-  /// and mapped files stay readable. Error usage when a folder lies where a file is to be, io as the system says; then
-  /// nothing has changed, or finish_publication() has something to do, which the sentence says.
+  /// Everything staged takes its place, and earlier_files().of_kerf go; a warning names them. Open and mapped files stay
+  /// readable. Error usage when a folder lies where a file is to be, or there are foreign files (then the staged ones
+  /// stay where they are), io as the system says; then nothing has changed, or finish_publication() has something to
+  /// do, which the sentence says.
   void publish();
   /// Leaves the staged files in the staging folder.
   void keep();

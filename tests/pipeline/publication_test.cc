@@ -177,7 +177,7 @@ TEST(Publication, ASourceInTheHubsCacheOrLinkedIntoTheOutputIsSafe) {
 TEST(Publication, APartialFileThatIsALinkIsNotWrittenThrough) {
   const test::TempDir dir;
   write_text(dir / "precious", "x");
-  fs::create_symlink(dir / "precious", dir / "new.partial");
+  fs::create_symlink(dir / "precious", partial_name(dir / "new"));
   write_text(dir / "new", "y");
   EXPECT_EQ(read_text(dir / "precious"), "x");
   EXPECT_EQ(read_text(dir / "new"), "y");
@@ -213,10 +213,47 @@ TEST(Publication, ReplacesAllThatAnEarlierRunHasLeftAndNothingElse) {
   EXPECT_EQ(fs::status(out).permissions(), fs::perms(0750));
   EXPECT_EQ(fs::status(out / "notes").permissions(), fs::perms(0700));
   EXPECT_EQ(fs::last_write_time(out / "notes"), when);
-  // Without its report a repository is known by its kind.
-  fs::remove(out / "kerf-report.json");
-  compress(job(out, runs[1]));
-  EXPECT_FALSE(fs::exists(out / "quantize_config.json"));
+}
+
+// --force replaces files of the same name and what kerf can show to be its own; what a runtime would load besides is
+// somebody's, and refused.
+TEST(Publication, ForceNeitherRemovesForeignFilesNorPublishesBesideThem) {
+  const test::TempDir dir;
+  const fs::path out = dir / "out";
+  fs::create_directories(out);
+  for (const char* name :
+       {"model-00001-of-00002.safetensors", "model.safetensors.index.json", "quantize_config.json"}) {
+    write_text(out / name, "precious");
+    const std::string sentence = refusal([&] { compress(job(out, {"vllm:w4a16-g32"}, true)); }, ErrorKind::usage);
+    EXPECT_TRUE(test::mentions(sentence, name));
+    EXPECT_TRUE(test::mentions(sentence, "move them away"));
+    EXPECT_EQ(files_below(out), (Files{{name, "precious"}}));
+    fs::remove(out / name);
+  }
+  // Of the same name, as --force says; and what no runtime would load besides.
+  write_text(out / "model.safetensors", "precious");
+  write_text(out / "other.gguf", "precious");
+  compress(job(out, {"vllm:w4a16-g32"}, true));
+  EXPECT_EQ(read_text(out / "other.gguf"), "precious");
+
+  // Changed since: another kind of repository leaves it, one that would load it refuses.
+  write_text(out / "model.safetensors", "mine");
+  compress(job(out, {"llama.cpp-cpu:Q8_0"}, true));
+  EXPECT_EQ(read_text(out / "model.safetensors"), "mine");
+  EXPECT_FALSE(fs::exists(out / "config.json"));  // as it was written
+  compress(job(out, {"transformers-gptq:w4-g32"}, true));
+  write_text(out / "quantize_config.json", "mine");
+  EXPECT_TRUE(test::mentions(refusal([&] { compress(job(out, {"vllm:w4a16-g32"}, true)); }, ErrorKind::usage),
+                             "quantize_config.json"));
+  // A report without sums vouches for nothing.
+  fs::remove(out / "quantize_config.json");
+  fs::create_directories(out / "sub");
+  write_text(out / "sub" / "precious", "x");
+  nlohmann::json report = report_in(out);
+  report["targets"][0]["files"][0]["name"] = "sub/precious";
+  write_text(out / "kerf-report.json", report.dump());
+  compress(job(out, {"vllm:w4a16-g32"}, true));
+  EXPECT_EQ(read_text(out / "sub" / "precious"), "x");
 }
 
 TEST(Publication, AReportCannotNameFilesOutside) {
