@@ -214,7 +214,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& name) : name_(writable_file(
   // What lies there may be a link to something that is needed: a new file, not that one emptied.
   ::unlink(partial_.c_str());
   fd_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail(ErrorKind::io, "cannot create {}: {}", partial_.string(), std::strerror(errno));
+  if (fd_ < 0) fail(ErrorKind::io, "cannot create {}: {}", name_.string(), std::strerror(errno));
   remember_partial(partial_.c_str());
 }
 
@@ -236,7 +236,7 @@ void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
     const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0)
-      fail(ErrorKind::io, "cannot write {} ({} bytes at {}): {}; nothing was replaced", partial_.string(), bytes.size(),
+      fail(ErrorKind::io, "cannot write {} ({} bytes at {}): {}; nothing was replaced", name_.string(), bytes.size(),
            offset, n < 0 ? std::strerror(errno) : "nothing was written");
     bytes = bytes.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
@@ -248,7 +248,7 @@ void AtomicFile::read_at(uint64_t offset, std::span<std::byte> to) const { read_
 void AtomicFile::commit() {
   const auto refuse = [&](const char* step) {
     const int reason = errno;
-    fail(ErrorKind::io, "cannot {} {}: {}; nothing was replaced", step, partial_.string(), std::strerror(reason));
+    fail(ErrorKind::io, "cannot {} {}: {}; nothing was replaced", step, name_.string(), std::strerror(reason));
   };
   if (fd_ < 0) fail(ErrorKind::internal, "{} was committed twice", name_.string());
   if (::fsync(fd_) != 0 && errno != EINVAL) refuse("flush");

@@ -3,7 +3,9 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <type_traits>
@@ -18,6 +20,18 @@ constexpr std::array<std::string_view, 13> kTypeNames = {"u8",   "i8",     "u16"
                                                          "bool", "string", "array", "u64", "i64", "f64"};
 static_assert(std::variant_size_v<MetaValue> == kTypeNames.size());
 static_assert(std::variant_size_v<MetaArray::Values> == kTypeNames.size());
+
+template <class T>
+bool same_bits(const T& x, const T& y) {
+  if constexpr (std::is_floating_point_v<T>)
+    return std::memcmp(&x, &y, sizeof x) == 0;
+  else
+    return x == y;
+}
+template <class T>
+bool same_bits(const std::vector<T>& x, const std::vector<T>& y) {
+  return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const T& a, const T& b) { return same_bits(a, b); });
+}
 
 }  // namespace
 
@@ -37,6 +51,17 @@ std::string type_name_of(const MetaValue& v) {
   if (const auto* array = std::get_if<MetaArray>(&v))
     return fmt::format("array of {}", kTypeNames[array->values.index()]);
   return std::string(kTypeNames[v.index()]);
+}
+
+bool identical(const MetaValue& a, const MetaValue& b) {
+  if (a.index() != b.index()) return false;
+  if (const auto* array = std::get_if<MetaArray>(&a)) {
+    const MetaArray& other = std::get<MetaArray>(b);
+    return array->values.index() == other.values.index() &&
+           std::visit([&](const auto& x) { return same_bits(x, std::get<std::decay_t<decltype(x)>>(other.values)); },
+                      array->values);
+  }
+  return std::visit([&](const auto& x) { return same_bits(x, std::get<std::decay_t<decltype(x)>>(b)); }, a);
 }
 
 Reader::Reader(fs::path path, std::vector<MappedFile> files, std::vector<StoredTensor> tensors, Metadata metadata)

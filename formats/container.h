@@ -51,6 +51,8 @@ using Metadata = std::vector<std::pair<std::string, MetaValue>>;
 
 /// "u32", "string", "array of f32", ...: for people.
 std::string type_name_of(const MetaValue&);
+/// Bit for bit the same, of one type: == finds a NaN unlike itself.
+bool identical(const MetaValue&, const MetaValue&);
 
 /// One tensor as a file stores it.
 struct StoredTensor {

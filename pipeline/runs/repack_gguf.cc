@@ -75,7 +75,7 @@ void compare(const Reader& was, const Reader& is) {
   for (const auto& [key, value] : was.metadata()) {
     if (key.starts_with("split.")) continue;
     const MetaValue* again = is.find_metadata(key);
-    same = same && again && *again == value;
+    same = same && again && identical(*again, value);
   }
   if (!same)
     fail(ErrorKind::internal, "{} was read back as another model than was written; nothing was published",

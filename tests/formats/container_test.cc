@@ -156,6 +156,19 @@ INSTANTIATE_TEST_SUITE_P(, EveryContainer, testing::ValuesIn(all_containers().be
 
 // Choosing.
 
+TEST(MetaValue, IsIdenticalToItselfThoughItHoldsANan) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const MetaValue number = nan, array = MetaArray{std::vector<float>{1, nan}},
+                  other = MetaArray{std::vector<float>{2, nan}};
+  EXPECT_TRUE(identical(number, number));
+  EXPECT_TRUE(identical(array, array));
+  EXPECT_FALSE(identical(array, other));
+  EXPECT_FALSE(identical(array, number));
+  EXPECT_FALSE(identical(MetaValue(1.0F), MetaValue(1.0)));
+  EXPECT_FALSE(identical(MetaValue(0.0F), MetaValue(-0.0F)));
+  EXPECT_TRUE(identical(MetaValue(std::string("x")), MetaValue(std::string("x"))));
+}
+
 TEST(OpenContainer, GoesByContentWhereTheNameSaysNothing) {
   TempDir dir;
   put_file(dir / "a", GgufFile().bytes());

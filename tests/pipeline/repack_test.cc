@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -92,6 +93,24 @@ TEST(Repack, PacksAGgufFromItsNumbersToTheSameFile) {
     for (const char* other : {"llama.cpp-cpu:Q8_0", "vllm"})
       EXPECT_TRUE(test::mentions(refusal([&] { repacked(source, other, dir / other); }), other));
   }
+}
+
+// Metadata that nobody computes with may hold anything.
+TEST(Repack, KeepsANanOfTheMetadata) {
+  const test::TempDir dir;
+  const fs::path source = compressed(dir, "llama.cpp-cpu:Q8_0") / "tinytales-Q8_0.gguf";
+  FilePlan plan;
+  {
+    const auto reader = open_container(source);
+    plan.metadata = reader->metadata();
+    plan.metadata.emplace_back("general.score", std::numeric_limits<float>::quiet_NaN());
+    for (const StoredTensor& t : reader->tensors()) plan.tensors.push_back({t.name, t.type, t.shape, t.bytes.size()});
+    const auto writer = find_container("gguf").create(dir / "nan.gguf", plan);
+    for (size_t i = 0; i < plan.tensors.size(); ++i) writer->write(i, 0, reader->tensors()[i].bytes);
+    writer->commit();
+  }
+  repacked(dir / "nan.gguf", "llama.cpp-cpu", dir / "again");
+  EXPECT_EQ(read_text(dir / "nan.gguf"), read_text(dir / "again" / "nan.gguf"));
 }
 
 TEST(Repack, RefusesBytesThatItWouldNotWrite) {
