@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/site_pattern.h"
@@ -223,8 +224,8 @@ class Reader {
 // The recipe in a report or a frozen plan; nullopt for any other text. Nothing else of it is kept, nor nested deeply.
 std::optional<std::string> recipe_inside(const std::string& text, const std::string& name) {
   using Json = nlohmann::ordered_json;
-  const auto wanted = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kDeepestReport) fail(ErrorKind::bad_input, "{} is nested more than {} deep", name, kDeepestReport);
+  check_json_text(text, name, kDeepestReport);
+  const auto wanted = [](int depth, Json::parse_event_t event, Json& parsed) {
     return depth != 1 || event != Json::parse_event_t::key || parsed == "recipe" || parsed == "kerf";
   };
   const Json j = Json::parse(text, wanted, false);

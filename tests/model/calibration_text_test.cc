@@ -138,7 +138,7 @@ TEST(CalibrationText, NamesTheLineThatIsWrong) {
   expect_says(
       refusal(good + "{\"messages\": [{\"role\": \"user\", \"content\": [{}, 1]}]}\n{\"messages\": 3}", "t.jsonl"),
       "line 4: the chat template of the model: the messages are a int");
-  expect_says(refusal(good + "{\"messages\": " + std::string(100000, '['), "t.jsonl"), "line 3 is nested deeper");
+  expect_says(refusal(good + "{\"messages\": " + std::string(100000, '['), "t.jsonl"), "line 3 nests");
   const Tokenizer bare(read_tokenizer_spec(test::example_dir()));
   const auto chat = "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}";
   expect_says(test::refusal([&] { cut_calibration(bare, {}, chat, "t.jsonl", "M", {}); }, ErrorKind::bad_input),

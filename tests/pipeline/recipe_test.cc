@@ -128,7 +128,7 @@ TEST(Recipe, IsFoundInReportsOfEveryVersion) {
   EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "targets": []})", ErrorKind::usage), "holds no recipe"));
   EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "recipe": {"metod": "rtn"}})", ErrorKind::usage), "'metod'"));
   EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "recipe": )" + std::string(200'000, '['), ErrorKind::bad_input),
-                             "nested"));
+                             "nests deeper"));
   EXPECT_TRUE(test::mentions(refusal("{method: magic}", ErrorKind::usage), "line 1"));  // YAML, not JSON
 }
 
