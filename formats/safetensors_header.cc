@@ -185,7 +185,7 @@ class HeaderHandler final : public StrictJson {
 };
 
 // Offsets cover [0, size) once: sorted, each begins where the one before ends.
-void check_coverage(const std::vector<SafetensorsEntry>& entries, uint64_t size, std::string_view what) {
+void check_offsets(const std::vector<SafetensorsEntry>& entries, uint64_t size, std::string_view what) {
   std::vector<const SafetensorsEntry*> sorted;
   for (const SafetensorsEntry& e : entries) sorted.push_back(&e);
   std::sort(sorted.begin(), sorted.end(), [](const SafetensorsEntry* a, const SafetensorsEntry* b) {
@@ -252,7 +252,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std:
   handler.parse(text);
   SafetensorsHeader header = handler.take();
   for (const SafetensorsEntry& e : header.entries) check_size(e, what);
-  check_coverage(header.entries, file.size() - 8 - length, what);
+  check_offsets(header.entries, file.size() - 8 - length, what);
   for (SafetensorsEntry& e : header.entries) {
     e.begin += 8 + length;
     e.end += 8 + length;

@@ -150,9 +150,9 @@ std::pair<std::string_view, std::string_view> map_and_key(const Option& o) {
   return {o.key.substr(0, dot), o.key.substr(dot + 1)};
 }
 
-class Reader {
+class RecipeReader {
  public:
-  explicit Reader(std::string name) : place_{std::move(name)} {}
+  explicit RecipeReader(std::string name) : place_{std::move(name)} {}
 
   Recipe read(const YAML::Node& root) const {
     CompressOptions r;
@@ -247,7 +247,7 @@ Recipe parse_recipe(std::string_view yaml, const std::string& name) {
   } catch (const YAML::Exception& e) {
     fail(ErrorKind::bad_input, "{}, line {}: not YAML: {}", name, e.mark.line + 1, e.msg);
   }
-  return Reader(name).read(root);
+  return RecipeReader(name).read(root);
 }
 
 Recipe read_recipe(const std::filesystem::path& path) {
