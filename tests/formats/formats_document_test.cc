@@ -20,7 +20,8 @@ struct Row {
 
 // | Q4_0 | 2 | 32 | 18 | 2 `d`, 16 nibbles | ... |, by name. `fields` is the sum of the numbers that begin the fields.
 std::map<std::string, Row> blocks() {
-  static const std::regex row(R"(^\| ([A-Z0-9_]+) \| (\d+) \| (\d+) \| (\d+) \| ([^|]*) \|.*)"), field(R"((^|, )(\d+) )");
+  static const std::regex row(R"(^\| ([A-Z0-9_]+) \| (\d+) \| (\d+) \| (\d+) \| ([^|]*) \|.*)"),
+      field(R"((^|, )(\d+) )");
   std::map<std::string, Row> rows;
   std::ifstream in(source_dir() / "docs/formats.md");
   for (std::string line; std::getline(in, line);) {
