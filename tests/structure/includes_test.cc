@@ -156,7 +156,7 @@ std::optional<std::regex> files_apart(const std::string& module) {
 // The functions, constants and types that a file's namespace without a name defines at its outermost level; not
 // aliases, which may be repeated.
 std::set<std::string> local_names(const fs::path& file) {
-  static const std::regex type("^(?:struct|class|enum class|enum) (\\w+).*"), function("^[^ }/#(].*[ &*>](\\w+)\\(.*"),
+  static const std::regex type("^(?:struct|class|enum class|enum) (\\w+).*"), function("^[^ }/#(].*?[ &*>](\\w+)\\(.*"),
       constant("^(?:const|constexpr|static|inline)\\b[^(]*?(\\w+)(?:\\[.*\\])?(?: =|\\{|;).*");
   std::set<std::string> names;
   std::ifstream in(file);
