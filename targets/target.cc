@@ -15,6 +15,22 @@ std::string StoredSite::module() const {
   return shape.name.ends_with(suffix) ? shape.name.substr(0, shape.name.size() - suffix.size()) : shape.name;
 }
 
+std::string to_text(const RuntimeSettings& s) {
+  std::string text;
+  if (s.flash_attention) text = fmt::format("flash attention {}", *s.flash_attention ? "on" : "off");
+  if (!s.kv_cache.empty()) text += fmt::format("{}key/value cache {}", text.empty() ? "" : ", ", s.kv_cache);
+  return text;
+}
+
+Arithmetic Target::arithmetic_with(const RuntimeSettings& s, const Architecture& a) const {
+  if (s.any())
+    fail(ErrorKind::usage,
+         "{} is no setting of {}: flash attention and the type of the key/value cache are settings of llama.cpp-cpu; "
+         "leave them out, or measure that target alone",
+         s.kv_cache.empty() ? "--flash-attention" : "--kv-cache", name());
+  return arithmetic(a.dtype);
+}
+
 void Target::configure(nlohmann::ordered_json&, std::string_view, std::span<const StoredSite>) const {
   fail(ErrorKind::internal, "the target {} has no config.json", name());
 }

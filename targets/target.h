@@ -14,6 +14,7 @@
 #include "grids/scheme.h"
 #include "kernels/arithmetic.h"
 #include "model/arch/architecture.h"
+#include "targets/runtime_settings.h"
 
 namespace kerf {
 
@@ -108,8 +109,13 @@ class Target {
   virtual TensorNames names() const { return TensorNames::checkpoint; }
   /// How norms and biases are stored.
   virtual Dtype vector_dtype(Dtype model) const = 0;
-  /// What the runtime does between the products, for a model of this dtype.
+  /// What the runtime does between the products by default, for a model of this dtype.
   virtual Arithmetic arithmetic(Dtype model) const = 0;
+  /// The same with settings of its users. Error usage, naming the option, for a setting that it does not have or not
+  /// with another one; unsupported where it would refuse the model.
+  virtual Arithmetic arithmetic_with(const RuntimeSettings&, const Architecture&) const;
+  /// Which settings an arithmetic stands for, all that the runtime has.
+  virtual RuntimeSettings settings_of(const Arithmetic&) const { return {}; }
   virtual Provenance provenance() const = 0;
   virtual HubCard card() const = 0;
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "formats/ggml_type.h"
 #include "model/arch/family.h"
+#include "targets/target.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -187,7 +188,7 @@ Artifact open_gguf_artifact(const std::filesystem::path& file) {
   Artifact a{
       .path = file, .format = "GGUF", .target = "llama.cpp-cpu", .architecture = describe_gguf(facts_of(*reader))};
   if (const StoredTensor* t = reader->find("rope_freqs.weight")) read_rope_factors(*t, file.string(), a.architecture);
-  a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
+  a.arithmetic = find_target(a.target).arithmetic(a.architecture.dtype);
   a.gguf_rounding = true;
   a.tokenizer = gguf_tokenizer(*reader);
   // llama.cpp takes the number of tokens for that of the embedding's rows.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "model/arch/family.h"
 #include "targets/compressed_tensors.h"
 #include "tests/support/refusal.h"
 
@@ -63,6 +64,59 @@ TEST(LlamaCpp, RefusesTypesWithoutALayoutAndWidthsWithoutASubstitute) {
   };
   EXPECT_TRUE(test::mentions(refused("Q8_K-pure", 256), "Q8_K"));
   EXPECT_TRUE(test::mentions(refused("Q1_0", 288), "blocks of 128"));
+}
+
+// A model of one layer with heads of this size.
+Architecture with_heads_of(int64_t head_dim) {
+  return describe_architecture({{"architectures", {"LlamaForCausalLM"}},
+                                {"model_type", "llama"},
+                                {"hidden_size", 2 * head_dim},
+                                {"intermediate_size", 64},
+                                {"num_attention_heads", 2},
+                                {"num_hidden_layers", 1},
+                                {"vocab_size", 64}});
+}
+
+TEST(LlamaCpp, AttendsAsItDoesByDefaultUnlessItsUserSaysOtherwise) {
+  const Target& t = find_target("llama.cpp-cpu");
+  const Architecture a = with_heads_of(64);
+  EXPECT_EQ(t.arithmetic_with({}, a).ggml_attention, (GgmlAttention{.flash = true, .cache = KvCache::f16}));
+  EXPECT_EQ(t.arithmetic_with({.flash_attention = false}, a).ggml_attention,
+            (GgmlAttention{.flash = false, .cache = KvCache::f16}));
+  for (const char* cache : {"f16", "f32", "q8_0", "q4_0"}) {
+    const RuntimeSettings settings{.flash_attention = true, .kv_cache = cache};
+    EXPECT_EQ(t.settings_of(t.arithmetic_with(settings, a)), settings);
+  }
+}
+
+TEST(LlamaCpp, RefusesACacheThatLlamaCppRefuses) {
+  const Target& t = find_target("llama.cpp-cpu");
+  const auto refused = [&](const RuntimeSettings& s, int64_t head_dim, ErrorKind kind) {
+    return test::refusal([&] { t.arithmetic_with(s, with_heads_of(head_dim)); }, kind);
+  };
+  for (const char* cache : {"q8_0", "q4_0"}) {
+    EXPECT_TRUE(test::mentions(refused({.flash_attention = false, .kv_cache = cache}, 64, ErrorKind::usage),
+                               "without flash attention"));
+    EXPECT_TRUE(test::mentions(refused({.kv_cache = cache}, 48, ErrorKind::unsupported), "heads of 48"));
+  }
+  EXPECT_TRUE(
+      test::mentions(refused({.flash_attention = false, .kv_cache = "f32"}, 64, ErrorKind::unsupported), "f32"));
+  EXPECT_TRUE(test::mentions(refused({.kv_cache = "bf16"}, 64, ErrorKind::usage), "f16, f32, q8_0, q4_0"));
+}
+
+TEST(EveryTarget, RefusesSettingsThatItsRuntimeDoesNotHave) {
+  const Architecture a = with_heads_of(64);
+  for (const Target* t : all_targets()) {
+    const RuntimeSettings all = t->settings_of(t->arithmetic_with({}, a));
+    for (const RuntimeSettings& given :
+         {RuntimeSettings{.flash_attention = true}, RuntimeSettings{.kv_cache = "f16"}}) {
+      if (all.any())
+        EXPECT_EQ(t->settings_of(t->arithmetic_with(given, a)), all) << t->name();
+      else
+        EXPECT_TRUE(test::mentions(test::refusal([&] { t->arithmetic_with(given, a); }, ErrorKind::usage),
+                                   std::string(t->name())));
+    }
+  }
 }
 
 TEST(Vllm, RefusesAGroupThatDoesNotDivideAndNamesThoseThatDo) {
