@@ -30,6 +30,7 @@ void add(CLI::App& program, int*) {
     if (o->json)
       print({{"model", o->model},
              {"format", r.format},
+             {"runtime", to_json(r.runtime)},
              {"window_rule", window_rule(o->eval, r.windows_have_bos)},
              {"windows", p.windows},
              {"tokens", p.tokens},
@@ -38,8 +39,9 @@ void add(CLI::App& program, int*) {
              {"ppl", p.ppl},
              {"ppl_stderr", p.ppl_stderr}});
     else
-      print(fmt::format("perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({})\n", p.ppl, p.ppl_stderr,
-                        p.tokens, p.windows, window_rule(o->eval, r.windows_have_bos)));
+      print(fmt::format("perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({}{})\n", p.ppl, p.ppl_stderr,
+                        p.tokens, p.windows, r.runtime.any() ? to_text(r.runtime) + "; " : "",
+                        window_rule(o->eval, r.windows_have_bos)));
   });
 }
 

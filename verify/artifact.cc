@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "formats/gguf.h"
+#include "targets/target.h"
 
 namespace kerf {
 namespace {
@@ -47,6 +48,24 @@ BitsPerWeight Artifact::bits_per_weight() const {
   const uint64_t vocabulary = bytes_of_sites(*this, true, &n);
   b.embedding = bits(vocabulary, n);
   return b;
+}
+
+void set_runtime(Artifact& a, const RuntimeSettings& settings, VerifyMode n) {
+  if (!settings.any()) return;
+  if (a.target.empty())
+    fail(ErrorKind::usage,
+         "{} is a full-precision checkpoint, computed in float32: --flash-attention and --kv-cache are settings of "
+         "llama.cpp for GGUF files; leave them out",
+         a.path.string());
+  if (n == VerifyMode::float32)
+    fail(ErrorKind::usage,
+         "--flash-attention and --kv-cache change nothing with --arithmetic float32; leave out the one or the other");
+  a.arithmetic = find_target(a.target).arithmetic_with(settings, a.architecture);
+}
+
+RuntimeSettings runtime_of(const Artifact& a, VerifyMode n) {
+  return a.target.empty() || n == VerifyMode::float32 ? RuntimeSettings{}
+                                                      : find_target(a.target).settings_of(a.arithmetic);
 }
 
 Artifact open_artifact(const fs::path& path) {

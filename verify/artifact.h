@@ -19,6 +19,7 @@
 #include "model/arch/architecture.h"
 #include "model/run/weights.h"
 #include "model/text/tokenizer.h"
+#include "targets/runtime_settings.h"
 
 namespace kerf {
 
@@ -101,6 +102,12 @@ enum class VerifyMode {
   vllm,     // as vLLM's kernels round activations to 8 bits, known from source; otherwise `runtime`
   float32,  // decoded weights, everything in float32
 };
+
+/// From now on the artifact is computed as its runtime does with these settings. Errors as Target::arithmetic_with, and
+/// usage for settings of what no runtime computes: a checkpoint, or `float32`.
+void set_runtime(Artifact&, const RuntimeSettings&, VerifyMode);
+/// All settings with which it is computed; none where no runtime has any.
+RuntimeSettings runtime_of(const Artifact&, VerifyMode);
 
 /// The artifact's weights for a model run. It must outlive the result.
 std::unique_ptr<WeightProvider> weights_of(const Artifact&, VerifyMode);

@@ -7,7 +7,7 @@
 //   asymmetric: on                                   # calibrated.h; left out: on with the method auto
 //   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
 //   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
-//   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
+//   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0, flash_attention: on, kv_cache: f16}
 //   gate: kl<0.05,top1>0.9
 //   strict: false                                    # true: refuse what a target would store in another way
 //   shard_size: 2000000000                           # most tensor bytes of one file

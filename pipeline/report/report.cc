@@ -40,6 +40,7 @@ ordered_json target_json(const TargetResult& t) {
   j["bytes"] = t.bytes;
   j["bpw"] = {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}};
   j["arithmetic"] = t.arithmetic;
+  if (t.runtime.any()) j["runtime"] = to_json(t.runtime);
   if (t.verification) {
     j["metrics"] = metrics_json(*t.verification);
     j["sites"] = ordered_json::array();
@@ -90,6 +91,13 @@ std::string grouped(std::string digits) {
 }
 
 }  // namespace
+
+ordered_json to_json(const RuntimeSettings& s) {
+  ordered_json j = ordered_json::object();
+  if (s.flash_attention) j["flash_attention"] = *s.flash_attention ? "on" : "off";
+  if (!s.kv_cache.empty()) j["kv_cache"] = s.kv_cache;
+  return j;
+}
 
 bool Report::passed() const {
   return std::all_of(targets.begin(), targets.end(), [](const TargetResult& t) { return t.gate.passed; });
@@ -160,6 +168,11 @@ std::string to_table(const Report& r) {
     rows.push_back(std::move(row));
   }
   std::string text = aligned(rows);
+  std::vector<std::string> settings;  // each once
+  for (const TargetResult& t : r.targets)
+    if (t.verification && t.runtime.any()) settings.push_back(fmt::format("{}: {}\n", t.target, to_text(t.runtime)));
+  settings.erase(std::unique(settings.begin(), settings.end()), settings.end());
+  for (const std::string& line : settings) text += line;
   for (const TargetResult& t : r.targets)
     if (t.alternative)
       text +=

@@ -30,6 +30,7 @@ struct AlternativeVerification {
 struct TargetResult {
   std::string target, scheme;  // "llama.cpp-cpu", "Q4_0"
   std::string arithmetic;      // how far the verification arithmetic is known to be the runtime's
+  RuntimeSettings runtime;     // with which it was computed; nothing where no runtime has settings
   std::string plan;            // hash, when kerf made the files
   std::vector<FileEntry> files;
   uint64_t bytes = 0;  // of the files that hold weights
@@ -55,6 +56,8 @@ struct Report {
   bool passed() const;
 };
 
+/// As options and recipes have them.
+nlohmann::ordered_json to_json(const RuntimeSettings&);
 /// kerf-report.json; the same inputs give the same text.
 nlohmann::ordered_json to_json(const Report&);
 /// The table for people.

@@ -39,9 +39,10 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
     if (t.verification || !r.needs_verification)
       card += fmt::format("| {} | {} |\n", r.what, filled_in(r.text, measured));
   if (t.verification) {
-    card += fmt::format("\nMeasured on the packed bytes with the runtime's arithmetic ({}), {} tokens of {}: {}.\n",
-                        t.arithmetic, t.verification->comparison.tokens, report.eval.text.filename().string(),
-                        window_rule(report.eval, report.windows_have_bos));
+    card +=
+        fmt::format("\nMeasured on the packed bytes with the runtime's arithmetic ({}{}), {} tokens of {}: {}.\n",
+                    t.arithmetic, t.runtime.any() ? "; " + to_text(t.runtime) : "", t.verification->comparison.tokens,
+                    report.eval.text.filename().string(), window_rule(report.eval, report.windows_have_bos));
     if (t.alternative)
       card += fmt::format("By {}: {}.\n", t.alternative->arithmetic,
                           filled_in("perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token {top1}",

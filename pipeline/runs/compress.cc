@@ -331,6 +331,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     folders.push_back({o.targets.size() == 1 ? "" : folder_name(choice), &repository_of(*choice.target)});
   }
   refuse_inputs(o.out, folders, {source.files, texts});
+  for (const std::string& text : o.targets)
+    parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
+  if (o.eval.runtime.any() && !windows)
+    warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
   std::vector<Output> outputs = plan_outputs(o, source, calibration, may_measure);
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
@@ -397,8 +401,9 @@ Report compress(const CompressOptions& o) {
   std::vector<Measured> measured;
   const fs::path& stage = p.publication->stage();
   for (const Output& out : outputs) {
-    measured.push_back({open_artifact(entrance(out.plan, stage / out.folder, out.weights)), out.plan.choice, out.files,
-                        out.writer->checksums()});
+    Artifact packed = open_artifact(entrance(out.plan, stage / out.folder, out.weights));
+    set_runtime(packed, o.eval.runtime, VerifyMode::runtime);
+    measured.push_back({std::move(packed), out.plan.choice, out.files, out.writer->checksums()});
   }
   report.targets = measure(source, measured, p.windows, VerifyMode::runtime, o.gate, stage);
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -12,7 +12,8 @@
 namespace kerf {
 
 EvalResult eval_run(const EvalRunOptions& o) {
-  const Artifact a = open_artifact(resolve_model(o.model));
+  Artifact a = open_artifact(resolve_model(o.model));
+  set_runtime(a, o.eval.runtime, o.numerics);
   if (!o.logits.empty()) refuse_inputs(o.logits, {.model = a.files, .others = std::span(&o.eval.text, 1)});
   const std::optional<Windows> windows = read_windows(a, o.eval);
   if (!windows) fail(ErrorKind::usage, "eval needs a text; give --text FILE");
@@ -23,7 +24,7 @@ EvalResult eval_run(const EvalRunOptions& o) {
     stream.run([&](int64_t) { progress.advance(); });
   }
   const Logits logits(a.architecture, *weights, stream);
-  EvalResult result{a.format, evaluate(logits, *windows), windows->bos};
+  EvalResult result{a.format, evaluate(logits, *windows), windows->bos, runtime_of(a, o.numerics)};
   if (!o.logits.empty()) write_logits_npy(o.logits, logits, *windows);
   return result;
 }

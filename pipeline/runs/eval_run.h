@@ -21,6 +21,7 @@ struct EvalResult {
   std::string format;
   Perplexity perplexity;
   bool windows_have_bos = true;  // for window_rule()
+  RuntimeSettings runtime = {};  // with which it was computed
 };
 
 /// Writes log-probabilities to `logits` as NumPy float32 [windows, ctx, vocab].

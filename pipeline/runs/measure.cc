@@ -48,6 +48,7 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
     results.push_back({.target = std::string(m.choice.target->name()),
                        .scheme = m.choice.scheme,
                        .arithmetic = arithmetic_text(m, numerics),
+                       .runtime = runtime_of(m.artifact, numerics),
                        .files = describe_files(m, root),
                        .bytes = m.artifact.bytes,
                        .bpw = m.artifact.bits_per_weight()});

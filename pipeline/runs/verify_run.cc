@@ -52,6 +52,7 @@ Report verify_run(const VerifyOptions& o) {
   std::vector<Measured> measured;
   for (const fs::path& path : packed_models(o.packed)) {
     Artifact a = open_artifact(path);
+    set_runtime(a, o.eval.runtime, o.numerics);
     const TargetChoice choice = target_of(a);
     std::vector<fs::path> files = a.files;
     measured.push_back({std::move(a), choice, std::move(files)});

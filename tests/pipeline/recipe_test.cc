@@ -104,6 +104,7 @@ TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
     if (o.key == "targets") changed.targets = {"vllm"};
     if (o.key == "method") changed.method = "gptq";
     if (o.key == "gate") changed.gate = "kl<1";
+    if (o.key == "eval.kv_cache") changed.eval.runtime.kv_cache = "q8_0";
     const Recipe& recipe = changed;
     EXPECT_FALSE(recipe == Recipe{}) << "the test has no other value for it";
     EXPECT_EQ(recipe_from_json(to_json(recipe)), recipe);
