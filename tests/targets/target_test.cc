@@ -74,6 +74,8 @@ Architecture with_heads_of(int64_t head_dim) {
                                 {"intermediate_size", 64},
                                 {"num_attention_heads", 2},
                                 {"num_hidden_layers", 1},
+                                {"max_position_embeddings", 64},
+                                {"rms_norm_eps", 1e-5},
                                 {"vocab_size", 64}});
 }
 
