@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/stand_in.h"
 
 namespace kerf {
 namespace {
@@ -59,6 +60,11 @@ void read_all(int fd, const std::filesystem::path& path, uint64_t offset, std::s
     to = to.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
   }
+}
+
+void refuse_pointer(const std::filesystem::path& path, std::string_view content) {
+  if (const std::string what = pointer_in_place_of(content); !what.empty())
+    fail(ErrorKind::bad_input, "{} {}", path.string(), what);
 }
 
 // A write past the file-size limit of the process must come back as an error, not as a signal.
@@ -155,6 +161,11 @@ FolderLock::~FolderLock() {
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   Descriptor fd(open_for_reading(path));
   size_ = regular_size(fd.get(), path);
+  if (size_ <= 1024) {  // a pointer is not longer
+    std::string text(size_, '\0');
+    read_all(fd.get(), path, 0, std::as_writable_bytes(std::span(text)));
+    refuse_pointer(path, text);
+  }
   if (size_ != 0) {
     void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (p == MAP_FAILED) fail(ErrorKind::io, "cannot map {}: {}", path.string(), std::strerror(errno));
@@ -255,6 +266,7 @@ std::string read_text(const std::filesystem::path& path, uint64_t limit) {
     done += static_cast<size_t>(n);
   }
   text.resize(done);
+  refuse_pointer(path, text);
   return text;
 }
 

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "core/checked.h"
+#include "core/stand_in.h"
 #include "formats/safetensors.h"
 #include "formats/shape.h"
 #include "formats/strict_json.h"
@@ -226,9 +227,19 @@ void check_size(const SafetensorsEntry& e, std::string_view what) {
          bits / 8, name_of(e.dtype), e.end - e.begin);
 }
 
+bool begins_like_one(std::span<const std::byte> file) {
+  uint64_t length = 0;
+  if (file.size() < 9) return false;
+  std::memcpy(&length, file.data(), 8);
+  return length <= file.size() - 8 && file[8] == std::byte{'{'};
+}
+
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view what) {
+  if (!begins_like_one(file))
+    if (const std::string other = seems_to_be(file); !other.empty())
+      fail(ErrorKind::bad_input, "{} is no safetensors file, but {}", what, other);
   if (file.size() < 8)
     fail(ErrorKind::bad_input, "{} has {} bytes; a safetensors file begins with 8 bytes of header length", what,
          file.size());
