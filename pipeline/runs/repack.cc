@@ -151,11 +151,12 @@ QuantizedMatrix unpack(const Artifact& a, const StoredWeight& w) {
   const Layout& layout = find_layout(w.layout);
   if (const auto rule = layout.refuses(w.numbers, w.info.rows(), w.info.cols())) refuse(w.file_name, *rule);
   const std::string stem = w.file_name.substr(0, w.file_name.size() - std::string_view("weight").size());
+  const std::vector<LayoutTensor> plan = layout.plan(w.numbers, w.info.rows(), w.info.cols());
   std::vector<std::span<const std::byte>> parts;
-  for (const LayoutTensor& part : layout.plan(w.numbers, w.info.rows(), w.info.cols())) {
+  for (const LayoutTensor& part : plan) {
     const StoredTensor* t = a.weights->reader().find(stem + part.suffix);
-    if (!t) fail(ErrorKind::internal, "{} has no part {}", w.file_name, part.suffix);
-    parts.push_back(t->bytes);
+    if (!t && !part.is_constant()) fail(ErrorKind::internal, "{} has no part {}", w.file_name, part.suffix);
+    parts.push_back(t ? t->bytes : part.constant);  // files may leave out what follows from the shape (g_idx)
   }
   return layout.unpack(w.numbers, w.info.rows(), w.info.cols(), parts);
 }
@@ -279,6 +280,7 @@ Repacked repack(const RepackOptions& o) {
                               [&](const SiteShape& site) { return storage_of(a, result.choice, site); });
   check_scheme(a, plan);
   for (const std::string& remark : plan.remarks) warn(fmt::format("{}: {}", result.choice.text(), remark));
+  plan.remarks.insert(plan.remarks.end(), a.remarks.begin(), a.remarks.end());
   complete(plan, a.architecture, a.tokenizer, model_name(o.packed), o.shard_bytes);
   const std::unique_ptr<Publication> publication = begin_repack(o, a, plan);
   const std::unique_ptr<Writer> writer = create_weights(plan, publication->stage());
