@@ -47,6 +47,8 @@ struct Storage {
   const Layout* layout = nullptr;
   Scheme scheme;             // when packed
   Dtype dense = Dtype::f32;  // when not
+  /// The type to which the runtime rounds each weight when it decodes them; what would be infinite in it is refused.
+  Dtype decoded = Dtype::f32;
   /// The matrices that the runtime fuses (q, k, v; gate, up) have their scale in common: they are quantized as one.
   bool fused_scale = false;
   std::optional<RoundedActivations> activations = std::nullopt;

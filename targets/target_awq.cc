@@ -70,7 +70,8 @@ class Awq final : public Target {
     const WeightOnly c = *parse(scheme);
     const Layout& layout = find_layout("awq");
     Storage s{.layout = &layout,
-              .scheme = c.asymmetric ? asymmetric_int(4, c.group, Dtype::f16) : symmetric_int(4, c.group, Dtype::f16)};
+              .scheme = c.asymmetric ? asymmetric_int(4, c.group, Dtype::f16) : symmetric_int(4, c.group, Dtype::f16),
+              .decoded = Dtype::f16};
     const bool known = c.group == 0 || std::find(std::begin(kGroups), std::end(kGroups), c.group) != std::end(kGroups);
     if (!known || (c.group != 0 && site.in % c.group != 0))
       fail(ErrorKind::unsupported, "awq:{} cannot take {} [{}, {}]: AWQ knows no groups of {} there; use {}", scheme,

@@ -100,7 +100,8 @@ class TransformersGptq final : public Target {
     const Layout& layout = find_layout(c.v2 ? "gptq-v2" : "gptq-v1");
     Storage s{.layout = &layout,
               .scheme = c.asymmetric ? asymmetric_int(c.bits, c.group, Dtype::f16, c.v2 ? 0 : 1)
-                                     : symmetric_int(c.bits, c.group, Dtype::f16)};
+                                     : symmetric_int(c.bits, c.group, Dtype::f16),
+              .decoded = Dtype::f16};
     const auto groups = usual_groups();
     if (c.group != 0 && (site.in % c.group != 0 || std::find(groups.begin(), groups.end(), c.group) == groups.end()))
       fail(ErrorKind::unsupported,

@@ -71,7 +71,8 @@ class Vllm final : public Target {
     const Layout& layout = find_layout("ct-pack");
     Storage s{.layout = &layout,
               .scheme = choice.asymmetric ? asymmetric_int(choice.bits, choice.group, model)
-                                          : symmetric_int(choice.bits, choice.group, model)};
+                                          : symmetric_int(choice.bits, choice.group, model),
+              .decoded = model};
     if (layout.refuses(s.scheme, site.out, site.in))
       fail(ErrorKind::unsupported, "vllm:{} cannot take {} [{}, {}]: the group does not divide its input width; use {}",
            scheme, site.name, site.out, site.in, groups_dividing(site.in, usual_groups()));

@@ -16,6 +16,7 @@
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
+#include "pipeline/plan/range.h"
 #include "pipeline/repository/card.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/repository/repository.h"
@@ -141,6 +142,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
     complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, suffix);
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
+    out.plan.remarks.insert(out.plan.remarks.end(), source.remarks.begin(), source.remarks.end());
     if (!size.hash.empty() && size.hash != out.plan.hash())
       fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
            (o.out / kResumeFolder / kPlanFile).string(), size.hash, out.plan.hash(), (o.out / kResumeFolder).string());
@@ -279,6 +281,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   }
   if (!o.resume) fs::remove_all(o.out / kResumeFolder);
   if (p.calibration) {
+    check_ranges(*source.weights, jobs);
     freeze(o, p);
     std::vector<ResumeState*> states;
     for (const auto& state : p.states) {
