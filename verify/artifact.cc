@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "formats/gguf.h"
+#include "verify/checkpoint.h"
 
 namespace kerf {
 namespace {
@@ -57,6 +58,7 @@ Artifact open_artifact(const fs::path& path) {
   if (files.size() == 1) return open_gguf_artifact(files[0]);
   if (files.size() > 1)
     fail(ErrorKind::bad_input, "{} holds {} models in .gguf files; name one of them", path.string(), files.size());
+  refuse_lone_adapter(path);
   fail(ErrorKind::bad_input, "{} holds no model: neither a config.json with safetensors nor a .gguf file",
        path.string());
 }

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -86,6 +87,11 @@ struct Artifact {
   TokenizerSpec tokenizer;
   std::vector<std::filesystem::path> files;  // that hold weights
   uint64_t bytes = 0;                        // of those files
+  /// What was made of a checkpoint that contradicts itself, or left out of it: for the report.
+  std::vector<std::string> remarks = {};
+  /// Keys of config.json, with values as JSON text, that describe the weights as they were read, where the file's do
+  /// not: for every config.json that is written from it.
+  std::map<std::string, std::string> config_changes = {};
 
   BitsPerWeight bits_per_weight() const;
   int64_t parameters() const;

@@ -200,7 +200,7 @@ void read_dtype_and_ids(const ConfigReader& c, Architecture& a) {
     a.dtype = *dtype;
   }
   auto id = [&](const char* name, const nlohmann::json& v) {
-    if (!v.is_number_integer() || v.get<double>() < -1 || v.get<double>() > 2147483647.0)
+    if (!v.is_number_integer() || v.get<double>() < -2147483648.0 || v.get<double>() > 2147483647.0)
       fail(ErrorKind::bad_input, "{}: \"{}\" must hold token ids, not {}", c.name(), name, short_json(v));
     return v.get<int32_t>();
   };

@@ -158,6 +158,7 @@ std::vector<float> gguf_rope_factors(const Architecture& a) {
   return {};
 }
 
+std::string_view causal_class(const Architecture& a) { return family_of(a).architectures.front(); }
 nlohmann::ordered_json write_config(const Architecture& a) { return family_of(a).write_config(a); }
 
 }  // namespace kerf

@@ -47,7 +47,7 @@ struct GgufKey {
 struct ArchitectureFamily {
   std::string_view name;
   std::span<const std::string_view> model_types;    // config.json "model_type"
-  std::span<const std::string_view> architectures;  // config.json "architectures"
+  std::span<const std::string_view> architectures;  // config.json "architectures"; the causal model first
   Architecture (*describe)(const nlohmann::json& config);
   /// The inverse: the keys of config.json that say what the description says, so that describe(write_config(a)) is a.
   nlohmann::ordered_json (*write_config)(const Architecture&);
@@ -74,6 +74,8 @@ Architecture describe_gguf(const GgufFacts&);
 GgufKeys gguf_keys(const Architecture&);
 /// The factors that llama.cpp reads from the tensor rope_freqs.weight; empty where none are needed.
 std::vector<float> gguf_rope_factors(const Architecture&);
+/// What config.json calls the model with its head: "LlamaForCausalLM".
+std::string_view causal_class(const Architecture&);
 /// The keys of config.json for this architecture.
 nlohmann::ordered_json write_config(const Architecture&);
 

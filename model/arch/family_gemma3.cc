@@ -14,7 +14,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"gemma3_text"};
-constexpr std::string_view kArchitectures[] = {"Gemma3ForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"Gemma3ForCausalLM", "Gemma3TextModel"};
 constexpr double kGlobalTheta = 1e6, kLocalTheta = 1e4;
 constexpr int64_t kPattern = 6;  // every sixth layer is global
 

@@ -12,7 +12,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"llama"};
-constexpr std::string_view kArchitectures[] = {"LlamaForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"LlamaForCausalLM", "LlamaModel"};
 
 Architecture describe(const nlohmann::json& json) {
   const ConfigReader config(json, "config.json");
@@ -28,12 +28,6 @@ Architecture describe(const nlohmann::json& json) {
   b.a.tied = config.flag_or("tie_word_embeddings", false);
   if (const std::string act = config.text_or("hidden_act", "silu"); act != "silu" && act != "swish")
     fail(ErrorKind::unsupported, "config.json: \"hidden_act\" \"{}\" is not supported for llama, only silu", act);
-  // pretraining_tp > 1 only splits the products of an old version of transformers; the weights are the same, the sums
-  // are not, so the reference would be a different one.
-  if (config.size_or("pretraining_tp", 1) != 1)
-    fail(ErrorKind::unsupported, "config.json: \"pretraining_tp\" {} is not supported, only 1",
-         config.size("pretraining_tp"));
-
   const bool attention_bias = config.flag_or("attention_bias", false), mlp_bias = config.flag_or("mlp_bias", false);
   Ops block = {
       b.norm("attn_norm", "x", "normed", "input_layernorm", norm),

@@ -9,7 +9,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen2"};
-constexpr std::string_view kArchitectures[] = {"Qwen2ForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"Qwen2ForCausalLM", "Qwen2Model"};
 constexpr QwenStyle kStyle{.family = "qwen2",
                            .model_type = "qwen2",
                            .architecture = "Qwen2ForCausalLM",

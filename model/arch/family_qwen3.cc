@@ -10,7 +10,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen3"};
-constexpr std::string_view kArchitectures[] = {"Qwen3ForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"Qwen3ForCausalLM", "Qwen3Model"};
 
 QwenStyle style(bool bias) {
   return {.family = "qwen3",

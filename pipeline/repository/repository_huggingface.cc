@@ -48,10 +48,11 @@ std::vector<fs::path> write_companions(const RepositoryContent& c) {
   const fs::path source = fs::is_directory(c.source.path) ? c.source.path : c.source.path.parent_path();
   std::vector<fs::path> written;
   ordered_json config = parse_ordered_json(read_text(source / "config.json"), (source / "config.json").string());
+  for (const auto& [key, value] : c.source.config_changes) config[key] = parse_ordered_json(value, key);
   const Target& target = *c.plan.choice.target;
   target.configure(config, c.plan.choice.scheme, sites_of(c.plan));
   std::vector<CompanionFile> files = target.companions(config);
-  files.push_back({"config.json", config.dump(2) + "\n"});
+  files.push_back({"config.json", json_text(config) + "\n"});
   for (const CompanionFile& file : files) {
     write_text(c.folder / file.name, file.text);
     written.push_back(c.folder / file.name);
