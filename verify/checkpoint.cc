@@ -71,14 +71,18 @@ class Renaming {
     if (name.starts_with(all_)) return base_ + name.substr(all_.size());
     return name.starts_with(wrapper_) ? name.substr(wrapper_.size()) : name;
   }
+  // Whether the prefix is one of all names, the head's apart, which stands outside of the base model.
+  bool covers(const std::string& name) const {
+    const std::string& prefix = wrapper_.empty() ? all_ : wrapper_;
+    return name.starts_with(prefix) || name.starts_with(head_);
+  }
   std::string sentence() const {
     if (!wrapper_.empty())
-      return fmt::format("the checkpoint's tensors are called '{}...'; '{}' is left out of their names", wrapper_,
-                         wrapper_);
+      return fmt::format("the names of the checkpoint's tensors begin with '{}', which is left out of them", wrapper_);
     if (all_.empty())
-      return fmt::format("the checkpoint's tensors are called as in the base model, without '{}', which is added",
+      return fmt::format("the checkpoint's tensors are named as in the base model, without '{}', which is added",
                          base_);
-    return fmt::format("the checkpoint's tensors are called '{}...'; they are read as '{}...'", all_, base_);
+    return fmt::format("the names of the checkpoint's tensors begin with '{}', which is read as '{}'", all_, base_);
   }
 
  private:
@@ -192,6 +196,8 @@ void strip_prefixes(Artifact& a, std::vector<StoredWeight>& weights) {
   }
   if (prefixes.size() != 1) return;  // nothing like it, or several models: the check of the tensors names what there is
   const Renaming rename(a.architecture, *anchor, prefixes[0]);
+  for (const StoredWeight& w : weights)
+    if (!rename.covers(w.info.name)) return;
   for (StoredWeight& w : weights) w.info.name = rename(w.info.name);
   note(fmt::format("{}: {}", a.path.string(), rename.sentence()));
 }

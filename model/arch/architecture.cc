@@ -69,24 +69,51 @@ NameSet expected_names(const Architecture& a) {
 
 std::string_view parent(std::string_view name) { return name.substr(0, name.rfind('.')); }
 
+// A layer past the last, or -1.
+int64_t layer_past_the_last(const Architecture& a, const std::string& name) {
+  const std::string pattern =
+      a.kinds.front().front().as<Norm>() ? a.kinds.front().front().as<Norm>()->weight.checkpoint.tensor : std::string();
+  const size_t hole = pattern.find("{}");
+  if (hole == pattern.npos || name.size() <= hole || name.compare(0, hole, pattern, 0, hole) != 0) return -1;
+  int64_t layer = 0;
+  size_t at = hole;
+  for (; at < name.size() && at < hole + 6 && name[at] >= '0' && name[at] <= '9'; ++at)
+    layer = 10 * layer + name[at] - '0';
+  return at > hole && at < name.size() && name[at] == '.' && layer >= a.layers() ? layer : -1;
+}
+
+// Why tensors that nothing uses may be there.
+std::string why_unused(const Architecture& a, const std::string& name) {
+  if (const int64_t layer = layer_past_the_last(a, name); layer >= 0)
+    return fmt::format("; config.json says \"num_hidden_layers\": {}, and this is of layer {}", a.layers(), layer);
+  for (const std::string_view part :
+       {".SCB", ".weight_format", ".weight_scale", ".weight_scale_inv", ".weight_packed", ".weight_zero_point",
+        ".input_scale", ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax", ".quant_map"})
+    if (name.ends_with(part)) return ", as in a quantized model, and no quantization_config says how to read it";
+  return "";
+}
+
 // What is stored in place of a tensor: others of its module, or beside it, or else any that nothing asks for.
 std::string what_is_there(const Architecture& a, const TensorSource& source, const std::string& name) {
   const NameSet known = expected_names(a);
   const std::string module = fmt::format("{}.", parent(name)), block = fmt::format("{}.", parent(parent(name)));
   Names of_module, of_block, any;
+  std::string why;
   for (const TensorInfo& t : source.tensors()) {
     if (known.contains(t.name)) continue;
     any.add(t.name);
-    if (t.name.starts_with(module))
+    if (t.name.starts_with(module)) {
       of_module.add(t.name);
-    else if (t.name.starts_with(block))
+      if (why.empty()) why = why_unused(a, t.name);
+    } else if (t.name.starts_with(block)) {
       of_block.add(t.name);
+    }
   }
-  if (of_module.count) return fmt::format("; in its place there are {}", of_module.shown);
+  if (of_module.count) return fmt::format("; in its place there are {}{}", of_module.shown, why);
   if (of_block.count) return fmt::format("; beside it there are {}", of_block.shown);
   if (any.count) return fmt::format("; among its {} tensors are {}", source.tensors().size(), any.shown);
   if (source.tensors().empty()) return "; it has none at all";
-  return fmt::format("; all of its {} tensors are others that the model has", source.tensors().size());
+  return fmt::format("; its {} tensors are all other parts of the model", source.tensors().size());
 }
 
 void check_tensor(const Architecture& a, const TensorSource& source, const ExpectedTensor& expected) {
@@ -120,30 +147,6 @@ bool harmless(const Architecture& a, const TensorSource& source, const TensorInf
   if (t.name.starts_with("v_head.")) return true;
   if (a.tied && t.name == weight_name(a.after[a.head_at()].as<MatMul>()->weight, -1)) return true;
   return t.name.ends_with(".bias") && t.shape.size() == 1 && bits_of(t.dtype) >= 16 && all_zero(source, t);
-}
-
-// A layer past the last, or -1.
-int64_t layer_past_the_last(const Architecture& a, const std::string& name) {
-  const std::string pattern =
-      a.kinds.front().front().as<Norm>() ? a.kinds.front().front().as<Norm>()->weight.checkpoint.tensor : std::string();
-  const size_t hole = pattern.find("{}");
-  if (hole == pattern.npos || name.size() <= hole || name.compare(0, hole, pattern, 0, hole) != 0) return -1;
-  int64_t layer = 0;
-  size_t at = hole;
-  for (; at < name.size() && at < hole + 6 && name[at] >= '0' && name[at] <= '9'; ++at)
-    layer = 10 * layer + name[at] - '0';
-  return at > hole && at < name.size() && name[at] == '.' && layer >= a.layers() ? layer : -1;
-}
-
-// Why tensors that nothing uses may be there.
-std::string why_unused(const Architecture& a, const std::string& name) {
-  if (const int64_t layer = layer_past_the_last(a, name); layer >= 0)
-    return fmt::format("; config.json says \"num_hidden_layers\": {}, and this is of layer {}", a.layers(), layer);
-  for (const std::string_view part :
-       {".SCB", ".weight_format", ".weight_scale", ".weight_scale_inv", ".weight_packed", ".weight_zero_point",
-        ".input_scale", ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax", ".quant_map"})
-    if (name.ends_with(part)) return "; it is of a quantized model, and no quantization_config says how to read it";
-  return "";
 }
 
 }  // namespace
