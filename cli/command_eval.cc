@@ -30,16 +30,17 @@ void add(CLI::App& program, int*) {
     if (o->json)
       print({{"model", o->model},
              {"format", r.format},
-             {"window_rule", window_rule(o->eval, r.windows_have_bos)},
+             {"window_rule", window_rule(o->eval, r.windows_have_bos, r.windows_of_documents)},
              {"windows", p.windows},
              {"tokens", p.tokens},
              {"nll", p.nll},
              {"nll_stderr", p.nll_stderr},
              {"ppl", p.ppl},
-             {"ppl_stderr", p.ppl_stderr}});
+             {"ppl_stderr", p.ppl_stderr},
+             {"remarks", r.remarks}});
     else
       print(fmt::format("perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({})\n", p.ppl, p.ppl_stderr,
-                        p.tokens, p.windows, window_rule(o->eval, r.windows_have_bos)));
+                        p.tokens, p.windows, window_rule(o->eval, r.windows_have_bos, r.windows_of_documents)));
   });
 }
 

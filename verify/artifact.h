@@ -18,7 +18,7 @@
 #include "kernels/gemm.h"
 #include "model/arch/architecture.h"
 #include "model/run/weights.h"
-#include "model/text/tokenizer.h"
+#include "model/text/tokenizer_source.h"
 
 namespace kerf {
 
@@ -83,7 +83,7 @@ struct Artifact {
   Arithmetic arithmetic;       // of the runtime that the format is made for; float32 for checkpoints
   bool gguf_rounding = false;  // activations meet F16 and BF16 weights in the weight's type
   std::unique_ptr<StoredWeights> weights;
-  TokenizerSpec tokenizer;
+  TokenizerSource tokenizer;                 // must not outlive `weights`
   std::vector<std::filesystem::path> files;  // that hold weights
   uint64_t bytes = 0;                        // of those files
 

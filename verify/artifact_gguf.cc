@@ -168,6 +168,8 @@ TokenizerSpec gguf_tokenizer(const Reader& r) {
   t.eos = id("tokenizer.ggml.eos_token_id");
   t.unk = id("tokenizer.ggml.unknown_token_id");
   t.pad = id("tokenizer.ggml.padding_token_id");
+  for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
+    if (const auto end = id(key); end && end != t.eos) t.ends.push_back(*end);
   const bool spm = t.kind == TokenizerSpec::Kind::spm_bpe;
   t.add_bos = r.get_or("tokenizer.ggml.add_bos_token", spm);
   t.add_eos = r.get_or("tokenizer.ggml.add_eos_token", false);
@@ -189,11 +191,12 @@ Artifact open_gguf_artifact(const std::filesystem::path& file) {
   if (const StoredTensor* t = reader->find("rope_freqs.weight")) read_rope_factors(*t, file.string(), a.architecture);
   a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
   a.gguf_rounding = true;
-  a.tokenizer = gguf_tokenizer(*reader);
+  a.tokenizer = TokenizerSource([r = reader.get()] { return gguf_tokenizer(*r); });
   // llama.cpp takes the number of tokens for that of the embedding's rows.
-  if (static_cast<int64_t>(a.tokenizer.tokens.size()) != a.architecture.vocab())
+  if (const auto* tokens = reader->get_array<std::string>("tokenizer.ggml.tokens");
+      tokens && static_cast<int64_t>(tokens->size()) != a.architecture.vocab())
     fail(ErrorKind::bad_input, "{}: {} tokens for an embedding of {} rows; llama.cpp would not load the file",
-         file.string(), a.tokenizer.tokens.size(), a.architecture.vocab());
+         file.string(), tokens->size(), a.architecture.vocab());
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += std::filesystem::file_size(f);
   std::vector<StoredWeight> weights = weights_of_file(*reader, a.architecture);

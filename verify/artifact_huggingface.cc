@@ -154,10 +154,11 @@ Artifact open_huggingface_artifact(const fs::path& path) {
   for (const auto& f : a.files) a.bytes += fs::file_size(f);
   a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
   check_tensors(a.architecture, *a.weights);
-  if (fs::exists(folder / "tokenizer.json")) {
-    a.tokenizer = read_tokenizer_spec(folder);
-    drop_tokens_past(a.tokenizer, a.architecture.vocab());
-  }
+  a.tokenizer = TokenizerSource([folder, rows = a.architecture.vocab()] {
+    TokenizerSpec spec = read_tokenizer_spec(folder);
+    drop_tokens_past(spec, rows);
+    return spec;
+  });
   return a;
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/cpu.h"
 #include "core/version.h"
+#include "model/text/text_file.h"
 
 namespace kerf {
 namespace {
@@ -95,7 +96,13 @@ bool Report::passed() const {
   return std::all_of(targets.begin(), targets.end(), [](const TargetResult& t) { return t.gate.passed; });
 }
 
-std::string window_rule(const EvalOptions& e, bool bos) {
+std::string window_rule(const EvalOptions& e, bool bos, bool documents) {
+  if (documents)
+    return fmt::format(
+        "consecutive windows of {} tokens of the documents back to back, each begun as the tokenizer or the chat "
+        "template "
+        "begins it, at most {}, after skipping {} tokens; each position but the last of a window is scored",
+        e.ctx, e.windows, e.skip_tokens);
   return fmt::format(
       "consecutive windows of {}{} tokens of the text's ids without special tokens, at most {}, after "
       "skipping {} tokens; each position but the last of a window is scored",
@@ -111,11 +118,11 @@ ordered_json to_json(const Report& r) {
   if (r.recipe) j["recipe"] = to_json(*r.recipe);
   if (!r.repacked_from.empty()) j["repacked_from"] = r.repacked_from;
   if (!r.eval.text.empty())
-    j["eval"] = {{"text", r.eval.text.filename().string()},
+    j["eval"] = {{"text", text_name(r.eval.text.filename())},
                  {"ctx", r.eval.ctx},
                  {"windows", r.eval.windows},
                  {"skip_tokens", r.eval.skip_tokens},
-                 {"window_rule", window_rule(r.eval, r.windows_have_bos)}};
+                 {"window_rule", window_rule(r.eval, r.windows_have_bos, r.windows_of_documents)}};
   j["targets"] = ordered_json::array();
   const Gate gate = parse_gate(r.gate);
   for (const TargetResult& t : r.targets) {

@@ -48,6 +48,7 @@ struct Report {
   EvalOptions eval;
   std::string gate;
   bool windows_have_bos = true;                 // those of the evaluation (Windows::bos)
+  bool windows_of_documents = false;            // Windows::documents
   std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
   std::vector<TargetResult> targets = {};
   std::string repacked_from = {};  // the format that held the same numbers, after `kerf repack`
@@ -61,7 +62,7 @@ nlohmann::ordered_json to_json(const Report&);
 std::string to_table(const Report&);
 /// What metrics (verify/metric.h) read of a target's result, which must outlive it.
 Measurement measurement_of(const TargetResult&);
-/// How the windows were cut, in words. `bos`: each begins with a BOS (Windows::bos).
-std::string window_rule(const EvalOptions&, bool bos);
+/// How the windows were cut, in words. `bos`: each begins with a BOS (Windows::bos); `documents`: Windows::documents.
+std::string window_rule(const EvalOptions&, bool bos, bool documents);
 
 }  // namespace kerf

@@ -1,6 +1,7 @@
 #include "pipeline/repository/card.h"
 
 #include "core/version.h"
+#include "model/text/text_file.h"
 
 namespace kerf {
 namespace {
@@ -40,8 +41,8 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
       card += fmt::format("| {} | {} |\n", r.what, filled_in(r.text, measured));
   if (t.verification) {
     card += fmt::format("\nMeasured on the packed bytes with the runtime's arithmetic ({}), {} tokens of {}: {}.\n",
-                        t.arithmetic, t.verification->comparison.tokens, report.eval.text.filename().string(),
-                        window_rule(report.eval, report.windows_have_bos));
+                        t.arithmetic, t.verification->comparison.tokens, text_name(report.eval.text.filename()),
+                        window_rule(report.eval, report.windows_have_bos, report.windows_of_documents));
     if (t.alternative)
       card += fmt::format("By {}: {}.\n", t.alternative->arithmetic,
                           filled_in("perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token {top1}",

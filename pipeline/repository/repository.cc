@@ -15,7 +15,7 @@ const Repository& find_repository(std::string_view name) {
 
 const Repository& repository_of(const Target& target) { return find_repository(target.repository()); }
 
-void complete(TargetPlan& plan, const Architecture& a, const TokenizerSpec& t, const std::string& model,
+void complete(TargetPlan& plan, const Architecture& a, const TokenizerSource& t, const std::string& model,
               uint64_t shard_bytes, const std::string& variant) {
   const Repository& kind = repository_of(*plan.choice.target);
   plan.file_name = kind.weights_name(model, variant.empty() ? plan.choice.scheme : variant);

@@ -38,12 +38,15 @@ struct Repository {
   std::string (*weights_name)(const std::string& model, const std::string& variant);
   /// What the files of weights say beside tensors. `scheme` is one of the target's. Error bad_input or unsupported
   /// where the model lacks something that the runtime needs.
-  Metadata (*metadata)(const Architecture&, const TokenizerSpec&, const std::string& model, const std::string& scheme);
+  Metadata (*metadata)(const Architecture&, const TokenizerSource&, const std::string& model,
+                       const std::string& scheme);
   /// Writes all files that belong beside the weights, except for the model card and the report. Returns them.
   std::vector<std::filesystem::path> (*write_companions)(const RepositoryContent&);
   /// True when a loader of such a folder would read a file of this name, or kerf writes it there. `weights` is what
   /// weights_name() gave; files of weights under other names are not the repository's.
   bool (*owns)(std::string_view file, std::string_view weights);
+  /// What the source says and the files cannot, a sentence each; nullptr where there is no such thing.
+  std::vector<std::string> (*remarks)(const Artifact& source) = nullptr;
   /// Exact bytes of the one file of weights of a complete plan. nullptr where --bytes is not offered.
   uint64_t (*file_bytes)(const TargetPlan&) = nullptr;
   /// The scheme that an artifact itself says it has; nullptr or nullopt where it says none.
@@ -59,7 +62,7 @@ const Repository& repository_of(const Target&);
 
 /// Fills in what the kind decides of a plan: the file's name, its metadata, and the size of shards, where `shard_bytes`
 /// is the user's wish (0: none). `variant` "" stands for the scheme.
-void complete(TargetPlan&, const Architecture&, const TokenizerSpec&, const std::string& model, uint64_t shard_bytes,
+void complete(TargetPlan&, const Architecture&, const TokenizerSource&, const std::string& model, uint64_t shard_bytes,
               const std::string& variant = "");
 /// Opens the files of weights of a complete plan in a folder that exists.
 std::unique_ptr<Writer> create_weights(const TargetPlan&, const std::filesystem::path& folder);

@@ -19,8 +19,20 @@ std::string weights_name(const std::string& model, const std::string& variant) {
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
   if (c.weights.size() > 1) return {};
   const fs::path path = c.folder / kModelfile;
-  write_text(path, modelfile(c.source.architecture, c.source.tokenizer, c.plan.file_name));
+  write_text(path, modelfile(c.source.tokenizer(), c.plan.file_name));
   return {path};
+}
+
+std::vector<std::string> remarks(const Artifact& source) {
+  const TokenizerSpec& t = source.tokenizer();
+  std::string names;
+  for (const int32_t id : end_tokens(t).left)
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", t.tokens[static_cast<size_t>(id)], id);
+  if (names.empty()) return {};
+  return {
+      fmt::format("a GGUF file has keys for three tokens that end a text, and the model has more: llama.cpp goes on "
+                  "behind {} unless told to stop there (--reverse-prompt); the Modelfile names them all",
+                  names)};
 }
 
 bool owns(std::string_view file, std::string_view weights) {
@@ -49,6 +61,7 @@ const Repository& repository_gguf() {
                                    .metadata = gguf_metadata,
                                    .write_companions = write_companions,
                                    .owns = owns,
+                                   .remarks = remarks,
                                    .file_bytes = file_bytes,
                                    .scheme_said = scheme_said};
   return kind;

@@ -22,6 +22,11 @@ constexpr const char* kOfTheModel[] = {"tokenizer.json",
                                        "special_tokens_map.json",
                                        "added_tokens.json",
                                        "tokenizer.model",
+                                       "spiece.model",
+                                       "sentencepiece.bpe.model",
+                                       "tiktoken.model",
+                                       "tekken.json",
+                                       "vocab.txt",
                                        "vocab.json",
                                        "merges.txt",
                                        "chat_template.jinja",
@@ -33,7 +38,7 @@ constexpr const char* kConfigs[] = {"config.json", "quantize_config.json", "quan
 
 std::string weights_name(const std::string&, const std::string&) { return ""; }
 
-Metadata metadata(const Architecture&, const TokenizerSpec&, const std::string&, const std::string&) {
+Metadata metadata(const Architecture&, const TokenizerSource&, const std::string&, const std::string&) {
   return {{"format", std::string("pt")}};
 }
 

@@ -140,6 +140,8 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
     complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, suffix);
+    if (const Repository& kind = repository_of(*choice.target); kind.remarks)
+      for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
     if (!size.hash.empty() && size.hash != out.plan.hash())
       fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
@@ -349,6 +351,11 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       warn(*remark);
       for (Output& out : p.outputs) out.plan.remarks.push_back(*remark);
     }
+  for (const std::string& remark : remarks_on_windows(o.eval, p.windows ? &*p.windows : nullptr, o.calib,
+                                                      p.calibration ? &*p.calibration : nullptr)) {
+    warn(remark);
+    for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
+  }
   p.recipe = decided(o, p);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty())
@@ -393,6 +400,7 @@ Report compress(const CompressOptions& o) {
                 .eval = o.eval,
                 .gate = o.gate,
                 .windows_have_bos = !p.windows || p.windows->bos,
+                .windows_of_documents = p.windows && p.windows->documents,
                 .recipe = p.recipe};
   std::vector<Measured> measured;
   const fs::path& stage = p.publication->stage();

@@ -16,6 +16,8 @@ EvalResult eval_run(const EvalRunOptions& o) {
   if (!o.logits.empty()) refuse_inputs(o.logits, {.model = a.files, .others = std::span(&o.eval.text, 1)});
   const std::optional<Windows> windows = read_windows(a, o.eval);
   if (!windows) fail(ErrorKind::usage, "eval needs a text; give --text FILE");
+  std::vector<std::string> remarks = remarks_on_windows(o.eval, &*windows, {}, nullptr);
+  for (const std::string& remark : remarks) warn(remark);
   const std::unique_ptr<WeightProvider> weights = weights_of(a, o.numerics);
   BlockwiseForward stream(a.architecture, *weights, arithmetic_of(a, o.numerics), *windows);
   {
@@ -23,7 +25,7 @@ EvalResult eval_run(const EvalRunOptions& o) {
     stream.run([&](int64_t) { progress.advance(); });
   }
   const Logits logits(a.architecture, *weights, stream);
-  EvalResult result{a.format, evaluate(logits, *windows), windows->bos};
+  EvalResult result{a.format, evaluate(logits, *windows), windows->bos, windows->documents, std::move(remarks)};
   if (!o.logits.empty()) write_logits_npy(o.logits, logits, *windows);
   return result;
 }

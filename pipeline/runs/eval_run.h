@@ -21,6 +21,8 @@ struct EvalResult {
   std::string format;
   Perplexity perplexity;
   bool windows_have_bos = true;  // for window_rule()
+  bool windows_of_documents = false;
+  std::vector<std::string> remarks = {};  // on the windows, printed already
 };
 
 /// Writes log-probabilities to `logits` as NumPy float32 [windows, ctx, vocab].

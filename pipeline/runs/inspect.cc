@@ -62,8 +62,12 @@ ordered_json model_json(const fs::path& path) {
                     {"context", d.context},
                     {"tied", m.tied},
                     {"dtype", name_of(m.dtype)},
-                    {"tokenizer_tokens", a.tokenizer.tokens.size()},
                     {"bpw", {{"all", bpw.all}, {"body", bpw.body}, {"embedding", bpw.embedding}}}};
+  try {
+    j["tokenizer_tokens"] = a.tokenizer().tokens.size();
+  } catch (const Error& e) {
+    j["tokenizer_error"] = e.what();
+  }
   if (a.format != "checkpoint") {
     const TargetChoice choice = target_of(a);
     j["target"] = choice.text();

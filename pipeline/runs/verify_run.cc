@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
@@ -64,7 +65,12 @@ Report verify_run(const VerifyOptions& o) {
   const fs::path root = fs::is_directory(o.packed) ? o.packed : o.packed.parent_path();
   const std::optional<Windows> windows = windows_for(reference, measured, o.eval);
   report.windows_have_bos = !windows || windows->bos;
+  report.windows_of_documents = windows && windows->documents;
+  const auto remarks = remarks_on_windows(o.eval, windows ? &*windows : nullptr, {}, nullptr);
+  for (const std::string& remark : remarks) warn(remark);
   report.targets = measure(reference, measured, windows, o.numerics, o.gate, root);
+  for (TargetResult& target : report.targets)
+    target.remarks.insert(target.remarks.end(), remarks.begin(), remarks.end());
   return report;
 }
 

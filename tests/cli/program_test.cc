@@ -117,6 +117,18 @@ TEST(Program, TokenizeRendersChats) {
   EXPECT_TRUE(test::mentions(lacking.err, "line 2: the tag 'include'")) << lacking.err;
 }
 
+TEST(Program, ReadsATextFromStandardInput) {
+  const std::string model = "'" + test::example_dir().string() + "'",
+                    given = " < '" + (test::example_dir() / "heldout.txt").string() + "'";
+  const Outcome from_file =
+      run("eval " + model + " --windows 2 --ctx 64 --text '" + (test::example_dir() / "heldout.txt").string() + "'");
+  const Outcome o = run("eval " + model + " --windows 2 --ctx 64 --text -" + given);
+  EXPECT_EQ(o.exit_code, 0);
+  EXPECT_EQ(o.out, from_file.out);
+  EXPECT_EQ(run("tokenize " + model + " --text - < /dev/null").exit_code, 0);
+  EXPECT_EQ(run("eval " + model + " --text - < /dev/null").exit_code, 3);
+}
+
 TEST(Program, VersionNamesTheCpuAndTheKernels) {
   const Outcome o = run("--version");
   EXPECT_EQ(o.exit_code, 0);

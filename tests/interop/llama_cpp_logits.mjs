@@ -7,9 +7,11 @@
 //   windows        lists of token ids, all of one length: the model sees each one in an empty context, as one batch
 //   vocabulary     number of logits
 //   texts          strings to tokenize (optional): special tokens that they spell out count as such, none are added
+//   ends           true: which tokens end a text (optional)
 //   story          {prompt, tokens}: continue a prompt greedily (optional)
 // OUT.npy receives float32 log-probabilities [windows, length, vocabulary]: the log-softmax, in double precision, of
-// the raw logits after every token. stdout gets one JSON object {flash_attention, threads, texts: [[id]], story}.
+// the raw logits after every token. stdout gets one JSON object {flash_attention, threads, texts: [[id]], ends: [id],
+// story}.
 //
 // Fixed, because they change llama.cpp's sums: CPU only, flash attention off, two threads, key/value cache in fp16.
 import {closeSync, openSync, readFileSync, writeSync} from "node:fs";
@@ -103,6 +105,8 @@ async function main(packages, jobFile, outFile) {
         flash_attention: context.flashAttention, threads: context.currentThreads,
         texts: (job.texts ?? []).map((text) => model.tokenize(text, true))
     };
+    if (job.ends)
+        result.ends = [...Array(vocabulary).keys()].filter((id) => model.isEogToken(id));
     if (job.story != null)
         result.story = await continueGreedily(model, sequence, job.story.prompt, job.story.tokens);
     process.stdout.write(JSON.stringify(result) + "\n");

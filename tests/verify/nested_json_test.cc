@@ -53,7 +53,7 @@ TEST(NestedJson, InIndex) {
 TEST(NestedJson, InALineOfChats) {
   const TokenizerSpec spec;
   const std::string text = "{\"messages\": " + kOpen + kClose + "}";
-  JsonLines lines(text, "chats.jsonl", spec, "a model");
+  Records lines(text, "chats.jsonl", spec, "a model");
   const std::string said = test::refusal([&] { lines.document(0); }, ErrorKind::bad_input);
   EXPECT_TRUE(test::mentions(said, "chats.jsonl, line 1 is nested deeper than")) << said;
 }
