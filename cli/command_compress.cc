@@ -18,8 +18,8 @@ void add(CLI::App& program, int* exit_code) {
   CLI::App* c =
       program.add_subcommand("compress", "Quantize a checkpoint into packed files and measure the loss on them");
   c->add_option("MODEL", o->model, "Checkpoint folder, .safetensors file or hub id (org/name[@revision])")->required();
-  c->add_option("-o,--out", o->out, "Folder to write to; with several targets each gets a folder in it")
-      ->required()
+  c->add_option("-o,--out", o->out,
+                "Folder to write to (--dry-run needs none); with several targets each gets one in it")
       ->type_name("DIR");
   c->add_option("--recipe", o->recipe,
                 "YAML that says the same as these options, and more for some matrices; options given here go before "

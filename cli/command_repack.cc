@@ -23,6 +23,10 @@ void add(CLI::App& program, int*) {
       ->required()
       ->type_name("NAME[:SCHEME]");
   c->add_option("-o,--out", o->out, "Folder to write to")->required()->type_name("DIR");
+  c->add_option("--dtype", o->dtype,
+                "Type of embedding, norms and compressed-tensors' scales: bfloat16, float16 or float32 (default: the "
+                "model's, or another that holds the same numbers)")
+      ->type_name("NAME");
   c->add_flag(
       "--force", o->force,
       "Write into a folder that is not empty, replacing files of the same name and removing what earlier runs of "

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/units.h"
 
 namespace kerf {
 
@@ -75,15 +76,15 @@ void add_options(CLI::App& command, const OptionStructs& structs, std::string_vi
 }
 
 CLI::Option* add_size_option(CLI::App& c, const std::string& name, uint64_t& bytes, const std::string& help) {
-  const auto positive = [](const std::string& text) {
-    const bool something = text.find_first_of("123456789") != std::string::npos && text.find('-') == std::string::npos;
-    return something ? std::string() : "it is a size above 0, such as 60MB, not " + text;
+  const auto to_bytes = [](std::string& text) {
+    try {
+      text = fmt::format("{}", parse_bytes(text));
+      return std::string();
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
   };
-  // The last transformation comes first.
-  return c.add_option(name, bytes, help)
-      ->transform(CLI::AsSizeValue(true))
-      ->transform(CLI::Validator(positive, ""))
-      ->type_name("SIZE");
+  return c.add_option(name, bytes, help)->transform(CLI::Validator(to_bytes, ""))->type_name("SIZE");
 }
 
 CLI::Validator between(double least, double most) {

@@ -13,7 +13,7 @@ namespace kerf {
 /// The options of the table (pipeline/plan/option.h) whose keys in recipes begin with `group`, such as "eval."; all of
 /// them with "". The structs must outlive the program's parsing.
 void add_options(CLI::App& command, const OptionStructs&, std::string_view group);
-/// A size such as 2GB, above 0.
+/// A size such as 2.5GB (core/units.h).
 CLI::Option* add_size_option(CLI::App&, const std::string& name, uint64_t& bytes, const std::string& help);
 /// A real number; unlike CLI::Range it takes no NaN.
 CLI::Validator between(double least, double most);

@@ -37,6 +37,7 @@ const Container& container_gguf() {
       .describe = "a GGUF file",
       .recognises = recognises,
       .open = open_gguf,
+      .place = place_gguf,
       .create = create_gguf,
   };
   return container;

@@ -51,6 +51,9 @@ std::unique_ptr<Reader> open_safetensors(const std::filesystem::path&);
 /// one shard: NAME-00001-of-0000N.safetensors and NAME.safetensors.index.json. Tensors are cut into shards in the order
 /// of the plan; inside a shard those with larger elements come first, as readers that map files need.
 /// Metadata must be strings.
+/// place_safetensors() says what that will be without writing; there a path that does not end in .safetensors is a
+/// folder.
+Placement place_safetensors(const std::filesystem::path&, const FilePlan&);
 std::unique_ptr<Writer> create_safetensors(const std::filesystem::path&, const FilePlan&);
 
 }  // namespace kerf

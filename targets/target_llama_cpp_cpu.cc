@@ -3,6 +3,7 @@
 // float32; keys, values, queries and softmax probabilities meet as F16. Sums take its order (SumOrder::ggml).
 // Source: ggml/src/ggml-cpu (type traits, vec_dot), src/llama-quant.cpp (which tensor gets which type).
 #include "core/error.h"
+#include "core/nearest.h"
 #include "formats/ggml_type.h"
 #include "targets/gguf_mixture.h"
 
@@ -27,7 +28,9 @@ class LlamaCppCpu final : public Target {
     return {
         "a scheme gives each matrix the type that llama-quantize gives it; head, or the embedding that is also the "
         "head, mostly Q6_K",
-        "the scheme of an override is a type (attn_v: Q6_K) or a mixture",
+        "the scheme of an override is a type (attn_v: Q6_K) or a mixture; `mixed` is what overrides of all matrices "
+        "are "
+        "called, such as those that --bytes chooses",
         "rows that do not divide into a type's blocks are stored in a type with smaller blocks, or F16, as "
         "llama-quantize does, with a warning (refused with --strict)",
         "norms and biases stay F32"};
@@ -41,6 +44,11 @@ class LlamaCppCpu final : public Target {
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype) const override {
+    if (scheme == kMixedScheme)
+      fail(
+          ErrorKind::usage,
+          "llama.cpp-cpu:{} gives every matrix a type by an override, and {} has none; add one, or name another scheme",
+          scheme, site.name);
     const std::string_view wanted = wanted_gguf_type(scheme, site);
     const std::string_view type = fitting_gguf_type(wanted, site.in);
     if (type.empty())
@@ -67,8 +75,14 @@ class LlamaCppCpu final : public Target {
   static std::string known(std::string canonical, std::string_view given) {
     if (!canonical.empty()) return canonical;
     std::string names;
-    for (const GgufMixture& m : gguf_mixtures()) names += fmt::format("{}, ", m.name);
-    fail(ErrorKind::usage, "llama.cpp-cpu has no scheme '{}'; choose one of: {}or TYPE-pure", given, names);
+    std::vector<std::string_view> all;
+    for (const GgufMixture& m : gguf_mixtures()) {
+      names += fmt::format("{}, ", m.name);
+      all.push_back(m.name);
+    }
+    const std::string_view near = nearest(given, all);
+    fail(ErrorKind::usage, "llama.cpp-cpu has no scheme '{}'{}; choose one of: {}or TYPE-pure", given,
+         near.empty() ? "" : fmt::format(" (did you mean {}?)", near), names);
   }
 
   static Storage stored_as(std::string_view type, std::string_view scheme, const SiteShape& site) {

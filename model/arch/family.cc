@@ -56,6 +56,8 @@ void read_key(const GgufFacts& file, const std::string& prefix, const GgufKey& k
 
 }  // namespace
 
+bool activations_exceed_f16(const Architecture& a) { return family_of(a).activations_exceed_f16; }
+
 Architecture describe_architecture(const json& config) {
   const ConfigReader c(config, "config.json");
   const std::string model_type = c.text_or("model_type", "");

@@ -52,6 +52,9 @@ struct ArchitectureFamily {
   /// The inverse: the keys of config.json that say what the description says, so that describe(write_config(a)) is a.
   nlohmann::ordered_json (*write_config)(const Architecture&);
 
+  /// Activations of these models leave the range of float16: runtimes refuse to compute in it, or warn.
+  bool activations_exceed_f16 = false;
+
   /// general.architecture; "": llama.cpp has no such model, and the rest is not used.
   std::string_view gguf = {};
   std::span<const GgufKey> gguf_keys = {};
@@ -74,6 +77,8 @@ Architecture describe_gguf(const GgufFacts&);
 GgufKeys gguf_keys(const Architecture&);
 /// The factors that llama.cpp reads from the tensor rope_freqs.weight; empty where none are needed.
 std::vector<float> gguf_rope_factors(const Architecture&);
+/// ArchitectureFamily::activations_exceed_f16 of its family.
+bool activations_exceed_f16(const Architecture&);
 /// The keys of config.json for this architecture.
 nlohmann::ordered_json write_config(const Architecture&);
 

@@ -246,6 +246,7 @@ const ArchitectureFamily& family_gemma3() {
                                          .architectures = kArchitectures,
                                          .describe = describe,
                                          .write_config = write,
+                                         .activations_exceed_f16 = true,
                                          .gguf = "gemma3",
                                          .gguf_keys = kKeys,
                                          .read_gguf = read_gguf,

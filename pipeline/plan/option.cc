@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "pipeline/plan/method.h"
+#include "pipeline/plan/stored_dtype.h"
 #include "targets/target.h"
 #include "verify/gate.h"
 
@@ -117,11 +118,19 @@ constexpr Option kOptions[] = {
      .always_written = true},
     {.flag = "--gate",
      .key = "gate",
-     .help = "Limits, such as 'kl<0.05,ppl<1.03,top1>0.9,bytes<90MB'; exit code 1 when one is missed",
+     .help = "Limits, such as 'kl<0.05,ppl_ratio<1.03,top1>0.9,bytes<90MB'; exit code 1 when one is missed",
      .type_name = "LIMITS",
      .field = [](S s) -> Field { return &s.run->gate; },
      .check = [](const std::string& text) { parse_gate(text); },
      .always_written = true},
+    {.flag = "--dtype",
+     .key = "dtype",
+     .help = "Of targets that load safetensors: the type of embedding, norms and scales, auto, bfloat16, float16 or "
+             "float32 (default: the model's; for float32 models auto, the half-precision type that loses least)",
+     .type_name = "NAME",
+     .field = [](S s) -> Field { return &s.run->dtype; },
+     .same_run = SameRun::otherwise,
+     .check = [](const std::string& text) { parse_dtype(text); }},
     {.flag = "--strict",
      .key = "strict",
      .help = "Refuse a matrix that the target can only store in another way than the scheme says",

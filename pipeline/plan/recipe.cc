@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/units.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/site_pattern.h"
@@ -137,7 +138,14 @@ struct ValueReader {
     *x = number_of<Number>(place, n, key, option.least, option.most);
   }
   void operator()(double* x) const { *x = real_of(place, n, key, option.least, option.most); }
-  void operator()(ByteSize x) const { *x.value = number_of<uint64_t>(place, n, key, 1, kNoLimit); }
+  void operator()(ByteSize x) const {
+    const std::string text = text_of(place, n, key);
+    try {
+      *x.value = parse_bytes(text);
+    } catch (const Error& e) {
+      place.wrong(n, "{}: {}", key, e.what());
+    }
+  }
   void operator()(Flag x) const { *x.value = yes_or_no(place, n, key, "true", "false"); }
   void operator()(std::optional<bool>* x) const { *x = yes_or_no(place, n, key, "on", "off"); }
 };

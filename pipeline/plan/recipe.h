@@ -9,8 +9,9 @@
 //   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
 //   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
 //   gate: kl<0.05,top1>0.9
+//   dtype: auto                                      # bfloat16 | float16 | float32: of embedding, norms and scales
 //   strict: false                                    # true: refuse what a target would store in another way
-//   shard_size: 2000000000                           # most tensor bytes of one file
+//   shard_size: 2GB                                  # most tensor bytes of one file; as on the command line
 //   overrides:                                       # in order; of two that say the same of a matrix the last counts
 //     - {sites: "model.layers.*.mlp.down_proj", scheme: w8a16-g32}
 //     - {sites: [attn_v, "re:layers\\.[0-3]\\."], method: rtn}
@@ -48,7 +49,8 @@ struct Recipe {
   std::filesystem::path imatrix;  // of llama.cpp; empty: none
   EvalOptions eval;
   std::string gate;
-  bool strict = false;       // refuse what a target would store in another way
+  std::string dtype;    // of the model around packed weights (stored_dtype.h); "": the model's, or auto for float32
+  bool strict = false;  // refuse what a target would store in another way
   uint64_t shard_bytes = 0;  // most tensor bytes of one file; 0: 5 GB in safetensors, GGUF is one file
   std::vector<SiteOverride> overrides;
   bool operator==(const Recipe&) const = default;

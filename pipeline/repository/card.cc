@@ -49,6 +49,7 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   } else {
     card += "\nThe accuracy was not measured.\n";
   }
+  if (t.allocation) card += fmt::format("\nThe size was given, the {}.\n", describe(*t.allocation));
   return card;
 }
 

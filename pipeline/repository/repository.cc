@@ -19,8 +19,15 @@ void complete(TargetPlan& plan, const Architecture& a, const TokenizerSpec& t, c
               uint64_t shard_bytes, const std::string& variant) {
   const Repository& kind = repository_of(*plan.choice.target);
   plan.file_name = kind.weights_name(model, variant.empty() ? plan.choice.scheme : variant);
-  plan.file.metadata = kind.metadata(a, t, model, plan.choice.scheme);
+  plan.file.metadata = kind.metadata(a, t, model, plan.usual_scheme());
   plan.file.shard_bytes = shard_bytes ? shard_bytes : kind.shard_bytes;
+}
+
+uint64_t file_bytes(const TargetPlan& plan) {
+  const Container& container = find_container(repository_of(*plan.choice.target).container);
+  uint64_t bytes = 0;
+  for (const Placement::File& f : container.place(plan.file_name, plan.file).files) bytes += f.size;
+  return bytes;
 }
 
 std::unique_ptr<Writer> create_weights(const TargetPlan& plan, const fs::path& folder) {

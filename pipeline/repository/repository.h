@@ -33,6 +33,8 @@ struct Repository {
   /// `kerf repack` writes every tensor of such a repository again under its own name and type, and changes at most how
   /// many files there are; otherwise it moves the numbers of matrices to another target's layout.
   bool repacks_in_place = false;
+  /// Whether --bytes is offered: the types of its matrices can differ one by one.
+  bool allocates_bytes = false;
 
   /// The file of weights of a model; `variant` is a scheme, or a size in words. "" where the container names its files.
   std::string (*weights_name)(const std::string& model, const std::string& variant);
@@ -44,8 +46,6 @@ struct Repository {
   /// True when a loader of such a folder would read a file of this name, or kerf writes it there. `weights` is what
   /// weights_name() gave; files of weights under other names are not the repository's.
   bool (*owns)(std::string_view file, std::string_view weights);
-  /// Exact bytes of the one file of weights of a complete plan. nullptr where --bytes is not offered.
-  uint64_t (*file_bytes)(const TargetPlan&) = nullptr;
   /// The scheme that an artifact itself says it has; nullptr or nullopt where it says none.
   std::optional<std::string> (*scheme_said)(const Artifact&) = nullptr;
 };
@@ -61,6 +61,8 @@ const Repository& repository_of(const Target&);
 /// is the user's wish (0: none). `variant` "" stands for the scheme.
 void complete(TargetPlan&, const Architecture&, const TokenizerSpec&, const std::string& model, uint64_t shard_bytes,
               const std::string& variant = "");
+/// Exact bytes of the files of weights that a complete plan will write, an index of shards not among them.
+uint64_t file_bytes(const TargetPlan&);
 /// Opens the files of weights of a complete plan in a folder that exists.
 std::unique_ptr<Writer> create_weights(const TargetPlan&, const std::filesystem::path& folder);
 /// What open_artifact() takes to read a repository whose files of weights are these.

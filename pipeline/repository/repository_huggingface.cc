@@ -44,11 +44,23 @@ std::vector<StoredSite> sites_of(const TargetPlan& plan) {
   return sites;
 }
 
+// transformers 5 writes "dtype", older versions "torch_dtype".
+void name_dtype(ordered_json& config, Dtype dtype) {
+  bool named = false;
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    if (!config.contains(key)) continue;
+    config[key] = torch_name_of(dtype);
+    named = true;
+  }
+  if (!named) config["torch_dtype"] = torch_name_of(dtype);
+}
+
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
   const fs::path source = fs::is_directory(c.source.path) ? c.source.path : c.source.path.parent_path();
   std::vector<fs::path> written;
   ordered_json config = parse_ordered_json(read_text(source / "config.json"), (source / "config.json").string());
   const Target& target = *c.plan.choice.target;
+  if (c.plan.dtype != c.source.architecture.dtype) name_dtype(config, c.plan.dtype);
   target.configure(config, c.plan.choice.scheme, sites_of(c.plan));
   std::vector<CompanionFile> files = target.companions(config);
   files.push_back({"config.json", config.dump(2) + "\n"});

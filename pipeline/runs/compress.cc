@@ -16,6 +16,7 @@
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
+#include "pipeline/plan/stored_dtype.h"
 #include "pipeline/repository/card.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/repository/repository.h"
@@ -23,6 +24,7 @@
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/text_windows.h"
+#include "targets/gguf_mixture.h"
 
 namespace kerf {
 namespace {
@@ -95,6 +97,12 @@ SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, cons
                           const std::string& name, const std::optional<Windows>& calibration, bool may_measure) {
   SizeChoice s;
   if (o.bytes == 0 && o.bpw == 0) return s;
+  for (const std::string& text : o.targets)
+    if (text.find(':') != std::string::npos)
+      fail(ErrorKind::usage,
+           "a size in bytes chooses a type for every matrix, and the target {} names a scheme: give the target without "
+           "one, or leave the size out (overrides in a recipe fix the type of single matrices)",
+           text);
   if (!calibration)
     fail(ErrorKind::usage, "to allocate a size the matrices are weighed by a calibration text; give --calib FILE");
   if (o.targets.size() > 1 || o.shard_bytes > 0)
@@ -117,30 +125,55 @@ SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, cons
   return s;
 }
 
+// The model as a target's files will hold it.
+Architecture as_stored(const CompressOptions& o, const Artifact& source, const Target& target, std::string* said) {
+  StoredDtype stored = stored_dtype(source.architecture, *source.weights, target, parse_dtype(o.dtype));
+  Architecture a = source.architecture;
+  a.dtype = stored.dtype;
+  *said = std::move(stored.note);
+  return a;
+}
+
+void refuse_dtype_without_use(const CompressOptions& o) {
+  if (o.dtype.empty() || std::any_of(o.targets.begin(), o.targets.end(), [](const std::string& text) {
+        return !parse_target(text).target->model_dtypes().empty();
+      }))
+    return;
+  fail(ErrorKind::usage, "--dtype {} is for targets that load safetensors; {} stores every tensor as its scheme says",
+       o.dtype, parse_target(o.targets[0]).target->name());
+}
+
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source,
                                  const std::optional<Windows>& calibration, bool may_measure) {
   std::vector<Output> outputs;
   const std::string name = model_name(o.model);
   for (const std::string& text : o.targets) {
-    TargetChoice choice = parse_target(text);
+    const FittedChoice fit = fitted(parse_target(text), source.architecture);
+    TargetChoice choice = fit.choice;
+    if (!fit.note.empty()) note(fit.note);
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
     SizeChoice size = allocation_for(o, source, choice, name, calibration, may_measure);
     std::vector<SiteOverride> overrides = o.overrides;
     if (size.allocation) {
-      choice.scheme = size.allocation->scheme;
+      choice.scheme = size.allocation->uniform() ? size.allocation->scheme : std::string(kMixedScheme);
       for (SiteOverride& chosen : size.allocation->overrides()) overrides.push_back(std::move(chosen));
     }
-    Output out{
-        make_plan(source.architecture, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
-        o.targets.size() == 1 ? "" : folder_name(choice)};
+    std::string dtype_note;
+    const Architecture stored = as_stored(o, source, *choice.target, &dtype_note);
+    if (!dtype_note.empty()) note(dtype_note);
+    Output out{make_plan(stored, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
+               o.targets.size() == 1 ? "" : folder_name(choice)};
     std::string suffix;
     if (size.allocation)
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
     complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, suffix);
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
+    if (!fit.note.empty()) out.plan.remarks.push_back(fit.note);
+    if (!dtype_note.empty()) out.plan.remarks.push_back(dtype_note);
+    if (size.allocation) out.plan.remarks.push_back(describe(*size.allocation));
     if (!size.hash.empty() && size.hash != out.plan.hash())
       fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
            (o.out / kResumeFolder / kPlanFile).string(), size.hash, out.plan.hash(), (o.out / kResumeFolder).string());
@@ -197,8 +230,10 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   r.method = p.method.name;
   if (p.calibration) r.asymmetric = p.asymmetric;
   for (size_t i = 0; i < p.outputs.size(); ++i) {
+    const TargetPlan& plan = p.outputs[i].plan;
+    r.targets[i] = plan.choice.text();
+    if (plan.dtype != p.source.architecture.dtype) r.dtype = torch_name_of(plan.dtype);
     if (!p.outputs[i].size.allocation) continue;
-    r.targets[i] = p.outputs[i].plan.choice.text();
     for (SiteOverride& chosen : p.outputs[i].size.allocation->overrides()) r.overrides.push_back(std::move(chosen));
   }
   return r;
@@ -253,7 +288,7 @@ std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, 
 void check_space(const CompressOptions& o, const Prepared& p) {
   uint64_t needed = 0, there = 0;
   for (const Output& out : p.outputs) {
-    needed += out.plan.bytes();
+    needed += file_bytes(out.plan);
     if (p.calibration)
       needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden(), p.asymmetric);
   }
@@ -309,7 +344,9 @@ void pack_all(const CompressOptions& o, Prepared& p) {
 
 Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
+  refuse_dtype_without_use(o);
   const Gate gate = parse_gate(o.gate);
+  for (const std::string& remark : remarks_on(gate)) warn(remark);
   if (o.eval.text.empty()) check_measured(gate, metrics_without_text());
   Method method = parse_method(o.method, !o.calib.text.empty());
   if (o.calib.text.empty()) {
@@ -320,23 +357,26 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (!o.imatrix.empty() && !o.calib.text.empty())
     fail(ErrorKind::usage,
          "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
-  check_output_folder(o.out, o.force, o.resume);
+  if (!o.out.empty()) check_output_folder(o.out, o.force, o.resume);
   Artifact source = open_source(resolve_model(o.model));
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
   const fs::path texts[] = {o.eval.text, o.calib.text, o.imatrix};
   std::vector<Destination> folders;  // before schemes are measured: that takes time
   for (const std::string& text : o.targets) {
-    const TargetChoice choice = parse_target(text);
+    const TargetChoice choice = fitted(parse_target(text), source.architecture).choice;
     folders.push_back({o.targets.size() == 1 ? "" : folder_name(choice), &repository_of(*choice.target)});
   }
-  refuse_inputs(o.out, folders, {source.files, texts});
+  if (!o.out.empty()) refuse_inputs(o.out, folders, {source.files, texts});
   std::vector<Output> outputs = plan_outputs(o, source, calibration, may_measure);
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
-  auto publication = std::make_unique<Publication>(o.out, std::move(destinations));
-  publication->check({source.files, texts});
+  std::unique_ptr<Publication> publication;
+  if (!o.out.empty()) {
+    publication = std::make_unique<Publication>(o.out, std::move(destinations));
+    publication->check({source.files, texts});
+  }
   Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
   p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
@@ -355,7 +395,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     p.input_statistics = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
   else if (!p.calibration)
     p.input_statistics = statistics_of_norms(p.source.architecture, *p.source.weights);
-  p.states = find_states(o, p);
+  if (!o.out.empty()) p.states = find_states(o, p);
   return p;
 }
 
@@ -374,6 +414,8 @@ void publish(const CompressOptions& o, const Report& report, Prepared& p) {
 }  // namespace
 
 RunEstimate dry_run(const CompressOptions& o) {
+  if (o.out.empty() && o.resume)
+    fail(ErrorKind::usage, "--resume goes on with a run in a folder; give that folder with -o");
   const Prepared p = prepare(o, false);
   RunEstimate e = estimate_run(o, p);
   for (const Output& out : p.outputs)
@@ -382,6 +424,7 @@ RunEstimate dry_run(const CompressOptions& o) {
 }
 
 Report compress(const CompressOptions& o) {
+  if (o.out.empty()) fail(ErrorKind::usage, "a folder to write to is missing; give -o DIR (--dry-run needs none)");
   Prepared p = prepare(o, true);
   const Artifact& source = p.source;
   std::vector<Output>& outputs = p.outputs;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
@@ -46,7 +47,7 @@ std::optional<Windows> windows_for(const Artifact& reference, std::span<const Me
 
 Report verify_run(const VerifyOptions& o) {
   if (o.eval.text.empty()) fail(ErrorKind::usage, "verify needs a text to compare the models on; give --text FILE");
-  parse_gate(o.gate);
+  for (const std::string& remark : remarks_on(parse_gate(o.gate))) warn(remark);
   finish_publication(o.packed);
   const Artifact reference = open_artifact(resolve_model(o.against));
   std::vector<Measured> measured;

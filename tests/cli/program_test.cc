@@ -87,6 +87,38 @@ TEST(Program, RefusesNumbersThatMeanNothing) {
   }
 }
 
+TEST(Program, SizesTakeFractionsAndADryRunNeedsNoFolder) {
+  const std::string dry = "compress " + model() + " --target llama.cpp-cpu --dry-run --json --calib " + text() +
+                          " --calib-windows 2 --calib-ctx 64 --method rtn ";
+  const Outcome o = run(dry + "--bytes 2.5MB --memory 1.5GB");
+  EXPECT_EQ(o.exit_code, 0) << o.err;
+  EXPECT_EQ(nlohmann::json::parse(o.out)["targets"][0]["bytes"], 2'500'000);
+  EXPECT_EQ(run(dry + "--shard-size 0.5MiB").exit_code, 0);
+  for (const char* bad : {"--bytes 2.5", "--bytes 2,5MB", "--memory 1.5XB", "--shard-size 1.5B"}) {
+    const Outcome refused = run(dry + bad);
+    EXPECT_EQ(refused.exit_code, 2) << bad;
+    EXPECT_TRUE(test::mentions(refused.err, "is no size")) << refused.err;
+  }
+  const Outcome nowhere = run("compress " + model() + " --target llama.cpp-cpu:Q4_0");
+  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_TRUE(test::mentions(nowhere.err, "-o DIR")) << nowhere.err;
+}
+
+// Recipes of before say ppl<1.03 and meant the ratio.
+TEST(Program, SaysThatAGateOnPplIsAbsolute) {
+  test::TempDir dir;
+  write_text(dir / "r.yaml", "targets: llama.cpp-cpu:Q8_0\ngate: ppl<1.03\n");
+  const std::string rest = " --text " + text() + " --windows 1 --ctx 32 -o '" + (dir / "out").string() + "'";
+  const Outcome o = run("compress " + model() + " --recipe '" + (dir / "r.yaml").string() + "'" + rest);
+  EXPECT_EQ(o.exit_code, 1) << o.err;
+  EXPECT_TRUE(test::mentions(o.err, "limits the perplexity itself")) << o.err;
+  EXPECT_TRUE(test::mentions(o.err, "ppl_ratio")) << o.err;
+  const Outcome ratio =
+      run("compress " + model() + " --target llama.cpp-cpu:Q8_0 --gate 'ppl_ratio<1.03,ppl<1e9'" + rest);
+  EXPECT_EQ(ratio.exit_code, 0) << ratio.err;
+  EXPECT_FALSE(test::mentions(ratio.err, "itself")) << ratio.err;
+}
+
 TEST(Program, AFolderThatCannotBeIsAnErrorOfTheFileSystem) {
   test::TempDir dir;
   std::ofstream(dir / "file") << "x";

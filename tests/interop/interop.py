@@ -129,6 +129,7 @@ class Setting:
         parser.add_argument("--skip-tokens", type=int, default=0)
         parser.add_argument("--method", default="rtn")
         parser.add_argument("--calib", help="text that --method is calibrated on")
+        parser.add_argument("--dtype", help="of the packed model, as kerf compress has it")
         self.options = parser.parse_args()
         self.kerf = Kerf(self.options.kerf)
         if "model" in required:
@@ -148,6 +149,8 @@ class Setting:
         how = ["--method", self.options.method]
         if self.options.calib:
             how += ["--calib", resolve(self.options.calib)]
+        if self.options.dtype:
+            how += ["--dtype", self.options.dtype]
         return self.kerf.json("compress", self.model, "--target", target, *how, *self.windows.options(), "-o", out)["targets"][0]
 
 

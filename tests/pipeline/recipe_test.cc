@@ -62,6 +62,12 @@ TEST(Recipe, ComesBackFromTheReport) {
   EXPECT_EQ(parse_recipe("method: null\ncalib: {}", "r.yaml"), Recipe{});
 }
 
+TEST(Recipe, TakesSizesAsTheCommandLineDoes) {
+  EXPECT_EQ(parse_recipe("shard_size: 2.5MB", "r.yaml").shard_bytes, 2'500'000u);
+  EXPECT_EQ(parse_recipe("shard_size: \"1.5 GiB\"", "r.yaml").shard_bytes, 1'610'612'736u);
+  EXPECT_EQ(parse_recipe("shard_size: 4000000", "r.yaml").shard_bytes, 4'000'000u);
+}
+
 TEST(Recipe, TheCommandLineComesFirst) {
   const Recipe r = parse_recipe(kAll, "r.yaml");
   const Recipe flags = {.targets = {"vllm"}, .calib = {.windows = 3, .ctx = 9}, .imatrix = "b", .gate = "kl<1"};
@@ -104,6 +110,7 @@ TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
     if (o.key == "targets") changed.targets = {"vllm"};
     if (o.key == "method") changed.method = "gptq";
     if (o.key == "gate") changed.gate = "kl<1";
+    if (o.key == "dtype") changed.dtype = "float16";
     const Recipe& recipe = changed;
     EXPECT_FALSE(recipe == Recipe{}) << "the test has no other value for it";
     EXPECT_EQ(recipe_from_json(to_json(recipe)), recipe);
@@ -148,7 +155,10 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"targets: {a: b}", "line 1", "a map, not a text"},
       {"method: magic", "line 1", "the methods are"},
       {"strict: maybe", "line 1", "'maybe'; it is true or false"},
-      {"shard_size: 0", "line 1", "shard_size is 0"},
+      {"shard_size: 0", "line 1", "shard_size: '0' is no size"},
+      {"shard_size: -1", "line 1", "shard_size: '-1' is no size"},
+      {"shard_size: 2,5GB", "line 1", "such as 2.5GB"},
+      {"dtype: float64", "line 1", "choose auto, bfloat16"},
       {"gptq: {refine: 101}", "line 1", "at most 100"},
       {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2",
        "no regular expression"},
