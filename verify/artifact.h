@@ -43,6 +43,9 @@ struct StoredWeight {
   Scheme numbers = {};
 };
 
+/// Whether it is stored in codes, and not as plain numbers.
+bool is_quantized(const StoredWeight&);
+
 /// Decoded weights by their checkpoint names.
 class StoredWeights final : public TensorSource {
  public:
@@ -75,6 +78,8 @@ struct BitsPerWeight {
   double all = 0, body = 0, embedding = 0;
 };
 
+inline constexpr std::string_view kCheckpointFormat = "checkpoint", kGgufFormat = "GGUF";
+
 struct Artifact {
   std::filesystem::path path;
   std::string format;  // "checkpoint", "GGUF", or as a stored format calls itself: "compressed-tensors"
@@ -89,11 +94,16 @@ struct Artifact {
 
   BitsPerWeight bits_per_weight() const;
   int64_t parameters() const;
+  /// Whether any matrix is stored in codes; a GGUF file of F16, BF16 or F32 has none.
+  bool is_quantized() const;
 };
 
-/// Opens a folder with config.json and safetensors (plain or compressed-tensors), a .safetensors file beside a
-/// config.json, a .gguf file, or a folder that holds exactly one. Everything that the architecture needs is checked to
-/// be there with the right shape. Errors: io, bad_input and unsupported as the readers say.
+/// A folder with a config.json; not one where it lies beside GGUF files and no safetensors.
+bool is_checkpoint(const std::filesystem::path& folder);
+
+/// Opens a folder with config.json and safetensors (plain or quantized), a .safetensors file beside a config.json, a
+/// GGUF file (by its suffix or its first bytes), or a folder that holds exactly one. Everything that the architecture
+/// needs is checked to be there with the right shape. Errors: io, bad_input and unsupported as the readers say.
 Artifact open_artifact(const std::filesystem::path&);
 
 enum class VerifyMode {

@@ -132,7 +132,7 @@ Artifact open_huggingface_artifact(const fs::path& path) {
          "tokenizer",
          path.string());
   const json config = read_json_object(config_file);
-  Artifact a{.path = path, .format = "checkpoint", .architecture = describe_architecture(config)};
+  Artifact a{.path = path, .format = std::string(kCheckpointFormat), .architecture = describe_architecture(config)};
   std::unique_ptr<Reader> reader = find_container("safetensors").open(path);
   std::vector<StoredWeight> weights;
   const auto quantization = config.find("quantization_config");

@@ -72,9 +72,9 @@ ordered_json model_json(const fs::path& path) {
   return j;
 }
 
-// A folder without a config.json but with one GGUF file means that file.
+// A folder with one GGUF file and no checkpoint means that file.
 fs::path container_path(const fs::path& path) {
-  if (!fs::is_directory(path) || fs::exists(path / "config.json")) return path;
+  if (!fs::is_directory(path) || is_checkpoint(path)) return path;
   const std::vector<fs::path> files = gguf_models_in(path);
   return files.size() == 1 ? files[0] : path;
 }

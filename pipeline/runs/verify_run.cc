@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "formats/gguf.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
@@ -13,9 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 bool holds_model(const fs::path& folder) {
-  if (fs::exists(folder / "config.json")) return true;
-  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                     [](const auto& entry) { return entry.path().extension() == ".gguf"; });
+  return fs::exists(folder / "config.json") || !gguf_models_in(folder).empty();
 }
 
 // The path itself, or, of a run with several targets, every folder in it that holds a model.
@@ -47,10 +46,10 @@ std::optional<Windows> windows_for(const Artifact& reference, std::span<const Me
 Report verify_run(const VerifyOptions& o) {
   if (o.eval.text.empty()) fail(ErrorKind::usage, "verify needs a text to compare the models on; give --text FILE");
   parse_gate(o.gate);
-  finish_publication(o.packed);
+  const fs::path packed = resolve_model(o.packed.string());
   const Artifact reference = open_artifact(resolve_model(o.against));
   std::vector<Measured> measured;
-  for (const fs::path& path : packed_models(o.packed)) {
+  for (const fs::path& path : packed_models(packed)) {
     Artifact a = open_artifact(path);
     const TargetChoice choice = target_of(a);
     std::vector<fs::path> files = a.files;
@@ -61,7 +60,7 @@ Report verify_run(const VerifyOptions& o) {
                 .parameters = reference.parameters(),
                 .eval = o.eval,
                 .gate = o.gate};
-  const fs::path root = fs::is_directory(o.packed) ? o.packed : o.packed.parent_path();
+  const fs::path root = fs::is_directory(packed) ? packed : packed.parent_path();
   const std::optional<Windows> windows = windows_for(reference, measured, o.eval);
   report.windows_have_bos = !windows || windows->bos;
   report.targets = measure(reference, measured, windows, o.numerics, o.gate, root);
