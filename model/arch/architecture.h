@@ -78,7 +78,7 @@ struct RopeTable {
   double beta_fast = 32, beta_slow = 1;              // yarn: turns over the original context that bound the blend,
   bool truncate = true;                              // with its ends rounded outward to whole pairs,
   double attention_factor = 1;                       // and what sines and cosines are multiplied by
-  std::vector<float> divisors = {};                  // when not empty: what divides the frequency of each pair, instead
+  std::vector<float> divisors = {};                  // when not empty: what divides the frequency of each pair first
   bool operator==(const RopeTable&) const = default;
 };
 

@@ -13,17 +13,22 @@
 #include <vector>
 
 #include "model/arch/architecture.h"
+#include "model/arch/config_reader.h"
 
 namespace kerf {
 
 /// What a GGUF file says, for those who describe models and know no files.
 struct GgufFacts {
   std::string file;  // for sentences
+  /// Of an array of equal numbers, one for each layer, too.
   std::function<std::optional<int64_t>(const std::string& key)> integer;
   std::function<std::optional<double>(const std::string& key)> number;
   std::function<std::optional<std::string>(const std::string& key)> text;
-  std::function<std::optional<std::vector<int64_t>>(const std::string& key)> integers;  // of an array, of bools too
-  std::function<const std::vector<int64_t>*(const std::string& tensor)> shape;          // nullptr: no such tensor
+  std::function<std::optional<bool>(const std::string& key)> flag;
+  /// Of an array, of bools too; nullopt for a single number.
+  std::function<std::optional<std::vector<int64_t>>(const std::string& key)> integers;
+  std::function<const std::vector<int64_t>*(const std::string& tensor)> shape;  // nullptr: no such tensor
+  bool has_tensors = true;                                                      // any at all
 };
 
 /// A value of GGUF metadata: u32, f32, string, bool, or an array of bool.
@@ -48,7 +53,7 @@ struct ArchitectureFamily {
   std::string_view name;
   std::span<const std::string_view> model_types;    // config.json "model_type"
   std::span<const std::string_view> architectures;  // config.json "architectures"
-  Architecture (*describe)(const nlohmann::json& config);
+  Architecture (*describe)(const ConfigReader& config);
   /// The inverse: the keys of config.json that say what the description says, so that describe(write_config(a)) is a.
   nlohmann::ordered_json (*write_config)(const Architecture&);
 

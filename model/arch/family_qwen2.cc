@@ -23,7 +23,7 @@ const ArchitectureFamily& family_qwen2() {
       .name = "qwen2",
       .model_types = kModelTypes,
       .architectures = kArchitectures,
-      .describe = [](const nlohmann::json& c) { return describe_qwen(ConfigReader(c, "config.json"), kStyle); },
+      .describe = [](const ConfigReader& c) { return describe_qwen(c, kStyle); },
       .write_config = [](const Architecture& a) { return write_qwen_config(a, kStyle); },
       .gguf = "qwen2",
       .gguf_keys = kGgufDecoderKeys,

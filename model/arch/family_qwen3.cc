@@ -22,8 +22,7 @@ QwenStyle style(bool bias) {
           .head_norms = true};
 }
 
-Architecture describe(const nlohmann::json& json) {
-  const ConfigReader config(json, "config.json");
+Architecture describe(const ConfigReader& config) {
   return describe_qwen(config, style(config.flag_or("attention_bias", false)));
 }
 
