@@ -17,7 +17,10 @@ void add(CLI::App& program, int* exit_code) {
   auto o = std::make_shared<Options>();
   CLI::App* c =
       program.add_subcommand("compress", "Quantize a checkpoint into packed files and measure the loss on them");
-  c->add_option("MODEL", o->model, "Checkpoint folder, .safetensors file or hub id (org/name[@revision])")->required();
+  c->add_option("MODEL", o->model,
+                "Checkpoint folder, .safetensors file, GGUF file of F16, BF16 or F32, or hub id "
+                "(org/name[@revision][:FILE])")
+      ->required();
   c->add_option("-o,--out", o->out, "Folder to write to; with several targets each gets a folder in it")
       ->required()
       ->type_name("DIR");

@@ -126,6 +126,11 @@ constexpr Option kOptions[] = {
      .key = "strict",
      .help = "Refuse a matrix that the target can only store in another way than the scheme says",
      .field = [](S s) -> Field { return Flag{&s.run->strict}; }},
+    {.flag = "--requantize",
+     .key = "requantize",
+     .help = "Take a model that is quantized already: the reference is what its bytes decode to, and what its own "
+             "quantization has cost is in no figure",
+     .field = [](S s) -> Field { return Flag{&s.run->requantize}; }},
     {.flag = "--shard-size",
      .key = "shard_size",
      .help = "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)",

@@ -10,6 +10,7 @@
 //   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
 //   gate: kl<0.05,top1>0.9
 //   strict: false                                    # true: refuse what a target would store in another way
+//   requantize: false                                # true: a quantized model is a source, too
 //   shard_size: 2000000000                           # most tensor bytes of one file
 //   overrides:                                       # in order; of two that say the same of a matrix the last counts
 //     - {sites: "model.layers.*.mlp.down_proj", scheme: w8a16-g32}
@@ -49,6 +50,7 @@ struct Recipe {
   EvalOptions eval;
   std::string gate;
   bool strict = false;       // refuse what a target would store in another way
+  bool requantize = false;   // take a quantized model's own numbers for the reference
   uint64_t shard_bytes = 0;  // most tensor bytes of one file; 0: 5 GB in safetensors, GGUF is one file
   std::vector<SiteOverride> overrides;
   bool operator==(const Recipe&) const = default;

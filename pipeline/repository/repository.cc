@@ -15,11 +15,13 @@ const Repository& find_repository(std::string_view name) {
 
 const Repository& repository_of(const Target& target) { return find_repository(target.repository()); }
 
-void complete(TargetPlan& plan, const Architecture& a, const TokenizerSpec& t, const std::string& model,
-              uint64_t shard_bytes, const std::string& variant) {
+void complete(TargetPlan& plan, const Artifact& source, const std::string& model, uint64_t shard_bytes,
+              const std::string& variant) {
   const Repository& kind = repository_of(*plan.choice.target);
   plan.file_name = kind.weights_name(model, variant.empty() ? plan.choice.scheme : variant);
-  plan.file.metadata = kind.metadata(a, t, model, plan.choice.scheme);
+  if (kind.check_source) kind.check_source(source);
+  plan.file.metadata = kind.metadata(source.architecture, source.tokenizer, model, plan.choice.scheme);
+  if (kind.carry_over) kind.carry_over(source, plan.file.metadata);
   plan.file.shard_bytes = shard_bytes ? shard_bytes : kind.shard_bytes;
 }
 

@@ -39,6 +39,10 @@ struct Repository {
   /// What the files of weights say beside tensors. `scheme` is one of the target's. Error bad_input or unsupported
   /// where the model lacks something that the runtime needs.
   Metadata (*metadata)(const Architecture&, const TokenizerSpec&, const std::string& model, const std::string& scheme);
+  /// Puts into such metadata what a source of the same container says and an Artifact does not; nullptr: nothing.
+  void (*carry_over)(const Artifact& source, Metadata&) = nullptr;
+  /// Error unsupported, before anything is packed, when companions cannot be made of this source; nullptr: they can.
+  void (*check_source)(const Artifact&) = nullptr;
   /// Writes all files that belong beside the weights, except for the model card and the report. Returns them.
   std::vector<std::filesystem::path> (*write_companions)(const RepositoryContent&);
   /// True when a loader of such a folder would read a file of this name, or kerf writes it there. `weights` is what
@@ -58,8 +62,8 @@ const Repository& find_repository(std::string_view name);
 const Repository& repository_of(const Target&);
 
 /// Fills in what the kind decides of a plan: the file's name, its metadata, and the size of shards, where `shard_bytes`
-/// is the user's wish (0: none). `variant` "" stands for the scheme.
-void complete(TargetPlan&, const Architecture&, const TokenizerSpec&, const std::string& model, uint64_t shard_bytes,
+/// is the user's wish (0: none). `variant` "" stands for the scheme. Errors as check_source and metadata say.
+void complete(TargetPlan&, const Artifact& source, const std::string& model, uint64_t shard_bytes,
               const std::string& variant = "");
 /// Opens the files of weights of a complete plan in a folder that exists.
 std::unique_ptr<Writer> create_weights(const TargetPlan&, const std::filesystem::path& folder);

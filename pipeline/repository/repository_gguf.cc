@@ -1,5 +1,7 @@
 // GGUF: one file says everything, tokenizer and all; several are its shards. Ollama wants a Modelfile beside it, and
 // reads a model from one file only.
+#include <algorithm>
+
 #include "core/file.h"
 #include "formats/gguf.h"
 #include "pipeline/repository/export_gguf.h"
@@ -14,6 +16,30 @@ constexpr const char* kModelfile = "Modelfile";
 
 std::string weights_name(const std::string& model, const std::string& variant) {
   return fmt::format("{}-{}.gguf", model, variant);
+}
+
+// Of a source that is a GGUF file itself: its tokenizer key by key, and what it says of itself in general.*.
+void carry_over(const Artifact& source, Metadata& to) {
+  if (source.format != kGgufFormat) return;
+  const Metadata& from = source.weights->reader().metadata();
+  constexpr std::string_view kTokenizer = "tokenizer.", kGeneral = "general.";
+  // Of the file that was read, not of the numbers.
+  const auto of_the_file = [](std::string_view key) {
+    return key == kGgufAlignmentKey || key == "general.file_type" || key == "general.quantization_version" ||
+           key == "general.quantized_by";
+  };
+  std::erase_if(to, [&](const auto& entry) { return entry.first.starts_with(kTokenizer); });
+  size_t end_of_general = 0;
+  while (end_of_general < to.size() && to[end_of_general].first.starts_with(kGeneral)) ++end_of_general;
+  for (const auto& [key, value] : from) {
+    if (key.starts_with(kTokenizer)) to.emplace_back(key, value);
+    if (!key.starts_with(kGeneral) || of_the_file(key)) continue;
+    const auto same = std::find_if(to.begin(), to.end(), [&k = key](const auto& entry) { return entry.first == k; });
+    if (same != to.end())
+      same->second = value;
+    else
+      to.emplace(to.begin() + static_cast<std::ptrdiff_t>(end_of_general++), key, value);
+  }
 }
 
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
@@ -47,6 +73,7 @@ const Repository& repository_gguf() {
                                    .repacks_in_place = true,
                                    .weights_name = weights_name,
                                    .metadata = gguf_metadata,
+                                   .carry_over = carry_over,
                                    .write_companions = write_companions,
                                    .owns = owns,
                                    .file_bytes = file_bytes,

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
-#include "core/json.h"
+#include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
 
 namespace kerf {
@@ -45,9 +45,9 @@ std::vector<StoredSite> sites_of(const TargetPlan& plan) {
 }
 
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
-  const fs::path source = fs::is_directory(c.source.path) ? c.source.path : c.source.path.parent_path();
+  const fs::path source = folder_of(c.source);
   std::vector<fs::path> written;
-  ordered_json config = parse_ordered_json(read_text(source / "config.json"), (source / "config.json").string());
+  ordered_json config = config_of(c.source);
   const Target& target = *c.plan.choice.target;
   target.configure(config, c.plan.choice.scheme, sites_of(c.plan));
   std::vector<CompanionFile> files = target.companions(config);
@@ -82,6 +82,7 @@ const Repository& repository_huggingface() {
                                    .shard_bytes = kShardBytes,
                                    .weights_name = weights_name,
                                    .metadata = metadata,
+                                   .check_source = check_hub_source,
                                    .write_companions = write_companions,
                                    .owns = owns};
   return kind;

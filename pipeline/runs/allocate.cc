@@ -199,7 +199,7 @@ class Allocator {
   uint64_t file_bytes(std::vector<SiteChoice> sites) const {
     const Architecture& a = source_.architecture;
     TargetPlan plan = make_plan(a, choice_, name_, false, Allocation{.sites = std::move(sites)}.overrides(), true);
-    complete(plan, a, source_.tokenizer, name_, 0);
+    complete(plan, source_, name_, 0);
     return repository_of(*choice_.target).file_bytes(plan);
   }
   // Of what is not a matrix.

@@ -22,22 +22,13 @@
 #include "pipeline/runs/allocate.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "pipeline/runs/source.h"
 #include "pipeline/runs/text_windows.h"
 
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-
-Artifact open_source(const fs::path& path) {
-  Artifact source = open_artifact(path);
-  if (source.format != "checkpoint")
-    fail(ErrorKind::unsupported,
-         "{} is already quantized ({}); give the full-precision checkpoint it was made from, or use `kerf repack` for "
-         "another layout of the same numbers",
-         path.string(), source.format);
-  return source;
-}
 
 // A target's name as that of a folder.
 std::string folder_name(const TargetChoice& choice) {
@@ -117,10 +108,9 @@ SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, cons
   return s;
 }
 
-std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source,
+std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source, const std::string& name,
                                  const std::optional<Windows>& calibration, bool may_measure) {
   std::vector<Output> outputs;
-  const std::string name = model_name(o.model);
   for (const std::string& text : o.targets) {
     TargetChoice choice = parse_target(text);
     for (const Output& other : outputs)
@@ -139,7 +129,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     if (size.allocation)
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
-    complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, suffix);
+    complete(out.plan, source, name, o.shard_bytes, suffix);
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
     if (!size.hash.empty() && size.hash != out.plan.hash())
       fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
@@ -181,6 +171,7 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
+  ModelLocation location;  // of the source; the name is that of its files
   Artifact source;
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
@@ -321,7 +312,12 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     fail(ErrorKind::usage,
          "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
   check_output_folder(o.out, o.force, o.resume);
-  Artifact source = open_source(resolve_model(o.model));
+  ModelLocation location = locate_model(o.model);
+  auto [source, remarks] = open_source(location.path, o.requantize);
+  if (source.format == kGgufFormat) {  // which may be the only file of a folder
+    location.name = model_name(source.path.string());
+    if (!source.is_quantized()) location.name = name_without_type(location.name);
+  }
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
   const fs::path texts[] = {o.eval.text, o.calib.text, o.imatrix};
@@ -331,13 +327,15 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     folders.push_back({o.targets.size() == 1 ? "" : folder_name(choice), &repository_of(*choice.target)});
   }
   refuse_inputs(o.out, folders, {source.files, texts});
-  std::vector<Output> outputs = plan_outputs(o, source, calibration, may_measure);
+  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure);
+  for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
   auto publication = std::make_unique<Publication>(o.out, std::move(destinations));
   publication->check({source.files, texts});
-  Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
+  Prepared p{std::move(method),  std::move(location), std::move(source),
+             std::move(outputs), std::move(windows),  std::move(calibration)};
   p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
@@ -387,7 +385,7 @@ Report compress(const CompressOptions& o) {
   std::vector<Output>& outputs = p.outputs;
   pack_all(o, p);
 
-  Report report{.model = model_name(o.model),
+  Report report{.model = p.location.name,
                 .method = p.method.name,
                 .parameters = source.parameters(),
                 .eval = o.eval,

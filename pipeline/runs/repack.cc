@@ -279,7 +279,7 @@ Repacked repack(const RepackOptions& o) {
                               [&](const SiteShape& site) { return storage_of(a, result.choice, site); });
   check_scheme(a, plan);
   for (const std::string& remark : plan.remarks) warn(fmt::format("{}: {}", result.choice.text(), remark));
-  complete(plan, a.architecture, a.tokenizer, model_name(o.packed), o.shard_bytes);
+  complete(plan, a, model_name(o.packed), o.shard_bytes);
   const std::unique_ptr<Publication> publication = begin_repack(o, a, plan);
   const std::unique_ptr<Writer> writer = create_weights(plan, publication->stage());
   write_all(a, plan, *writer);
