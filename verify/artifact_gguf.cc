@@ -244,7 +244,7 @@ TokenizerSpec gguf_tokenizer(const Reader& r) {
 Artifact open_gguf_artifact(const std::filesystem::path& file) {
   std::unique_ptr<Reader> reader = find_container("gguf").open(file);
   // Every layer has tensors of its own, so a count past theirs is a lie that would be walked for a long time.
-  if (const std::string* arch = reader->get<std::string>("general.architecture"))
+  if (const auto* arch = reader->get<std::string>("general.architecture"); arch && !reader->tensors().empty())
     if (const auto blocks = reader->get_integer(*arch + ".block_count");
         blocks && *blocks > static_cast<int64_t>(reader->tensors().size()))
       fail(ErrorKind::bad_input, "{}: block_count is {}, and the file has {} tensors", file.string(), *blocks,

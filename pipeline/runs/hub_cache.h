@@ -10,8 +10,8 @@
 
 namespace kerf {
 
-/// "org/name[@revision][:FILE]". All parts are plain words (letters, digits, '.', '_', '-'), a revision several with '/'
-/// between them, as refs/pr/1.
+/// "org/name[@revision][:FILE]". All parts are plain words (letters, digits, '.', '_', '-'), a revision several with
+/// '/' between them, as refs/pr/1.
 struct HubId {
   std::string org, name;  // org is "" of the few repositories that have none
   std::string revision = "main";

@@ -1,5 +1,5 @@
-// Ollama's models folder: manifests/HOST/NAMESPACE/NAME/TAG is JSON that names blobs/sha256-<digest>, which are GGUF files
-// without a suffix among others. Source: ollama, manifest/manifest.go and paths.go.
+// Ollama's models folder: manifests/HOST/NAMESPACE/NAME/TAG is JSON that names blobs/sha256-<digest>, which are GGUF
+// files without a suffix among others. Source: ollama, manifest/manifest.go and paths.go.
 #pragma once
 
 #include <filesystem>

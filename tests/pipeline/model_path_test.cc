@@ -232,7 +232,7 @@ TEST(ModelPath, OfOllamaAManifestItsFolderOrItsBlobIsTheModel) {
   test::refusal([&] { resolve_model((ollama.root / "manifests/registry.example/someone/tiny/latest").string()); },
                 ErrorKind::io);
   // Not every file there is a manifest, and no digest leads elsewhere.
-  ollama.add("registry.example/library/bad/latest", "../../x");
+  ollama.add("registry.example/library/bad/latest", "no-digest");
   EXPECT_EQ(locate_model((ollama.root / "manifests/registry.example/library/bad/latest").string()).name, "latest");
 }
 
