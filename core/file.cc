@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/log.h"
 
 namespace kerf {
 namespace {
@@ -84,6 +85,7 @@ void forget_partial(const char* name) {
     if (const char* mine = name; slot.compare_exchange_strong(mine, nullptr)) return;
 }
 std::atomic<const RemovedOnSignals::Names*> doomed;
+std::atomic<const char*> last_words;
 
 // Plain system calls only: opendir() takes memory.
 void remove_tree(int parent, const char* name) {
@@ -105,6 +107,10 @@ void remove_tree(int parent, const char* name) {
   ::unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+void say(const char* text) {
+  if (::write(STDERR_FILENO, text, std::strlen(text)) < 0) return;  // there is nobody left to tell
+}
+
 extern "C" void remove_partials_and_end(int signal) {
   for (auto& slot : partials)
     if (const char* name = slot.load()) ::unlink(name);
@@ -112,6 +118,12 @@ extern "C" void remove_partials_and_end(int signal) {
     remove_tree(AT_FDCWD, names->folder.c_str());
     for (const std::filesystem::path& folder : names->empty) ::rmdir(folder.c_str());
   }
+  say(progress_line_open() ? "\r\033[Kkerf: stopped" : "kerf: stopped");
+  if (const char* words = last_words.load()) {
+    say("; ");
+    say(words);
+  }
+  say("\n");
   ::_exit(128 + signal);
 }
 
@@ -120,6 +132,11 @@ extern "C" void remove_partials_and_end(int signal) {
 void remove_partial_files_on_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, remove_partials_and_end);
 }
+
+SaidOnSignals::SaidOnSignals(std::string sentence)
+    : sentence_(std::move(sentence)), before_(last_words.exchange(sentence_.c_str())) {}
+
+SaidOnSignals::~SaidOnSignals() { last_words = before_; }
 
 RemovedOnSignals::RemovedOnSignals(std::filesystem::path folder, std::vector<std::filesystem::path> empty)
     : names_{std::move(folder), std::move(empty)} {

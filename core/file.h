@@ -60,8 +60,22 @@ class AtomicFile {
 };
 
 /// From now on SIGINT, SIGTERM and SIGHUP remove every partial file of this process, and what RemovedOnSignals names,
-/// before it ends with 128 + the signal.
+/// before it says on stderr that it was stopped, with what SaidOnSignals adds, and ends with 128 + the signal.
 void remove_partial_files_on_signals();
+
+/// While it lives, what such a signal says after "kerf: stopped": what is left, and how to go on. Of several the one
+/// that was made last counts; they end in the reverse order.
+class SaidOnSignals {
+ public:
+  explicit SaidOnSignals(std::string sentence);
+  ~SaidOnSignals();
+  SaidOnSignals(const SaidOnSignals&) = delete;
+  SaidOnSignals& operator=(const SaidOnSignals&) = delete;
+
+ private:
+  std::string sentence_;
+  const char* before_;
+};
 
 /// While it lives, such a signal also removes this folder with all that is in it, and then those of `empty` that hold
 /// nothing, in their order. One at a time in a process; of a second one signals know nothing.

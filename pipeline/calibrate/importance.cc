@@ -103,7 +103,7 @@ Imatrix measure_imatrix(const Artifact& a, const Windows& windows) {
   Imatrix m{.chunks = windows.count, .chunk_tokens = windows.length};
   const std::unique_ptr<WeightProvider> weights = weights_of(a, VerifyMode::float32);
   BlockwiseForward stream(a.architecture, *weights, fast_arithmetic(), windows);
-  Progress progress("block", a.architecture.layers());
+  Progress progress("measuring block", a.architecture.layers());
   for (int64_t layer = 0; layer < a.architecture.layers(); ++layer) {
     stream.run_block_in_groups(layer, [&](const BlockwiseForward::Group& g) {
       const ImatrixEntry entry{sums_of_squares(g.x, g.tokens, g.sites[0].in), g.tokens};

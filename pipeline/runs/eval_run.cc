@@ -7,6 +7,7 @@
 #include "pipeline/repository/output_folder.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "pipeline/runs/models_in.h"
 #include "pipeline/runs/text_windows.h"
 
 namespace kerf {
@@ -19,13 +20,34 @@ EvalResult eval_run(const EvalRunOptions& o) {
   const std::unique_ptr<WeightProvider> weights = weights_of(a, o.numerics);
   BlockwiseForward stream(a.architecture, *weights, arithmetic_of(a, o.numerics), *windows);
   {
-    Progress progress("block", a.architecture.layers());
+    Progress progress("evaluating block", a.architecture.layers());
     stream.run([&](int64_t) { progress.advance(); });
   }
   const Logits logits(a.architecture, *weights, stream);
-  EvalResult result{a.format, evaluate(logits, *windows), windows->bos};
+  std::optional<Progress> progress;
+  const auto advance = [&](int64_t, int64_t parts) {
+    if (!progress) progress.emplace("evaluating logits", parts);
+    progress->advance();
+  };
+  EvalResult result{o.model, a.format, evaluate(logits, *windows, advance), windows->bos};
+  progress.reset();
   if (!o.logits.empty()) write_logits_npy(o.logits, logits, *windows);
   return result;
+}
+
+std::vector<EvalResult> eval_models(const EvalRunOptions& o) {
+  const std::vector<std::filesystem::path> models = resolve_models(o.model);
+  if (models.size() == 1) return {eval_run(o)};
+  if (!o.logits.empty())
+    fail(ErrorKind::usage, "{} holds {} models, and --logits is one file; name one of them, such as {}", o.model,
+         models.size(), models[0].string());
+  std::vector<EvalResult> results;
+  for (const std::filesystem::path& model : models) {
+    EvalRunOptions one = o;
+    one.model = model;
+    results.push_back(eval_run(one));
+  }
+  return results;
 }
 
 }  // namespace kerf
