@@ -30,6 +30,8 @@ void add(CLI::App& program, int*) {
   add_size_option(*c, "--shard-size", o->shard_bytes,
                   "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)");
   c->add_flag("--json", o->json, "Print JSON");
+  add_examples(*c, {"kerf repack out --target awq -o out-awq",
+                    "kerf repack model.gguf --target llama.cpp-cpu --shard-size 2GB -o shards"});
   c->callback([o] {
     const Repacked r = repack(*o);
     if (!o->json) {

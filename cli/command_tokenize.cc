@@ -55,6 +55,8 @@ void add(CLI::App& program, int*) {
   c->add_flag("--generation-prompt", o->prompt, "Of chats: with the beginning of an answer");
   c->add_flag("--special", o->special, "With the special tokens that the model puts around a text (BOS, EOS)");
   c->add_flag("--json", o->json, "Print JSON");
+  add_examples(*c, {"kerf tokenize SmolLM2-135M-Instruct --text prompt.txt",
+                    "kerf tokenize SmolLM2-135M-Instruct --chat chats.jsonl --json"});
   c->callback([o] {
     const Tokenizer tokenizer(open_tokenizer(resolve_model(o->model)));
     if (o->chat.empty())
