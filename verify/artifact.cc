@@ -1,5 +1,7 @@
 #include "verify/artifact.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "formats/gguf.h"
 
@@ -49,6 +51,21 @@ BitsPerWeight Artifact::bits_per_weight() const {
   return b;
 }
 
+namespace {
+
+// As a run with several targets leaves them.
+std::vector<std::string> folders_with_models(const fs::path& path) {
+  std::vector<std::string> folders;
+  for (const auto& entry : fs::directory_iterator(path))
+    if (entry.is_directory() && !entry.path().filename().string().starts_with(".") &&
+        (fs::exists(entry.path() / "config.json") || !gguf_models_in(entry.path()).empty()))
+      folders.push_back(entry.path().filename().string());
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+}  // namespace
+
 Artifact open_artifact(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::io, "there is no file or folder {}", path.string());
   if (is_gguf(path)) return open_gguf_artifact(path);
@@ -57,6 +74,9 @@ Artifact open_artifact(const fs::path& path) {
   if (files.size() == 1) return open_gguf_artifact(files[0]);
   if (files.size() > 1)
     fail(ErrorKind::bad_input, "{} holds {} models in .gguf files; name one of them", path.string(), files.size());
+  if (const auto below = folders_with_models(path); !below.empty())
+    fail(ErrorKind::bad_input, "{} holds no model itself, but the folders {}; name one of them", path.string(),
+         fmt::join(below, ", "));
   fail(ErrorKind::bad_input, "{} holds no model: neither a config.json with safetensors nor a .gguf file",
        path.string());
 }

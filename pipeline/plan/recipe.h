@@ -15,7 +15,8 @@
 //     - {sites: "model.layers.*.mlp.down_proj", scheme: w8a16-g32}
 //     - {sites: [attn_v, "re:layers\\.[0-3]\\."], method: rtn}
 //
-// Every key may be left out. Paths are taken as on the command line: from the working directory.
+// Every key may be left out. Paths are taken as on the command line: from the working directory; those in a report also
+// from the report's folder.
 #pragma once
 
 #include <filesystem>
@@ -59,8 +60,13 @@ struct Recipe {
 /// expression.
 Recipe parse_recipe(std::string_view yaml, const std::string& name);
 /// A recipe's file, or any that kerf writes with a recipe in it: a report, or the plan of a run that was stopped
-/// (frozen_plan.h), whatever version wrote it. Errors as above; usage for a report of files that kerf only measured.
+/// (frozen_plan.h), whatever version wrote it. A report names files without their folders where those were absolute:
+/// what the working directory does not have is looked for beside the report. Errors as above; usage for a report of
+/// files that kerf only measured.
 Recipe read_recipe(const std::filesystem::path&);
+/// Compares the files that the recipe now names with those that a report lists under "inputs": a warning for another
+/// content. Error io for one that is nowhere, unless its key is in `given`. Other recipes list none.
+void check_inputs(const std::filesystem::path& report, Recipe&, const std::set<std::string>& given);
 
 /// All of a recipe, for the report; recipe_from_json gives the same recipe back.
 nlohmann::ordered_json to_json(const Recipe&);

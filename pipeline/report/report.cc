@@ -56,6 +56,29 @@ ordered_json target_json(const TargetResult& t) {
   return j;
 }
 
+ordered_json source_json(const SourceIdentity& s) {
+  ordered_json j = {{"name", s.name}};
+  const auto add = [&](const char* key, const std::string& value) {
+    if (!value.empty()) j[key] = value;
+  };
+  add("hub_id", s.hub_id);
+  add("revision", s.revision);
+  if (!s.base_models.empty()) j["base_model"] = s.base_models;
+  add("license", s.license);
+  add("license_name", s.license_name);
+  add("license_link", s.license_link);
+  add("license_said_by", s.license_said_by);
+  if (!s.languages.empty()) j["language"] = s.languages;
+  return j;
+}
+
+// Paths of this machine mean nothing on another.
+Recipe portable(Recipe r) {
+  for (std::filesystem::path* p : {&r.calib.text, &r.eval.text, &r.imatrix})
+    if (p->is_absolute()) *p = p->filename();
+  return r;
+}
+
 // Cells of one row; columns are padded to their widest cell.
 using Row = std::vector<std::string>;
 
@@ -95,6 +118,15 @@ bool Report::passed() const {
   return std::all_of(targets.begin(), targets.end(), [](const TargetResult& t) { return t.gate.passed; });
 }
 
+Report report_of(const Report& all, size_t target, const std::string& folder) {
+  Report r = all;
+  r.targets = {all.targets[target]};
+  for (FileEntry& f : r.targets[0].files)
+    f.name = std::filesystem::path(f.name).lexically_relative(folder.empty() ? "." : folder).string();
+  if (r.recipe) r.recipe->targets = {r.recipe->targets[target]};
+  return r;
+}
+
 std::string window_rule(const EvalOptions& e, bool bos) {
   return fmt::format(
       "consecutive windows of {}{} tokens of the text's ids without special tokens, at most {}, after "
@@ -108,7 +140,10 @@ Measurement measurement_of(const TargetResult& t) {
 
 ordered_json to_json(const Report& r) {
   ordered_json j = {{"kerf", version()}, {"kernels", name_of(isa())}, {"model", r.model}, {"parameters", r.parameters}};
-  if (r.recipe) j["recipe"] = to_json(*r.recipe);
+  if (!r.source.name.empty()) j["source"] = source_json(r.source);
+  if (r.recipe) j["recipe"] = to_json(portable(*r.recipe));
+  for (const InputFile& f : r.inputs)
+    j["inputs"].push_back({{"key", f.key}, {"name", f.name}, {"bytes", f.bytes}, {"sha256", f.sha256}});
   if (!r.repacked_from.empty()) j["repacked_from"] = r.repacked_from;
   if (!r.eval.text.empty())
     j["eval"] = {{"text", r.eval.text.filename().string()},

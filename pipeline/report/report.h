@@ -9,6 +9,7 @@
 #include "pipeline/calibrate/site_outcome.h"
 #include "pipeline/plan/allocation.h"
 #include "pipeline/plan/recipe.h"
+#include "pipeline/report/source_identity.h"
 #include "verify/gate.h"
 #include "verify/metric.h"
 #include "verify/verify.h"
@@ -51,11 +52,19 @@ struct Report {
   std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
   std::vector<TargetResult> targets = {};
   std::string repacked_from = {};  // the format that held the same numbers, after `kerf repack`
+  SourceIdentity source = {};      // name "": unknown, and not in the report
+  std::vector<InputFile> inputs = {};
+  int64_t calibration_windows = 0;  // that there were; 0 without calibration
 
   bool passed() const;
 };
 
-/// kerf-report.json; the same inputs give the same text.
+/// The report of one target of several, for its own folder: names of files relative to that, a recipe with this target
+/// alone. `folder` is relative to the report of all.
+Report report_of(const Report&, size_t target, const std::string& folder);
+
+/// kerf-report.json; the same inputs give the same text. Absolute paths in the recipe become names of files; "inputs"
+/// has their checksums.
 nlohmann::ordered_json to_json(const Report&);
 /// The table for people.
 std::string to_table(const Report&);

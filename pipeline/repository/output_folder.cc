@@ -83,9 +83,12 @@ void check_output_folder(const fs::path& out, bool force, bool resume) {
       continue;
     }
     if (resume && (entry->is_directory() || name.extension() == ".partial")) continue;
-    fail(ErrorKind::usage, "the folder {} is not empty{}; choose another, or give --force to replace files in it{}",
-         out.string(), resume ? ", and holds nothing of a calibrated run that was stopped" : "",
-         resume ? "" : ", or --resume to go on with a calibrated run that was stopped");
+    const bool stopped = fs::exists(out / kResumeFolder);  // then not `resume`
+    fail(ErrorKind::usage, "the folder {} {}; choose another, or give --force to {}{}", out.string(),
+         stopped  ? "holds what a calibrated run has saved that was stopped"
+         : resume ? "is not empty, and holds nothing of a calibrated run that was stopped"
+                  : "is not empty",
+         stopped ? "begin anew" : "replace files in it", stopped ? ", or --resume to go on with that run" : "");
   }
 }
 
@@ -99,10 +102,10 @@ std::set<fs::path> earlier_files(const fs::path& out, std::span<const Destinatio
   add(kReportFile);
   for (const std::string& name : reported_files(out / kReportFile)) {
     add(name);
-    add(fs::path(name).parent_path() / kCardFile);
+    for (const char* about : {kCardFile, kReportFile}) add(fs::path(name).parent_path() / about);
   }
   for (const Destination& d : destinations) {
-    add(fs::path(d.folder) / kCardFile);
+    for (const char* about : {kCardFile, kReportFile}) add(fs::path(d.folder) / about);
     if (!fs::is_directory(out / d.folder)) continue;
     for (const auto& entry : fs::directory_iterator(out / d.folder)) {
       const std::string name = entry.path().filename();

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "pipeline/report/source_identity.h"
 
 namespace kerf {
 namespace fs = std::filesystem;
@@ -30,6 +32,15 @@ std::unique_ptr<Writer> create_weights(const TargetPlan& plan, const fs::path& f
 
 fs::path entrance(const TargetPlan& plan, const fs::path& folder, std::span<const fs::path> weights) {
   return plan.file_name.empty() ? folder : weights.front();
+}
+
+std::vector<fs::path> copy_licences(const fs::path& source, const fs::path& folder) {
+  std::vector<fs::path> written;
+  for (const fs::path& file : licence_files(folder_of_model(source))) {
+    written.push_back(folder / file.filename());
+    write_text(written.back(), read_text(file));
+  }
+  return written;
 }
 
 bool is_weights_file(std::string_view file, std::string_view name) {

@@ -67,6 +67,10 @@ std::unique_ptr<Writer> create_weights(const TargetPlan&, const std::filesystem:
 std::filesystem::path entrance(const TargetPlan&, const std::filesystem::path& folder,
                                std::span<const std::filesystem::path> weights);
 
+/// Copies what says on which terms the source is given away (licence_files()) into a folder. Returns what was written.
+std::vector<std::filesystem::path> copy_licences(const std::filesystem::path& source,
+                                                 const std::filesystem::path& folder);
+
 /// True for NAME and for shards NAME-00001-of-00002, where `name` has an extension: "model.safetensors".
 bool is_weights_file(std::string_view file, std::string_view name);
 

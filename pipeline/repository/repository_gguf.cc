@@ -17,12 +17,15 @@ std::string weights_name(const std::string& model, const std::string& variant) {
 }
 
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
-  if (c.weights.size() > 1) return {};
+  std::vector<fs::path> written = copy_licences(c.source.path, c.folder);
+  if (c.weights.size() > 1) return written;
   const fs::path path = c.folder / kModelfile;
   write_text(path, modelfile(c.source.architecture, c.source.tokenizer, c.plan.file_name));
-  return {path};
+  written.insert(written.begin(), path);
+  return written;
 }
 
+// Licences are not among them, as in repository_huggingface.cc.
 bool owns(std::string_view file, std::string_view weights) {
   return file == kModelfile || (!weights.empty() && is_weights_file(file, weights));
 }

@@ -27,7 +27,6 @@ constexpr const char* kOfTheModel[] = {"tokenizer.json",
                                        "chat_template.jinja",
                                        "chat_template.json",
                                        "generation_config.json"};
-constexpr const char* kLicences[] = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"};
 // Of loaders: config.json, and what some formats say beside it. A loader of another format would believe them, too.
 constexpr const char* kConfigs[] = {"config.json", "quantize_config.json", "quant_config.json"};
 
@@ -62,7 +61,7 @@ std::vector<fs::path> write_companions(const RepositoryContent& c) {
     written.push_back(c.folder / name);
   };
   for (const char* name : kOfTheModel) copy(name);
-  for (const char* name : kLicences) copy(name);
+  for (fs::path& file : copy_licences(c.source.path, c.folder)) written.push_back(std::move(file));
   return written;
 }
 

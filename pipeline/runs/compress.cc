@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/parallel.h"
 #include "core/sha256.h"
 #include "core/version.h"
 #include "pipeline/calibrate/calibrated.h"
@@ -190,6 +191,7 @@ struct Prepared {
   bool asymmetric = false;
   Recipe recipe = {};  // all that was left to kerf decided: what a report says to get the same
   std::unique_ptr<Publication> publication = nullptr;
+  std::unique_ptr<SaidOnSignals> last_words = nullptr;
 };
 
 Recipe decided(const CompressOptions& o, const Prepared& p) {
@@ -271,6 +273,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   const Artifact& source = p.source;
   const fs::path& stage = p.publication->stage();
   p.publication->begin();
+  p.last_words = std::make_unique<SaidOnSignals>("no files were written");
   check_space(o, p);
   std::vector<PackJob> jobs;
   for (Output& out : p.outputs) {
@@ -280,6 +283,10 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   if (!o.resume) fs::remove_all(o.out / kResumeFolder);
   if (p.calibration) {
     freeze(o, p);
+    p.last_words.reset();
+    p.last_words = std::make_unique<SaidOnSignals>(
+        fmt::format("what is finished is saved in {}: the same command {}goes on from there",
+                    (o.out / kResumeFolder).string(), o.resume ? "" : "with --resume "));
     std::vector<ResumeState*> states;
     for (const auto& state : p.states) {
       state->begin();
@@ -359,8 +366,25 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   return p;
 }
 
+// With checksums, so that whoever has only the report can tell whether a file is the same.
+std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifact& source) {
+  std::vector<std::pair<std::string, fs::path>> files;
+  for (const fs::path& f : source.files) files.emplace_back("model", f);
+  for (const auto& [key, file] : {std::pair<std::string, fs::path>("calib.text", o.calib.text),
+                                  {"eval.text", o.eval.text},
+                                  {"imatrix", o.imatrix}})
+    if (fs::is_regular_file(file)) files.emplace_back(key, file);
+  std::vector<InputFile> inputs(files.size());
+  parallel_for(static_cast<int64_t>(files.size()), [&](int64_t i) {
+    const auto& [key, file] = files[static_cast<size_t>(i)];
+    inputs[static_cast<size_t>(i)] = describe_input(key, file);
+  });
+  return inputs;
+}
+
 void publish(const CompressOptions& o, const Report& report, Prepared& p) {
   if (report.passed() || o.publish_anyway) {
+    p.last_words.reset();
     p.publication->publish();
     return;
   }
@@ -393,7 +417,10 @@ Report compress(const CompressOptions& o) {
                 .eval = o.eval,
                 .gate = o.gate,
                 .windows_have_bos = !p.windows || p.windows->bos,
-                .recipe = p.recipe};
+                .recipe = p.recipe,
+                .source = identify(source, model_name(o.model)),
+                .inputs = describe_inputs_of(o, source),
+                .calibration_windows = p.calibration ? p.calibration->count : 0};
   std::vector<Measured> measured;
   const fs::path& stage = p.publication->stage();
   for (const Output& out : outputs) {
@@ -406,7 +433,12 @@ Report compress(const CompressOptions& o) {
     report.targets[i].remarks = outputs[i].plan.remarks;
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
     report.targets[i].allocation = std::move(outputs[i].size.allocation);
-    write_text(stage / outputs[i].folder / kCardFile, model_card(report, report.targets[i], outputs[i].plan));
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const fs::path folder = stage / outputs[i].folder;
+    const Report own = report_of(report, i, outputs[i].folder);
+    write_text(folder / kCardFile, model_card(own, own.targets[0], outputs[i].plan));
+    if (outputs.size() > 1) write_text(folder / kReportFile, to_json(own).dump(2) + "\n");
   }
   write_text(stage / kReportFile, to_json(report).dump(2) + "\n");
   publish(o, report, p);

@@ -259,6 +259,8 @@ void publish_repacked(const StagedRepack& staged, const std::function<void(const
   compare_with_source(again);
   Report report{.model = model_name(a.path), .method = "repack", .parameters = a.parameters()};
   report.repacked_from = a.format;
+  report.source = identify(a, model_name(a.path));
+  for (const fs::path& f : a.files) report.inputs.push_back(describe_input("model", f));
   std::vector<Measured> measured;
   measured.push_back({std::move(again), plan.choice, files, writer.checksums()});
   report.targets = measure(a, measured, std::nullopt, VerifyMode::runtime, "", stage);

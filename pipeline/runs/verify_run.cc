@@ -1,34 +1,15 @@
 #include "pipeline/runs/verify_run.h"
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "pipeline/runs/models_in.h"
 #include "pipeline/runs/text_windows.h"
 
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
-
-bool holds_model(const fs::path& folder) {
-  if (fs::exists(folder / "config.json")) return true;
-  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                     [](const auto& entry) { return entry.path().extension() == ".gguf"; });
-}
-
-// The path itself, or, of a run with several targets, every folder in it that holds a model.
-std::vector<fs::path> packed_models(const fs::path& path) {
-  if (!fs::is_directory(path) || holds_model(path)) return {path};
-  std::vector<fs::path> folders;
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.is_directory() && !is_private(entry.path().filename()) && holds_model(entry.path()))
-      folders.push_back(entry.path());
-  std::sort(folders.begin(), folders.end());
-  if (folders.empty()) return {path};  // open_artifact says what is missing
-  return folders;
-}
 
 // A smaller vocabulary cuts the text in its own way; the original can follow that, not the other way round.
 std::optional<Windows> windows_for(const Artifact& reference, std::span<const Measured> measured,
@@ -50,7 +31,7 @@ Report verify_run(const VerifyOptions& o) {
   finish_publication(o.packed);
   const Artifact reference = open_artifact(resolve_model(o.against));
   std::vector<Measured> measured;
-  for (const fs::path& path : packed_models(o.packed)) {
+  for (const fs::path& path : models_in(o.packed)) {
     Artifact a = open_artifact(path);
     const TargetChoice choice = target_of(a);
     std::vector<fs::path> files = a.files;

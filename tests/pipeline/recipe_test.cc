@@ -317,5 +317,26 @@ TEST(Plan, RefusesOverridesThatConcernNothingOrThatTheTargetLacks) {
   EXPECT_NE(refusal({.sites = {"attn_v"}, .scheme = "Q4_0"}).find("Q4_0"), std::string::npos);
 }
 
+TEST(Recipe, TheReadmesRecipeAndMatrixAreUnderstood) {
+  const std::string readme = read_text(test::source_dir() / "README.md");
+  const size_t begin = readme.find("# r.yaml"), end = readme.find("```", begin);
+  ASSERT_NE(begin, std::string::npos);
+  const Recipe r = parse_recipe(readme.substr(begin, end - begin), "README.md");
+  const Artifact model = open_artifact(test::example_dir());
+  ASSERT_EQ(r.targets.size(), 1u);
+  EXPECT_NO_THROW(make_plan(model.architecture, parse_target(r.targets[0]), "m", false, r.overrides, true));
+  EXPECT_EQ(r.overrides.size(), 2u);
+  const size_t matrix = readme.find("target: [\""), line_end = readme.find('\n', matrix);
+  ASSERT_NE(matrix, std::string::npos);
+  int targets = 0;
+  for (size_t at = readme.find('"', matrix); at < line_end; at = readme.find('"', at + 1)) {
+    const size_t close = readme.find('"', at + 1);
+    EXPECT_NO_THROW(parse_target(readme.substr(at + 1, close - at - 1))) << targets;
+    ++targets;
+    at = close;
+  }
+  EXPECT_EQ(targets, 3);
+}
+
 }  // namespace
 }  // namespace kerf
