@@ -14,7 +14,8 @@ void add(CLI::App& program, int*) {
   add_examples(*c, {"kerf help compress"});
   c->callback([&program, name] {
     if (name->empty()) {
-      print(program.get_formatter()->make_help(&program, "", CLI::AppFormatMode::Normal));  // help() is of `help` now
+      // Not help(), which is that of `help` now.
+      print(program.get_formatter()->make_help(&program, program.get_name(), CLI::AppFormatMode::Normal));
       return;
     }
     const auto commands = program.get_subcommands([&](const CLI::App* c) { return c->get_name() == *name; });
