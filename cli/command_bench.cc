@@ -21,11 +21,16 @@ void add(CLI::App& program, int*) {
   CLI::App* c = program.add_subcommand("bench", "Speed of kerf's kernels on a model: prefill and decode");
   c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
   c->add_option("--ctx", o->ctx, "Tokens of the window that prefill takes")
-      ->check(CLI::PositiveNumber)
+      ->check(between(1, 1e9))
+      ->type_name("N")
       ->default_str("512, or the model's context where that is shorter");
-  c->add_option("--seconds", o->seconds, "To measure for, each")->check(between(0, 600))->capture_default_str();
+  c->add_option("--seconds", o->seconds, "To measure for, each")
+      ->check(between(0, 600))
+      ->type_name("SECONDS")
+      ->capture_default_str();
   add_arithmetic_option(*c, o->numerics);
   c->add_flag("--json", o->json, "Print JSON");
+  add_examples(*c, {"kerf bench SmolLM2-135M-Instruct", "kerf bench out/SmolLM2-135M-Instruct-Q4_K_M.gguf --ctx 1024"});
   c->callback([o] {
     const Speed s = speed_run(*o);
     if (o->json)

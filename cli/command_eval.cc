@@ -18,28 +18,40 @@ struct Options : EvalRunOptions {
 void add(CLI::App& program, int*) {
   auto o = std::make_shared<Options>();
   CLI::App* c = program.add_subcommand("eval", "Perplexity of any model kerf can read");
-  c->add_option("MODEL", o->model, "Checkpoint or packed folder, .safetensors or .gguf file, hub id")->required();
+  c->add_option("MODEL", o->model,
+                "Checkpoint or packed folder, .safetensors or .gguf file, hub id, or a folder of such folders")
+      ->required();
   add_options(*c, {.eval = &o->eval}, "eval.");
   add_arithmetic_option(*c, o->numerics);
   c->add_option("--logits", o->logits, "Also write log-probabilities as NumPy float32 [windows, ctx, vocab]")
       ->type_name("FILE.npy");
   c->add_flag("--json", o->json, "Print JSON");
+  add_examples(*c, {"kerf eval SmolLM2-135M-Instruct --text heldout.txt",
+                    "kerf eval out --text heldout.txt --windows 0 --json"});
   c->callback([o] {
-    const EvalResult r = eval_run(*o);
-    const Perplexity& p = r.perplexity;
-    if (o->json)
-      print({{"model", o->model},
-             {"format", r.format},
-             {"window_rule", window_rule(o->eval, r.windows_have_bos)},
-             {"windows", p.windows},
-             {"tokens", p.tokens},
-             {"nll", p.nll},
-             {"nll_stderr", p.nll_stderr},
-             {"ppl", p.ppl},
-             {"ppl_stderr", p.ppl_stderr}});
-    else
-      print(fmt::format("perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({})\n", p.ppl, p.ppl_stderr,
-                        p.tokens, p.windows, window_rule(o->eval, r.windows_have_bos)));
+    const std::vector<EvalResult> results = eval_models(*o);
+    const bool several = results.size() > 1;
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const EvalResult& r : results) {
+      const Perplexity& p = r.perplexity;
+      const std::string rule = window_rule(o->eval, r.windows_have_bos, r.windows_of_documents);
+      all.push_back({{"model", r.model},
+                     {"format", r.format},
+                     {"runtime", to_json(r.runtime)},
+                     {"window_rule", rule},
+                     {"windows", p.windows},
+                     {"tokens", p.tokens},
+                     {"nll", p.nll},
+                     {"nll_stderr", p.nll_stderr},
+                     {"ppl", p.ppl},
+                     {"ppl_stderr", p.ppl_stderr},
+                     {"remarks", r.remarks}});
+      if (!o->json)
+        print(fmt::format("{}perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({}{})\n",
+                          several ? r.model + ": " : "", p.ppl, p.ppl_stderr, p.tokens, p.windows,
+                          r.runtime.any() ? to_text(r.runtime) + "; " : "", rule));
+    }
+    if (o->json) print(several ? all : all[0]);
   });
 }
 

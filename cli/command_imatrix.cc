@@ -1,4 +1,3 @@
-#include <map>
 #include <memory>
 
 #include "cli/command.h"
@@ -16,9 +15,11 @@ void add(CLI::App& program, int*) {
   c->get_option("--calib")->required();
   c->add_option("-o,--out", o->out, "File to write")->required()->type_name("FILE");
   c->add_option("--format", o->format, "gguf, or dat for llama.cpp of before August 2025")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, ImatrixFormat>{{"gguf", ImatrixFormat::gguf}, {"dat", ImatrixFormat::legacy}}))
+      ->transform(one_of({{"gguf", std::to_string(static_cast<int>(ImatrixFormat::gguf))},
+                          {"dat", std::to_string(static_cast<int>(ImatrixFormat::legacy))}}))
+      ->type_name("gguf|dat")
       ->default_str("gguf");
+  add_examples(*c, {"kerf imatrix SmolLM2-135M-Instruct --calib text.txt -o SmolLM2.imatrix.gguf"});
   c->callback([o] {
     const Imatrix m = imatrix_run(*o);
     print(fmt::format("{} matrices over {} tokens in {} windows, written to {}\n", m.entries.size(),

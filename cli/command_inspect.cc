@@ -5,7 +5,7 @@
 #include "cli/common.h"
 #include "core/error.h"
 #include "pipeline/runs/inspect.h"
-#include "pipeline/runs/model_path.h"
+#include "pipeline/runs/models_in.h"
 
 namespace kerf {
 namespace {
@@ -19,23 +19,30 @@ struct Options {
 void add(CLI::App& program, int*) {
   auto o = std::make_shared<Options>();
   CLI::App* c = program.add_subcommand("inspect", "Tensors, types, bits per weight and metadata of a file or folder");
-  c->add_option("MODEL", o->model, "Folder, .safetensors or .gguf file, hub id")->required();
+  c->add_option("MODEL", o->model, "Folder, .safetensors or .gguf file, hub id, or a folder of such folders")
+      ->required();
   CLI::Option* tensor = c->add_option("--tensor", o->tensor, "Decode this tensor to --npy instead")->type_name("NAME");
   CLI::Option* npy = c->add_option("--npy", o->npy, "Where to write it, as NumPy float32")->type_name("FILE.npy");
   tensor->needs(npy);
   npy->needs(tensor);
   c->add_flag("--json", o->json, "Print JSON");
+  add_examples(*c, {"kerf inspect out", "kerf inspect model.gguf --json",
+                    "kerf inspect out --tensor model.norm.weight --npy norm.npy"});
   c->callback([o] {
-    const std::filesystem::path path = resolve_model(o->model);
+    const std::vector<std::filesystem::path> paths = resolve_models(o->model);
     if (!o->tensor.empty()) {
-      write_tensor_npy(path, o->tensor, o->npy);
+      if (paths.size() > 1)
+        fail(ErrorKind::usage, "{} holds {} models, and --tensor is of one; name one of them, such as {}", o->model,
+             paths.size(), paths[0].string());
+      write_tensor_npy(paths[0], o->tensor, o->npy);
       return;
     }
-    const nlohmann::ordered_json found = inspect(path);
+    nlohmann::ordered_json all = nlohmann::ordered_json::array();
+    for (const std::filesystem::path& path : paths) all.push_back(inspect(path));
     if (o->json)
-      print(found);
+      print(paths.size() > 1 ? all : all[0]);
     else
-      print(inspection_text(found));
+      for (const nlohmann::ordered_json& found : all) print(inspection_text(found));
   });
 }
 

@@ -23,6 +23,10 @@ void add(CLI::App& program, int*) {
       ->required()
       ->type_name("NAME[:SCHEME]");
   c->add_option("-o,--out", o->out, "Folder to write to")->required()->type_name("DIR");
+  c->add_option("--dtype", o->dtype,
+                "Type of embedding, norms and compressed-tensors' scales: bfloat16, float16 or float32 (default: the "
+                "model's, or another that holds the same numbers)")
+      ->type_name("NAME");
   c->add_flag(
       "--force", o->force,
       "Write into a folder that is not empty, replacing files of the same name and removing what earlier runs of "
@@ -30,6 +34,8 @@ void add(CLI::App& program, int*) {
   add_size_option(*c, "--shard-size", o->shard_bytes,
                   "Most bytes of one file of weights (default: 5 GB in safetensors; a GGUF is one file)");
   c->add_flag("--json", o->json, "Print JSON");
+  add_examples(*c, {"kerf repack out --target awq -o out-awq",
+                    "kerf repack model.gguf --target llama.cpp-cpu --shard-size 2GB -o shards"});
   c->callback([o] {
     const Repacked r = repack(*o);
     if (!o->json) {

@@ -47,6 +47,7 @@ void add(CLI::App& program, int*) {
   auto json = std::make_shared<bool>(false);
   CLI::App* c = program.add_subcommand("targets", "Every target: runtime, schemes, rules, and the kernels of this CPU");
   c->add_flag("--json", *json, "Print JSON");
+  add_examples(*c, {"kerf targets", "kerf targets --json"});
   c->callback([json] {
     if (*json)
       print(to_json());

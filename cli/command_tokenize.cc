@@ -6,8 +6,8 @@
 #include "cli/command.h"
 #include "cli/common.h"
 #include "core/error.h"
-#include "core/file.h"
-#include "model/chat/calibration_text.h"
+#include "model/chat/records.h"
+#include "model/text/text_file.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/tokenizer_path.h"
 
@@ -21,7 +21,7 @@ struct Options {
 };
 
 void print_text(const Tokenizer& tokenizer, const Options& o) {
-  const std::vector<int32_t> ids = tokenizer.encode(read_text(o.text), o.special);
+  const std::vector<int32_t> ids = tokenizer.encode(read_text_file(o.text), o.special);
   if (o.json)
     print(nlohmann::ordered_json({{"ids", ids}}).dump() + "\n");
   else
@@ -29,8 +29,8 @@ void print_text(const Tokenizer& tokenizer, const Options& o) {
 }
 
 void print_documents(const Tokenizer& tokenizer, const Options& o) {
-  const std::string text = read_text(o.chat);
-  JsonLines lines(text, o.chat.string(), tokenizer.spec(), o.model);
+  const std::string text = read_text_file(o.chat);
+  Records lines(text, text_name(o.chat), tokenizer.spec(), o.model);
   for (size_t i = 0; i < lines.size(); ++i) {
     const Document d = lines.document(i, {.add_generation_prompt = o.prompt});
     const std::vector<int32_t> ids = encode(tokenizer, d);
@@ -46,15 +46,19 @@ void add(CLI::App& program, int*) {
   CLI::App* c = program.add_subcommand("tokenize", "Token ids of a text");
   c->add_option("MODEL", o->model, "Model or tokenizer folder, .gguf file, hub id")->required();
   CLI::Option_group* input = c->add_option_group("input");
-  input->add_option("--text", o->text, "UTF-8 text")->type_name("FILE");
+  input->add_option("--text", o->text, "UTF-8 text; - for standard input")->type_name("FILE");
   input
       ->add_option("--chat", o->chat,
-                   "JSONL with {\"text\": ...} or {\"messages\": [...]} per line, rendered through the chat template")
+                   "Records (JSONL or a JSON list) with \"text\", \"messages\", \"conversations\", ...: chats are "
+                   "rendered through "
+                   "the chat template")
       ->type_name("FILE");
   input->require_option(1);
   c->add_flag("--generation-prompt", o->prompt, "Of chats: with the beginning of an answer");
   c->add_flag("--special", o->special, "With the special tokens that the model puts around a text (BOS, EOS)");
   c->add_flag("--json", o->json, "Print JSON");
+  add_examples(*c, {"kerf tokenize SmolLM2-135M-Instruct --text prompt.txt",
+                    "kerf tokenize SmolLM2-135M-Instruct --chat chats.jsonl --json"});
   c->callback([o] {
     const Tokenizer tokenizer(open_tokenizer(resolve_model(o->model)));
     if (o->chat.empty())

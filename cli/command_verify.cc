@@ -24,6 +24,8 @@ void add(CLI::App& program, int* exit_code) {
       ->type_name("LIMITS");
   add_arithmetic_option(*c, o->numerics);
   c->add_flag("--json", o->json, "Print the report as JSON instead of the table");
+  add_examples(*c, {"kerf verify out --against SmolLM2-135M-Instruct --text heldout.txt --gate 'kl<0.05,top1>0.9'",
+                    "kerf verify model-Q4_K_M.gguf --against SmolLM2-135M-Instruct --text heldout.txt"});
   c->callback([o, exit_code] {
     const Report report = verify_run(*o);
     if (o->json)

@@ -3,10 +3,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/nearest.h"
+#include "core/units.h"
 
 namespace kerf {
 
@@ -58,8 +59,7 @@ struct Adder {
   CLI::Option* operator()(ByteSize x) const { return add_size_option(command, flag, *x.value, help); }
   CLI::Option* operator()(Flag x) const { return command.add_flag(flag, *x.value, help); }
   CLI::Option* operator()(std::optional<bool>* x) const {
-    return command.add_option(flag, *x, help)
-        ->transform(CLI::CheckedTransformer(std::map<std::string, bool>{{"on", true}, {"off", false}}));
+    return command.add_option(flag, *x, help)->transform(one_of({{"on", "true"}, {"off", "false"}}));
   }
 };
 
@@ -75,15 +75,15 @@ void add_options(CLI::App& command, const OptionStructs& structs, std::string_vi
 }
 
 CLI::Option* add_size_option(CLI::App& c, const std::string& name, uint64_t& bytes, const std::string& help) {
-  const auto positive = [](const std::string& text) {
-    const bool something = text.find_first_of("123456789") != std::string::npos && text.find('-') == std::string::npos;
-    return something ? std::string() : "it is a size above 0, such as 60MB, not " + text;
+  const auto to_bytes = [](std::string& text) {
+    try {
+      text = fmt::format("{}", parse_bytes(text));
+      return std::string();
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
   };
-  // The last transformation comes first.
-  return c.add_option(name, bytes, help)
-      ->transform(CLI::AsSizeValue(true))
-      ->transform(CLI::Validator(positive, ""))
-      ->type_name("SIZE");
+  return c.add_option(name, bytes, help)->transform(CLI::Validator(to_bytes, ""))->type_name("SIZE");
 }
 
 CLI::Validator between(double least, double most) {
@@ -92,19 +92,82 @@ CLI::Validator between(double least, double most) {
     const bool inside = CLI::detail::lexical_cast(text, x) && x >= least && x <= most;
     return inside ? std::string() : fmt::format("it is a number from {} to {}, not {}", least, most, text);
   };
-  return {check, fmt::format("in [{} - {}]", least, most)};
+  return {check, ""};
+}
+
+CLI::Validator one_of(std::vector<Word> words) {
+  const auto transform = [words = std::move(words)](std::string& text) {
+    std::vector<std::string> names;
+    for (const Word& w : words) {
+      names.push_back(w.text);
+      if (w.text != text) continue;
+      text = w.value;
+      return std::string();
+    }
+    return fmt::format("it is one of {}, not {}", fmt::join(names, ", "), text);
+  };
+  return {transform, ""};
+}
+
+void add_examples(CLI::App& command, const std::vector<std::string>& lines) {
+  command.footer(
+      fmt::format("Examples:\n  {}\n\nWith every command: -j N threads, -q quiet, -v details (`kerf --help`).",
+                  fmt::join(lines, "\n  ")));
+}
+
+namespace {
+
+std::string probably(const std::string& word, const std::vector<std::string>& known) {
+  const std::vector<std::string_view> names(known.begin(), known.end());
+  const std::string_view meant = nearest(word, names);
+  return meant.empty() ? "" : fmt::format("; did you mean {}?", meant);
+}
+
+}  // namespace
+
+std::string no_such_command(const CLI::App& program, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* c : program.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(c->get_name());
+  const std::string meant = probably(word, names);
+  return (word.empty() ? "a command is missing" : fmt::format("there is no command '{}'", word)) +
+         (meant.empty() ? fmt::format("; the commands are {}", fmt::join(names, ", ")) : meant);
+}
+
+std::string what_was_wrong(const CLI::App& program, const CLI::ParseError& e) {
+  const auto parsed = program.get_subcommands();
+  const CLI::App* command = parsed.empty() ? nullptr : parsed.front();
+  const std::string name = command ? command->get_name() : "kerf";
+  // What was not understood comes first: a mistyped option is also one that is missing.
+  for (const std::string& word : program.remaining(true)) {
+    const bool option = word.size() > 1 && word[0] == '-';
+    if (!option && !command) return no_such_command(program, word);
+    if (!option) continue;
+    std::vector<std::string> flags;
+    for (const CLI::App* app : {command, &program})
+      if (app)
+        for (const CLI::Option* o : app->get_options())
+          for (const std::string& flag : o->get_lnames()) flags.push_back("--" + flag);
+    const std::string flag = word.substr(0, word.find('='));
+    return fmt::format("{} has no option {}{}", name, flag, probably(flag, flags));
+  }
+  if (const auto rest = program.remaining(true);
+      !rest.empty() && e.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError))
+    return fmt::format("{} was given '{}', and takes no further argument", name, rest.front());
+  if (!command && e.get_name() == "RequiredError") return no_such_command(program, "");
+  return fmt::format("{}: {}", name, e.what());
 }
 
 void add_arithmetic_option(CLI::App& command, VerifyMode& n) {
-  const std::map<std::string, VerifyMode> names = {{"runtime", VerifyMode::runtime},
-                                                   {"target", VerifyMode::runtime},
-                                                   {"vllm", VerifyMode::vllm},
-                                                   {"float32", VerifyMode::float32}};
+  const auto value = [](VerifyMode m) { return std::to_string(static_cast<int>(m)); };
   command
       .add_option("--arithmetic", n,
                   "runtime: what the target computes, activation rounding included; vllm: the same by vLLM's rule for "
                   "8-bit activations; float32: the decoded weights, everything in float32")
-      ->transform(CLI::CheckedTransformer(names))
+      ->transform(one_of({{"runtime", value(VerifyMode::runtime)},
+                          {"vllm", value(VerifyMode::vllm)},
+                          {"float32", value(VerifyMode::float32)},
+                          {"target", value(VerifyMode::runtime)}}))
       ->type_name("runtime|vllm|float32");
 }
 

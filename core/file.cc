@@ -17,6 +17,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/log.h"
+#include "core/stand_in.h"
 
 namespace kerf {
 namespace {
@@ -61,6 +63,11 @@ void read_all(int fd, const std::filesystem::path& path, uint64_t offset, std::s
   }
 }
 
+void refuse_pointer(const std::filesystem::path& path, std::string_view content) {
+  if (const std::string what = pointer_in_place_of(content); !what.empty())
+    fail(ErrorKind::bad_input, "{} {}", path.string(), what);
+}
+
 // A write past the file-size limit of the process must come back as an error, not as a signal.
 const bool sigxfsz_ignored = [] {
   std::signal(SIGXFSZ, SIG_IGN);
@@ -84,6 +91,7 @@ void forget_partial(const char* name) {
     if (const char* mine = name; slot.compare_exchange_strong(mine, nullptr)) return;
 }
 std::atomic<const RemovedOnSignals::Names*> doomed;
+std::atomic<const char*> last_words;
 
 // Plain system calls only: opendir() takes memory.
 void remove_tree(int parent, const char* name) {
@@ -105,6 +113,10 @@ void remove_tree(int parent, const char* name) {
   ::unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+void say(const char* text) {
+  if (::write(STDERR_FILENO, text, std::strlen(text)) < 0) return;  // there is nobody left to tell
+}
+
 extern "C" void remove_partials_and_end(int signal) {
   for (auto& slot : partials)
     if (const char* name = slot.load()) ::unlink(name);
@@ -112,6 +124,12 @@ extern "C" void remove_partials_and_end(int signal) {
     remove_tree(AT_FDCWD, names->folder.c_str());
     for (const std::filesystem::path& folder : names->empty) ::rmdir(folder.c_str());
   }
+  say(progress_line_open() ? "\r\033[Kkerf: stopped" : "kerf: stopped");
+  if (const char* words = last_words.load()) {
+    say("; ");
+    say(words);
+  }
+  say("\n");
   ::_exit(128 + signal);
 }
 
@@ -120,6 +138,11 @@ extern "C" void remove_partials_and_end(int signal) {
 void remove_partial_files_on_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, remove_partials_and_end);
 }
+
+SaidOnSignals::SaidOnSignals(std::string sentence)
+    : sentence_(std::move(sentence)), before_(last_words.exchange(sentence_.c_str())) {}
+
+SaidOnSignals::~SaidOnSignals() { last_words = before_; }
 
 RemovedOnSignals::RemovedOnSignals(std::filesystem::path folder, std::vector<std::filesystem::path> empty)
     : names_{std::move(folder), std::move(empty)} {
@@ -155,6 +178,11 @@ FolderLock::~FolderLock() {
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   Descriptor fd(open_for_reading(path));
   size_ = regular_size(fd.get(), path);
+  if (size_ <= 1024) {  // a pointer is not longer
+    std::string text(size_, '\0');
+    read_all(fd.get(), path, 0, std::as_writable_bytes(std::span(text)));
+    refuse_pointer(path, text);
+  }
   if (size_ != 0) {
     void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (p == MAP_FAILED) fail(ErrorKind::io, "cannot map {}: {}", path.string(), std::strerror(errno));
@@ -271,6 +299,7 @@ std::string read_text(const std::filesystem::path& path, uint64_t limit) {
     done += static_cast<size_t>(n);
   }
   text.resize(done);
+  refuse_pointer(path, text);
   return text;
 }
 

@@ -44,7 +44,8 @@ std::filesystem::path partial_name(const std::filesystem::path&);
 std::filesystem::path writable_file(const std::filesystem::path&);
 
 /// Writes partial_name(writable_file(NAME)); commit() flushes it to disk and renames it. Destroyed without commit(), it
-/// removes the partial file and NAME is as it was. Every failed write is an Error io that names the file and the reason.
+/// removes the partial file and NAME is as it was. Every failed write is an Error io that names the file and the
+/// reason.
 class AtomicFile {
  public:
   /// Errors of writable_file(); io when the file cannot be created.
@@ -69,8 +70,22 @@ class AtomicFile {
 };
 
 /// From now on SIGINT, SIGTERM and SIGHUP remove every partial file of this process, and what RemovedOnSignals names,
-/// before it ends with 128 + the signal.
+/// before it says on stderr that it was stopped, with what SaidOnSignals adds, and ends with 128 + the signal.
 void remove_partial_files_on_signals();
+
+/// While it lives, what such a signal says after "kerf: stopped": what is left, and how to go on. Of several the one
+/// that was made last counts; they end in the reverse order.
+class SaidOnSignals {
+ public:
+  explicit SaidOnSignals(std::string sentence);
+  ~SaidOnSignals();
+  SaidOnSignals(const SaidOnSignals&) = delete;
+  SaidOnSignals& operator=(const SaidOnSignals&) = delete;
+
+ private:
+  std::string sentence_;
+  const char* before_;
+};
 
 /// While it lives, such a signal also removes this folder with all that is in it, and then those of `empty` that hold
 /// nothing, in their order. One at a time in a process; of a second one signals know nothing.

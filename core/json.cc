@@ -2,20 +2,90 @@
 // before anything is built.
 #include "core/json.h"
 
+#include <cctype>
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/stand_in.h"
 #include "core/utf8.h"
 
 namespace kerf {
 namespace {
 
+// Python's names for numbers that JSON has none for.
+constexpr std::string_view kNanWord = "NaN", kInfinity = "Infinity", kMinusInfinity = "-Infinity";
+// Before a name that stands for a number in a string while a text passes through the parser or the printer.
+constexpr std::string_view kMark = "\x7F kerf ";
+
+// f(where, name) for each of these names outside of strings, in order. A part of a longer word is left to the parser.
+template <class F>
+void for_named_numbers(std::string_view text, F&& f) {
+  bool in_string = false;
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.'; };
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') in_string = !in_string;
+    if (in_string && c == '\\') ++i;
+    if (in_string || (c != 'N' && c != 'I' && c != '-') || (i > 0 && is_word(text[i - 1]))) continue;
+    for (const std::string_view name : {kNanWord, kInfinity, kMinusInfinity}) {
+      if (!text.substr(i).starts_with(name) || (i + name.size() < text.size() && is_word(text[i + name.size()])))
+        continue;
+      const size_t behind = text.find_first_not_of(" \t\r\n", i + name.size());
+      if (behind == text.npos || text[behind] != ':') f(i, name);  // a key is in quotes
+      i += name.size() - 1;
+      break;
+    }
+  }
+}
+
+// Strings that stand for numbers become those.
+template <class Json>
+void restore_named_numbers(Json& v) {
+  if (v.is_structured()) {
+    for (Json& each : v) restore_named_numbers(each);
+    return;
+  }
+  if (!v.is_string()) return;
+  const std::string_view s = v.template get_ref<const std::string&>();
+  if (!s.starts_with(kMark)) return;
+  const std::string_view name = s.substr(kMark.size());
+  if (name == kNanWord)
+    v = std::numeric_limits<double>::quiet_NaN();
+  else if (name == kInfinity)
+    v = std::numeric_limits<double>::infinity();
+  else if (name == kMinusInfinity)
+    v = -std::numeric_limits<double>::infinity();
+}
+
+template <class Json>
+Json parse_named_numbers(std::string_view text) {
+  if (text.find(kNanWord) == text.npos && text.find(kInfinity) == text.npos) return Json::parse(text);
+  std::string marked;
+  size_t done = 0;
+  for_named_numbers(text, [&](size_t at, std::string_view name) {
+    marked += text.substr(done, at - done);
+    marked += fmt::format("\"{}{}\"", kMark, name);
+    done = at + name.size();
+  });
+  if (marked.empty()) return Json::parse(text);
+  marked += text.substr(done);
+  Json v = Json::parse(marked);
+  restore_named_numbers(v);
+  return v;
+}
+
+std::string_view name_of_number(double x) { return std::isnan(x) ? kNanWord : x > 0 ? kInfinity : kMinusInfinity; }
+bool is_named_number(const auto& v) { return v.is_number_float() && !std::isfinite(v.template get<double>()); }
+
 template <class Json>
 Json parse(std::string_view text, const std::string& name) {
+  check_is_no_other_file(text, name);
   check_json_text(text, name);
   try {
-    return Json::parse(text);
+    return parse_named_numbers<Json>(text);
   } catch (const nlohmann::json::exception& e) {
     // "[json.exception.parse_error.101] parse error at line 1, column 5: what is wrong"
     std::string_view why = e.what();
@@ -46,12 +116,34 @@ void show(const nlohmann::json& v, std::string& out) {
   } else if (v.is_string()) {
     const auto& s = v.get_ref<const std::string&>();
     out += nlohmann::json(s.substr(0, 2 * kShown)).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  } else if (is_named_number(v)) {
+    out += name_of_number(v.get<double>());
   } else {
     out += v.dump();
   }
 }
 
+bool mark_named_numbers(nlohmann::ordered_json& v) {
+  if (is_named_number(v)) {
+    v = fmt::format("{}{}", kMark, name_of_number(v.get<double>()));
+    return true;
+  }
+  bool any = false;
+  if (v.is_structured())
+    for (auto& each : v) any |= mark_named_numbers(each);
+  return any;
+}
+
 }  // namespace
+
+void check_is_no_other_file(std::string_view text, std::string_view name) {
+  // What a value can begin with; what is wrong behind that is for the parser to say.
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == text.npos || std::string_view("{[\"-0123456789tfnNI").find(text[first]) != std::string_view::npos)
+    return;
+  if (const std::string other = seems_to_be(text); !other.empty())
+    fail(ErrorKind::bad_input, "{} is no JSON, but {}", name, other);
+}
 
 void check_json_text(std::string_view text, std::string_view name, int depth) {
   if (const auto bad = first_invalid_utf8(text))
@@ -95,6 +187,19 @@ nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t most
   nlohmann::json j = parse_json(read_text(path, most_bytes), path.string());
   if (!j.is_object()) fail(ErrorKind::bad_input, "{} is not a JSON object, but {}", path.string(), short_json(j));
   return j;
+}
+
+std::string json_text(const nlohmann::ordered_json& v) {
+  nlohmann::ordered_json marked = v;
+  std::string text = v.dump(2);
+  if (!mark_named_numbers(marked)) return text;
+  text = marked.dump(2);
+  for (const std::string_view name : {kNanWord, kInfinity, kMinusInfinity}) {
+    const std::string stand_in = nlohmann::json(fmt::format("{}{}", kMark, name)).dump();
+    for (size_t at = 0; (at = text.find(stand_in, at)) != text.npos; at += name.size())
+      text.replace(at, stand_in.size(), name);
+  }
+  return text;
 }
 
 std::string short_json(const nlohmann::json& v) {

@@ -20,8 +20,11 @@ inline constexpr int kJsonDepth = 64;
 /// more than `depth` deep. One pass, no memory; whether it is JSON is for the parser to say.
 void check_json_text(std::string_view text, std::string_view name, int depth = kJsonDepth);
 
-/// One JSON value. Of equal keys in an object the last counts, as in Python's json module, which wrote most of these
-/// files.
+/// Refuses what is no JSON but a file of another kind, by name: an HTML page, an archive (core/stand_in.h).
+void check_is_no_other_file(std::string_view text, std::string_view name);
+
+/// One JSON value. As in Python's json module, which wrote most of these files, of equal keys in an object the last
+/// counts, and NaN, Infinity and -Infinity are numbers.
 nlohmann::json parse_json(std::string_view text, const std::string& name);
 /// The same, keeping the order of keys.
 nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::string& name);
@@ -30,6 +33,10 @@ nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::stri
 nlohmann::ordered_json parse_json_or_discard(std::string_view text);
 /// An object in a file of at most `most_bytes`. Error io when the file cannot be read.
 nlohmann::json read_json_object(const std::filesystem::path&, uint64_t most_bytes = uint64_t{64} << 20);
+
+/// The value as text that parse_json() reads back and Python's json module too: NaN and infinities by these names,
+/// where dump() would write null. Lines indented by two.
+std::string json_text(const nlohmann::ordered_json&);
 
 /// A value as a sentence quotes it: JSON in ASCII, at most 60 characters, whatever the value holds and however deep it
 /// is.

@@ -205,6 +205,9 @@ struct Container {
   bool (*recognises)(const std::filesystem::path&);
   /// Error bad_input when the file is damaged, unsupported for a variant kerf does not read, io as the system says.
   std::unique_ptr<Reader> (*open)(const std::filesystem::path&);
+  /// What create() would write. Errors as there. A path without the container's extension is a folder, where that has a
+  /// name for files of its own.
+  Placement (*place)(const std::filesystem::path&, const FilePlan&);
   /// Error internal for a plan that contradicts itself, unsupported for one that the container cannot hold.
   std::unique_ptr<Writer> (*create)(const std::filesystem::path&, const FilePlan&);
 };

@@ -1,4 +1,5 @@
 // GGUF: what llama.cpp and what is built on it read.
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <regex>
@@ -7,36 +8,79 @@
 #include "formats/gguf.h"
 
 namespace kerf {
+namespace fs = std::filesystem;
 namespace {
 
-bool recognises(const std::filesystem::path& path) {
+constexpr size_t kShownModels = 8;
+
+bool is_later_shard(const std::string& name) {
+  static const std::regex pattern("-(?!00001)\\d{5}-of-\\d{5}\\.gguf$");
+  return std::regex_search(name, pattern);
+}
+
+// As downloads are called that are not finished (kerf, the hub's client, Ollama).
+bool is_unfinished(const std::string& name) {
+  return name.ends_with(".partial") || name.ends_with(".incomplete") || name.find("-partial") != std::string::npos;
+}
+
+// What a file says that it is, when it can be opened.
+bool is_something_else(const fs::path& file) {
+  try {
+    const auto reader = open_gguf(file);
+    const std::string type = reader->get_or<std::string>("general.type", "model");
+    return type != "model" || reader->get_or<std::string>("general.architecture", "") == "clip";
+  } catch (const Error&) {
+    return false;  // whoever opens it says what is wrong
+  }
+}
+
+}  // namespace
+
+bool is_gguf(const fs::path& path) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return false;
+  if (!fs::is_regular_file(path, error)) return false;
   if (path.extension() == ".gguf") return true;
   std::ifstream in(path, std::ios::binary);
   char magic[4];
   return in.read(magic, sizeof magic) && std::memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
-}  // namespace
-
-std::vector<std::filesystem::path> gguf_models_in(const std::filesystem::path& folder) {
-  static const std::regex later_shard("-(?!00001)\\d{5}-of-\\d{5}\\.gguf$");
-  std::vector<std::filesystem::path> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+std::vector<fs::path> gguf_models_in(const fs::path& folder) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
-    if (entry.is_regular_file() && name.ends_with(".gguf") && !std::regex_search(name, later_shard))
-      found.push_back(entry.path());
+    if (!is_unfinished(name) && !is_later_shard(name) && is_gguf(entry.path())) found.push_back(entry.path());
   }
+  std::sort(found.begin(), found.end());
+  if (found.size() > 1) std::erase_if(found, is_something_else);
   return found;
+}
+
+fs::path gguf_model_in(const fs::path& folder, std::string_view nothing) {
+  const std::vector<fs::path> files = gguf_models_in(folder);
+  if (files.size() == 1) return files.front();
+  std::string names;
+  for (size_t i = 0; i < std::min(kShownModels, files.size()); ++i)
+    names += (i ? ", " : "") + files[i].filename().string();
+  if (files.size() > 1)
+    fail(ErrorKind::bad_input, "{} holds {} models in GGUF files ({}{}); name one of them", folder.string(),
+         files.size(), names, files.size() > kShownModels ? ", ..." : "");
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (is_later_shard(entry.path().filename()))
+      fail(ErrorKind::bad_input,
+           "{} is a part of a model in several files, and the first, NAME-00001-of-0000N.gguf, is missing beside it; "
+           "download it again",
+           entry.path().string());
+  fail(ErrorKind::bad_input, "{} {}", folder.string(), nothing);
 }
 
 const Container& container_gguf() {
   static const Container container = {
       .name = "gguf",
       .describe = "a GGUF file",
-      .recognises = recognises,
+      .recognises = is_gguf,
       .open = open_gguf,
+      .place = place_gguf,
       .create = create_gguf,
   };
   return container;

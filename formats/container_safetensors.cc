@@ -38,6 +38,7 @@ const Container& container_safetensors() {
       .describe = "a safetensors file or a folder with model.safetensors",
       .recognises = recognises,
       .open = open_safetensors,
+      .place = place_safetensors,
       .create = create_safetensors,
   };
   return container;

@@ -37,8 +37,15 @@ constexpr size_t kGgufMaxShards = 65535;
 /// missing (named) or does not belong to it, or when `path` is another than the first.
 std::unique_ptr<Reader> open_gguf(const std::filesystem::path&);
 
-/// The GGUF models in a folder: of one in several files the first.
+/// A file that ends in .gguf, or begins as a GGUF does whatever its name (Ollama's blobs have no suffix).
+bool is_gguf(const std::filesystem::path&);
+/// The GGUF models in a folder by name: of one in several files the first. Where there are several, files that say they
+/// are something else (importance matrices, adapters, image parts) are not among them; files that a download has not
+/// finished are never.
 std::vector<std::filesystem::path> gguf_models_in(const std::filesystem::path& folder);
+/// The one model in a folder. Error bad_input when there are several (named), when only later files of a split model
+/// are there, or none: the sentence then ends with `nothing`.
+std::filesystem::path gguf_model_in(const std::filesystem::path& folder, std::string_view nothing);
 
 /// Writes version 3 to a file of this name, tensors and keys in the order of the plan. A shape without dimensions is
 /// written as one dimension of 1. Metadata may set general.alignment (u32). Error unsupported for a tensor name longer

@@ -21,13 +21,14 @@ constexpr const char *kDatasets = "imatrix.datasets", *kChunks = "imatrix.chunk_
 constexpr size_t kMaxName = 1 << 16;
 
 void check_entry(const std::string& file, std::string_view name, const ImatrixEntry& e) {
-  if (e.count < 1)
+  if (e.count < 0)
     fail(ErrorKind::bad_input, "{}: {} was computed from {} tokens; compute the importance matrix again", file,
          in_quotes(name), e.count);
   for (size_t c = 0; c < e.sums.size(); ++c)
     if (!std::isfinite(e.sums[c]) || e.sums[c] < 0)
-      fail(ErrorKind::bad_input, "{}: {} has {} for channel {}, which is no sum of squares", file, in_quotes(name),
-           e.sums[c], c);
+      fail(ErrorKind::bad_input,
+           "{}: {} has {} for channel {}, which is no sum of squares; compute the importance matrix again", file,
+           in_quotes(name), e.sums[c], c);
 }
 
 class LegacyReader {
@@ -175,7 +176,7 @@ void write_legacy(const std::filesystem::path& path, const Imatrix& m) {
     put(out, calls, name);
     put(out, static_cast<int64_t>(e.sums.size()), name);
     for (const float sum : e.sums) {
-      const float scaled = sum / static_cast<float>(e.count) * static_cast<float>(calls);
+      const float scaled = e.count ? sum / static_cast<float>(e.count) * static_cast<float>(calls) : 0.0f;
       out.append(reinterpret_cast<const char*>(&scaled), sizeof scaled);
     }
   }

@@ -20,7 +20,7 @@ namespace kerf {
 
 struct ImatrixEntry {
   std::vector<float> sums;  // one per input channel, finite, at least 0
-  int64_t count = 1;        // sums[c] / count is the mean square of channel c; at least 1
+  int64_t count = 1;        // sums[c] / count is the mean square of channel c; 0: no token came to the matrix
   bool operator==(const ImatrixEntry&) const = default;
 };
 

@@ -43,14 +43,18 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std:
 std::vector<std::pair<std::string, std::string>> parse_safetensors_index(std::string_view json, std::string_view what);
 
 /// Opens a .safetensors file, a .safetensors.index.json, or a folder that holds model.safetensors, its index, or just
-/// one .safetensors file, looked for in this order. Shards may be in any order; they must hold exactly what the index
-/// says. Error io for a missing file.
+/// one .safetensors file, looked for in this order. Shards may be in any order; they must hold what the index says, and
+/// what they hold besides is left out where the index names another shard for it, with a note. Error io for a missing
+/// file, bad_input for a tensor that is in two shards or not where the index says.
 std::unique_ptr<Reader> open_safetensors(const std::filesystem::path&);
 
 /// Writes to a folder (model.safetensors), or to a file by its name (NAME.safetensors). When the plan needs more than
 /// one shard: NAME-00001-of-0000N.safetensors and NAME.safetensors.index.json. Tensors are cut into shards in the order
 /// of the plan; inside a shard those with larger elements come first, as readers that map files need.
 /// Metadata must be strings.
+/// place_safetensors() says what that will be without writing; there a path that does not end in .safetensors is a
+/// folder.
+Placement place_safetensors(const std::filesystem::path&, const FilePlan&);
 std::unique_ptr<Writer> create_safetensors(const std::filesystem::path&, const FilePlan&);
 
 }  // namespace kerf

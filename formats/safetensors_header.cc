@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "core/checked.h"
+#include "core/stand_in.h"
 #include "formats/safetensors.h"
 #include "formats/shape.h"
 #include "formats/strict_json.h"
@@ -185,7 +186,7 @@ class HeaderHandler final : public StrictJson {
 };
 
 // Offsets cover [0, size) once: sorted, each begins where the one before ends.
-void check_coverage(const std::vector<SafetensorsEntry>& entries, uint64_t size, std::string_view what) {
+void check_offsets(const std::vector<SafetensorsEntry>& entries, uint64_t size, std::string_view what) {
   std::vector<const SafetensorsEntry*> sorted;
   for (const SafetensorsEntry& e : entries) sorted.push_back(&e);
   std::sort(sorted.begin(), sorted.end(), [](const SafetensorsEntry* a, const SafetensorsEntry* b) {
@@ -226,9 +227,19 @@ void check_size(const SafetensorsEntry& e, std::string_view what) {
          bits / 8, name_of(e.dtype), e.end - e.begin);
 }
 
+bool begins_like_one(std::span<const std::byte> file) {
+  uint64_t length = 0;
+  if (file.size() < 9) return false;
+  std::memcpy(&length, file.data(), 8);
+  return length <= file.size() - 8 && file[8] == std::byte{'{'};
+}
+
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view what) {
+  if (!begins_like_one(file))
+    if (const std::string other = seems_to_be(file); !other.empty())
+      fail(ErrorKind::bad_input, "{} is no safetensors file, but {}", what, other);
   if (file.size() < 8)
     fail(ErrorKind::bad_input, "{} has {} bytes; a safetensors file begins with 8 bytes of header length", what,
          file.size());
@@ -252,7 +263,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std:
   handler.parse(text);
   SafetensorsHeader header = handler.take();
   for (const SafetensorsEntry& e : header.entries) check_size(e, what);
-  check_coverage(header.entries, file.size() - 8 - length, what);
+  check_offsets(header.entries, file.size() - 8 - length, what);
   for (SafetensorsEntry& e : header.entries) {
     e.begin += 8 + length;
     e.end += 8 + length;

@@ -98,7 +98,7 @@ std::string index_json(const FilePlan& plan, const Placement& placement) {
 
 }  // namespace
 
-std::unique_ptr<Writer> create_safetensors(const fs::path& path, const FilePlan& plan) {
+Placement place_safetensors(const fs::path& path, const FilePlan& plan) {
   std::unordered_set<std::string_view> names;
   std::vector<Dtype> dtypes;
   for (const PlannedTensor& t : plan.tensors) {
@@ -110,9 +110,7 @@ std::unique_ptr<Writer> create_safetensors(const fs::path& path, const FilePlan&
   const std::string metadata = metadata_json(plan.metadata);
 
   std::error_code error;
-  const bool folder = fs::is_directory(path, error);
-  if (!folder && path.extension() != kSuffix)
-    fail(ErrorKind::internal, "{} is neither a folder nor a name that ends in {}", path.string(), kSuffix);
+  const bool folder = path.extension() != kSuffix || fs::is_directory(path, error);
   const fs::path dir = folder ? path : path.parent_path();
   const std::string stem = folder ? "model" : path.stem().string();
 
@@ -129,7 +127,14 @@ std::unique_ptr<Writer> create_safetensors(const fs::path& path, const FilePlan&
     placement.index = dir / (stem + std::string(kSuffix) + ".index.json");
     placement.index_text = index_json(plan, placement);
   }
-  return std::make_unique<Writer>(plan, std::move(placement));
+  return placement;
+}
+
+std::unique_ptr<Writer> create_safetensors(const fs::path& path, const FilePlan& plan) {
+  std::error_code error;
+  if (path.extension() != kSuffix && !fs::is_directory(path, error))
+    fail(ErrorKind::internal, "{} is neither a folder nor a name that ends in {}", path.string(), kSuffix);
+  return std::make_unique<Writer>(plan, place_safetensors(path, plan));
 }
 
 }  // namespace kerf

@@ -11,6 +11,7 @@ bool StrictJson::parse_error(size_t position, const std::string&, const nlohmann
 }
 
 void StrictJson::parse(std::string_view text) {
+  check_is_no_other_file(text, what_);
   check_json_text(text, what_, 32);  // headers and indices nest three deep
   nlohmann::json::sax_parse(text.begin(), text.end(), this);
 }

@@ -93,13 +93,46 @@ std::vector<float> floats_of(const ParamArray& p) {
   return x;
 }
 
+namespace {
+
+// Nothing is known of columns below this share of the largest importance: they count as the least of the others.
+constexpr float kKnown = 0x1p-32f;
+
+// The largest becomes about 1, by a power of two; at least one is above 0.
+void even_out(std::span<float> importance, float most) {
+  const double factor = std::ldexp(1.0, -std::ilogb(most));
+  float least = 2;
+  for (float& v : importance) {
+    v = static_cast<float>(static_cast<double>(v) * factor);
+    if (v >= kKnown) least = std::min(least, v);
+  }
+  for (float& v : importance)
+    if (v < kKnown) v = least;
+}
+
+}  // namespace
+
+std::vector<float> evened_by_block(std::span<const float> importance, int64_t size) {
+  std::vector<float> even(importance.begin(), importance.end());
+  const auto step = static_cast<size_t>(size);
+  for (size_t begin = 0; begin < even.size(); begin += step) {
+    const std::span<float> block = std::span(even).subspan(begin, std::min(step, even.size() - begin));
+    const float most = *std::max_element(block.begin(), block.end());
+    if (most > 0)
+      even_out(block, most);
+    else
+      std::fill(block.begin(), block.end(), 1.0f);
+  }
+  return even;
+}
+
 std::vector<float> evened(std::span<const float> importance) {
   float most = 0;
   for (const float v : importance) most = std::max(most, v);
   if (!(most > 0)) return {};
-  const double factor = std::ldexp(1.0, -std::ilogb(most));
   std::vector<float> even(importance.begin(), importance.end());
-  for (float& v : even) v = std::max(static_cast<float>(static_cast<double>(v) * factor), 0x1p-24f);
+  even_out(even, most);
+  for (float& v : even) v = std::max(v, 0x1p-24f);
   return even;
 }
 

@@ -46,8 +46,12 @@ class BlockGrid : public Grid {
 
 /// The parameters of a level as numbers.
 std::vector<float> floats_of(const ParamArray&);
-/// Importance whose largest is about 1 and whose smallest is 2^-24, so that products of sums stay in the range of
-/// float32 and blocks without any are fitted like others; empty where all are 0.
+/// Importance of columns where blocks of `size` of them are fitted one by one, float32 sums and all: each block's
+/// largest is about 1, by a power of two, which changes no result. Columns without any, or with less than 2^-32 of the
+/// largest, count as the least of the others, so that they keep their weights; a block in which all are 0 counts
+/// evenly.
+std::vector<float> evened_by_block(std::span<const float> importance, int64_t size);
+/// The same of all columns at once, and none below 2^-24; empty where all are 0.
 std::vector<float> evened(std::span<const float> importance);
 
 }  // namespace kerf

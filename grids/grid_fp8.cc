@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/fastest.h"
-#include "grids/grid.h"
+#include "grids/block_grid.h"
 #include "grids/search/fp8_search.h"
 
 namespace kerf {
@@ -57,6 +57,7 @@ class Fp8Grid final : public Grid {
   void fit(std::span<const float> w, std::span<const float> importance, QuantizedMatrix& q) const override {
     const Tiling tiles(q);
     ParamArray& scales = q.params[0];
+    const std::vector<float> even = evened_by_block(importance, tiles.cols);
     for (int64_t i = 0; i < scales.rows; ++i)
       for (int64_t j = 0; j < scales.cols; ++j) {
         const int64_t r = i * tiles.rows, c = j * tiles.cols;
@@ -64,7 +65,7 @@ class Fp8Grid final : public Grid {
                              .rows = std::min(tiles.rows, q.rows - r),
                              .cols = std::min(tiles.cols, q.cols - c),
                              .stride = q.cols,
-                             .importance = importance.empty() ? nullptr : importance.data() + c};
+                             .importance = even.empty() ? nullptr : even.data() + c};
         const float scale = stored_scale(block, scales.stored);
         if (!std::isfinite(scale))
           fail(ErrorKind::numerical,

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/fastest.h"
-#include "grids/grid.h"
+#include "grids/block_grid.h"
 #include "grids/search/int_search.h"
 
 namespace kerf {
@@ -82,7 +82,8 @@ class IntGrid final : public Grid {
     const int64_t size = q.cols / shape.cols;
     const AlignedFloats scratch = aligned_floats(2 * 16 * (size + 1));
     IntFitProblem p = problem(w, q);
-    p.importance = importance.empty() ? nullptr : importance.data();
+    const std::vector<float> even = evened_by_block(importance, size);
+    p.importance = even.empty() ? nullptr : even.data();
     p.scratch = scratch.get();
     fastest_search().search(p, found.scales.data(), found.zeros.data());
     for (size_t i = 0; i < n; ++i)

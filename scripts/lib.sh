@@ -5,20 +5,20 @@ cd "$root"
 
 say() { printf '\n== %s\n' "$*"; }
 
-# The Debian packages of scripts/packages that are not installed.
+# The Debian packages of the lists that are not installed.
 missing_packages() {
-  sed -e 's/#.*//' -e '/^[[:space:]]*$/d' scripts/packages | while read -r package; do
+  cat "$@" | sed -e 's/#.*//' -e '/^[[:space:]]*$/d' | while read -r package; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
   done
 }
 
-# Installs what is missing, as root or through sudo.
+# install_packages [LIST...]: installs what is missing of scripts/packages and further lists, as root or through sudo.
 install_packages() {
   if ! command -v apt-get >/dev/null 2>&1; then
     echo "This is no Debian system: install the equivalents of scripts/packages by hand. Going on." >&2
     return 0
   fi
-  missing=$(missing_packages | tr '\n' ' ')
+  missing=$(missing_packages scripts/packages "$@" | tr '\n' ' ')
   [ -n "$missing" ] || return 0
   say "Installing the Debian packages that are missing: $missing"
   if [ "$(id -u)" = 0 ]; then

@@ -212,6 +212,7 @@ std::span<const GgufMixture> gguf_mixtures() { return kMixtures; }
 
 std::string canonical_gguf_scheme(std::string_view scheme) {
   std::string name = upper(scheme);
+  if (name == upper(kMixedScheme)) return std::string(kMixedScheme);
   if (name == "Q3_K" || name == "Q4_K" || name == "Q5_K") name += "_M";
   if (find_mixture(name)) return name;
   if (!name.ends_with(upper(kPure))) return "";

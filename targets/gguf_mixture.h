@@ -22,6 +22,9 @@ struct GgufMixture {
 
 std::span<const GgufMixture> gguf_mixtures();
 
+/// The scheme of files whose matrices each have a type of their own, by overrides.
+constexpr std::string_view kMixedScheme = "mixed";
+
 /// "q4_k" gives "Q4_K_M" (an alias of llama-quantize), "q4_k-pure" gives "Q4_K-pure"; "" when it is neither a mixture
 /// nor a type.
 std::string canonical_gguf_scheme(std::string_view);

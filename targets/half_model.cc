@@ -5,6 +5,11 @@
 
 namespace kerf {
 
+std::span<const Dtype> half_types() {
+  static constexpr Dtype kTypes[] = {Dtype::bf16, Dtype::f16};
+  return kTypes;
+}
+
 Dtype half_type(Dtype model) { return model == Dtype::f32 ? Dtype::f16 : model; }
 
 Arithmetic half_arithmetic(Dtype model) {

@@ -3,11 +3,15 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <span>
+
 #include "core/dtype.h"
 #include "kernels/arithmetic.h"
 
 namespace kerf {
 
+/// Those that such models have.
+std::span<const Dtype> half_types();
 /// The type that a model of this dtype is stored and computed in: F32 becomes F16, F16 and BF16 stay.
 Dtype half_type(Dtype model);
 /// Of PyTorch in that type.

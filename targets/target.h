@@ -14,6 +14,7 @@
 #include "grids/scheme.h"
 #include "kernels/arithmetic.h"
 #include "model/arch/architecture.h"
+#include "targets/runtime_settings.h"
 
 namespace kerf {
 
@@ -47,6 +48,8 @@ struct Storage {
   const Layout* layout = nullptr;
   Scheme scheme;             // when packed
   Dtype dense = Dtype::f32;  // when not
+  /// The type to which the runtime rounds each weight when it decodes them; what would be infinite in it is refused.
+  Dtype decoded = Dtype::f32;
   /// The matrices that the runtime fuses (q, k, v; gate, up) have their scale in common: they are quantized as one.
   bool fused_scale = false;
   std::optional<RoundedActivations> activations = std::nullopt;
@@ -95,10 +98,16 @@ class Target {
   virtual std::vector<SchemeHelp> schemes() const = 0;
   /// Rules of the loader and the kernels, one per line, for `kerf targets`.
   virtual std::vector<std::string_view> rules() const = 0;
-  /// The scheme's canonical name ("" gives the default one). Error usage with the choices.
+  /// The scheme's canonical name ("" gives the default one); it may leave open what fitted() decides. Error usage with
+  /// the choices.
   virtual std::string canonical(std::string_view scheme) const = 0;
   /// The same for the scheme of single matrices among others.
   virtual std::string canonical_of_matrix(std::string_view scheme) const { return canonical(scheme); }
+  /// A canonical scheme with what it leaves open (the group) decided for a model whose blocks have these input widths;
+  /// others as they are.
+  virtual std::string fitted(std::string_view scheme, std::span<const int64_t> /*widths*/) const {
+    return std::string(scheme);
+  }
   /// The canonical scheme whose matrices hold these numbers, whatever the type of their scales; nullopt when there is
   /// none.
   virtual std::optional<std::string> scheme_holding(const Scheme&) const { return std::nullopt; }
@@ -106,10 +115,18 @@ class Target {
   /// the choices, when the runtime cannot take it.
   virtual Storage storage(std::string_view scheme, const SiteShape&, Dtype model) const = 0;
   virtual TensorNames names() const { return TensorNames::checkpoint; }
+  /// The types that the model around the packed weights may be stored and computed in, of those that a model's config
+  /// can name; empty where the files do not follow that type.
+  virtual std::span<const Dtype> model_dtypes() const { return {}; }
   /// How norms and biases are stored.
   virtual Dtype vector_dtype(Dtype model) const = 0;
-  /// What the runtime does between the products, for a model of this dtype.
+  /// What the runtime does between the products by default, for a model of this dtype.
   virtual Arithmetic arithmetic(Dtype model) const = 0;
+  /// The same with settings of its users. Error usage, naming the option, for a setting that it does not have or not
+  /// with another one; unsupported where it would refuse the model.
+  virtual Arithmetic arithmetic_with(const RuntimeSettings&, const Architecture&) const;
+  /// Which settings an arithmetic stands for, all that the runtime has.
+  virtual RuntimeSettings settings_of(const Arithmetic&) const { return {}; }
   virtual Provenance provenance() const = 0;
   virtual HubCard card() const = 0;
 
@@ -125,7 +142,8 @@ class Target {
 };
 
 std::span<const Target* const> all_targets();
-/// Error usage with the known names.
+/// Error usage with the known names, and the one that was probably meant: people say "gguf", "ollama" or "gptq", or
+/// name a scheme.
 const Target& find_target(std::string_view name);
 
 /// "NAME[:SCHEME]" as given on the command line, parsed and checked.

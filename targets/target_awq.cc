@@ -18,12 +18,16 @@ constexpr int64_t kGroups[] = {16, 32, 64, 128};
 
 // "-sym" ends a scheme here, zero points are the rule.
 std::optional<WeightOnly> parse(std::string_view scheme) {
-  const bool symmetric = scheme.ends_with("-sym");
+  const bool symmetric = scheme.ends_with("-sym") || scheme.ends_with("-SYM");
   if (symmetric) scheme.remove_suffix(4);
   auto c = parse_weight_only(scheme, "");
   if (!c || c->bits != 4 || c->v2 || (symmetric && c->asymmetric)) return std::nullopt;
   c->asymmetric = !symmetric;
   return c;
+}
+
+std::string scheme_text_awq(const WeightOnly& w) {
+  return fmt::format("w4{}{}", w.group_text(), w.asymmetric ? "" : "-sym");
 }
 
 class Awq final : public Target {
@@ -33,7 +37,9 @@ class Awq final : public Target {
   std::string_view repository() const override { return "huggingface"; }
 
   std::vector<SchemeHelp> schemes() const override {
-    return {{"w4-gN", "4-bit weights, a scale in F16 and a zero point per N weights of a row (default g128)"},
+    return {{"w4-gN",
+             "4-bit weights, a scale in F16 and a zero point per N weights of a row; default: the "
+             "largest N up to 128 that divides all widths"},
             {"w4-channel", "one scale and zero point per output channel"},
             {"...-sym", "the zero point 8 everywhere"}};
   }
@@ -45,24 +51,34 @@ class Awq final : public Target {
         "all matrices have one group; others stay in the model's dtype",
         "vLLM's fast kernel (Marlin) takes groups of 32, 64, 128 or a whole row, outputs divisible by 64 and inputs "
         "divisible by 128 on each GPU; a warning where only the slow path is left",
-        "embedding, head and norms keep the model's dtype; a float32 model becomes float16"};
+        "embedding, head and norms keep the model's dtype; a float32 model becomes bfloat16 or float16, whichever "
+        "loses "
+        "less (--dtype)"};
   }
 
   std::string canonical(std::string_view scheme) const override {
-    const auto c = parse(scheme.empty() ? "w4-g128" : scheme);
+    const auto c = parse(scheme.empty() ? "w4" : scheme);
     if (!c)
       fail(ErrorKind::usage,
            "awq has no scheme '{}'; choose w4 followed by -gN (such as w4-g128) or -channel, and -sym for the zero "
            "point "
            "8 everywhere",
            scheme);
-    return fmt::format("w4-{}{}", c->group_text(), c->asymmetric ? "" : "-sym");
+    return scheme_text_awq(*c);
+  }
+
+  std::string fitted(std::string_view scheme, std::span<const int64_t> widths) const override {
+    auto c = parse(scheme);
+    if (!c->open) return std::string(scheme);
+    c->group = open_group(widths);
+    c->open = false;
+    return scheme_text_awq(*c);
   }
 
   std::optional<std::string> scheme_holding(const Scheme& s) const override {
     const auto w = weight_only(s);
     if (!w || w->bits != 4) return std::nullopt;
-    return fmt::format("w4-{}{}", w->group_text(), w->asymmetric ? "" : "-sym");
+    return scheme_text_awq(*w);
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
@@ -70,7 +86,8 @@ class Awq final : public Target {
     const WeightOnly c = *parse(scheme);
     const Layout& layout = find_layout("awq");
     Storage s{.layout = &layout,
-              .scheme = c.asymmetric ? asymmetric_int(4, c.group, Dtype::f16) : symmetric_int(4, c.group, Dtype::f16)};
+              .scheme = c.asymmetric ? asymmetric_int(4, c.group, Dtype::f16) : symmetric_int(4, c.group, Dtype::f16),
+              .decoded = Dtype::f16};
     const bool known = c.group == 0 || std::find(std::begin(kGroups), std::end(kGroups), c.group) != std::end(kGroups);
     if (!known || (c.group != 0 && site.in % c.group != 0))
       fail(ErrorKind::unsupported, "awq:{} cannot take {} [{}, {}]: AWQ knows no groups of {} there; use {}", scheme,
@@ -81,6 +98,7 @@ class Awq final : public Target {
     return s;
   }
 
+  std::span<const Dtype> model_dtypes() const override { return half_types(); }
   Dtype vector_dtype(Dtype model) const override { return half_type(model); }
   Arithmetic arithmetic(Dtype model) const override { return half_arithmetic(model); }
   Provenance provenance() const override { return Provenance::measured; }

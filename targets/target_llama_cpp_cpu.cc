@@ -1,13 +1,21 @@
 // llama.cpp (and Ollama) on a CPU: one GGUF file. Activations are rounded, row by row, to the type that the weight's
 // type asks for (Q8_0 blocks for Q4_0 and Q8_0, the type itself for F16 and BF16); everything between products is
-// float32; keys, values, queries and softmax probabilities meet as F16. Sums take its order (SumOrder::ggml).
+// float32; attention is flash attention with keys and values in F16 by default. Sums take its order (SumOrder::ggml).
 // Source: ggml/src/ggml-cpu (type traits, vec_dot), src/llama-quant.cpp (which tensor gets which type).
 #include "core/error.h"
+#include "core/nearest.h"
 #include "formats/ggml_type.h"
 #include "targets/gguf_mixture.h"
 
 namespace kerf {
 namespace {
+
+struct CacheName {
+  std::string_view name;
+  KvCache cache;
+};
+constexpr CacheName kCaches[] = {
+    {"f16", KvCache::f16}, {"f32", KvCache::f32}, {"q8_0", KvCache::q8_0}, {"q4_0", KvCache::q4_0}};
 
 class LlamaCppCpu final : public Target {
  public:
@@ -27,7 +35,9 @@ class LlamaCppCpu final : public Target {
     return {
         "a scheme gives each matrix the type that llama-quantize gives it; head, or the embedding that is also the "
         "head, mostly Q6_K",
-        "the scheme of an override is a type (attn_v: Q6_K) or a mixture",
+        "the scheme of an override is a type (attn_v: Q6_K) or a mixture; `mixed` is what overrides of all matrices "
+        "are "
+        "called, such as those that --bytes chooses",
         "rows that do not divide into a type's blocks are stored in a type with smaller blocks, or F16, as "
         "llama-quantize does, with a warning (refused with --strict)",
         "norms and biases stay F32"};
@@ -41,6 +51,11 @@ class LlamaCppCpu final : public Target {
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype) const override {
+    if (scheme == kMixedScheme)
+      fail(
+          ErrorKind::usage,
+          "llama.cpp-cpu:{} gives every matrix a type by an override, and {} has none; add one, or name another scheme",
+          scheme, site.name);
     const std::string_view wanted = wanted_gguf_type(scheme, site);
     const std::string_view type = fitting_gguf_type(wanted, site.in);
     if (type.empty())
@@ -57,18 +72,63 @@ class LlamaCppCpu final : public Target {
   }
 
   Dtype vector_dtype(Dtype) const override { return Dtype::f32; }
-  Arithmetic arithmetic(Dtype) const override {
-    return {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
+  Arithmetic arithmetic(Dtype) const override { return {.stream = Dtype::f32, .order = SumOrder::ggml}; }
+  Arithmetic arithmetic_with(const RuntimeSettings& s, const Architecture& a) const override {
+    Arithmetic numbers = arithmetic(a.dtype);
+    GgmlAttention& attention = numbers.ggml_attention;
+    attention.flash = s.flash_attention.value_or(attention.flash);
+    if (!s.kv_cache.empty()) attention.cache = cache_called(s.kv_cache);
+    if (!attention.flash && is_quantized(attention.cache))
+      fail(ErrorKind::usage,
+           "llama.cpp has no key/value cache in {} without flash attention; take --flash-attention on, or --kv-cache "
+           "f16",
+           s.kv_cache);
+    if (!attention.flash && attention.cache != KvCache::f16)
+      fail(ErrorKind::unsupported,
+           "kerf cannot compute a key/value cache in {} without flash attention; take --flash-attention on, or "
+           "--kv-cache f16",
+           s.kv_cache);
+    if (!is_quantized(attention.cache)) return numbers;
+    for (int64_t layer = 0; layer < a.layers(); ++layer)
+      for (const Op& op : a.block(layer))
+        if (const int64_t head = op.as<Attend>() ? a.axis(op.axis).group_size() : 0;
+            head % find_ggml_type("Q8_0")->block != 0)
+          fail(ErrorKind::unsupported,
+               "llama.cpp has no key/value cache in {} for this model: its blocks of 32 do not divide heads of {}; "
+               "take --kv-cache f16 or f32",
+               s.kv_cache, head);
+    return numbers;
+  }
+  RuntimeSettings settings_of(const Arithmetic& a) const override {
+    for (const CacheName& c : kCaches)
+      if (c.cache == a.ggml_attention.cache)
+        return {.flash_attention = a.ggml_attention.flash, .kv_cache = std::string(c.name)};
+    fail(ErrorKind::internal, "a key/value cache without a name");
   }
   Provenance provenance() const override { return Provenance::measured; }
   HubCard card() const override { return {"gguf", "gguf", "llama-cli -m {}"}; }
 
  private:
+  static KvCache cache_called(std::string_view name) {
+    std::string names;
+    for (const CacheName& c : kCaches) {
+      if (c.name == name) return c.cache;
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", c.name);
+    }
+    fail(ErrorKind::usage, "there is no key/value cache '{}' in kerf; --kv-cache takes one of: {}", name, names);
+  }
+
   static std::string known(std::string canonical, std::string_view given) {
     if (!canonical.empty()) return canonical;
     std::string names;
-    for (const GgufMixture& m : gguf_mixtures()) names += fmt::format("{}, ", m.name);
-    fail(ErrorKind::usage, "llama.cpp-cpu has no scheme '{}'; choose one of: {}or TYPE-pure", given, names);
+    std::vector<std::string_view> all;
+    for (const GgufMixture& m : gguf_mixtures()) {
+      names += fmt::format("{}, ", m.name);
+      all.push_back(m.name);
+    }
+    const std::string_view near = nearest(given, all);
+    fail(ErrorKind::usage, "llama.cpp-cpu has no scheme '{}'{}; choose one of: {}or TYPE-pure", given,
+         near.empty() ? "" : fmt::format(" (did you mean {}?)", near), names);
   }
 
   static Storage stored_as(std::string_view type, std::string_view scheme, const SiteShape& site) {

@@ -53,6 +53,10 @@ std::string pattern(const char* sign, const std::string& module) {
 
 bool in_block(const StoredSite& site) { return site.shape.place == SitePlace::block; }
 
+std::string scheme_text_gptq(const WeightOnly& w) {
+  return fmt::format("w{}{}{}{}", w.bits, w.group_text(), w.asymmetric ? "-asym" : "", w.v2 ? "-v2" : "");
+}
+
 class TransformersGptq final : public Target {
  public:
   std::string_view name() const override { return "transformers-gptq"; }
@@ -60,7 +64,9 @@ class TransformersGptq final : public Target {
   std::string_view repository() const override { return "huggingface"; }
 
   std::vector<SchemeHelp> schemes() const override {
-    return {{"w4-gN", "4-bit weights, one scale in F16 per N weights of a row (default g128)"},
+    return {{"w4-gN",
+             "4-bit weights, one scale in F16 per N weights of a row; default: the largest N up to "
+             "128 that divides all widths"},
             {"w4-channel", "4-bit weights, one scale per output channel"},
             {"w{2,3,8}-...", "2, 3 or 8 bits, -gN or -channel"},
             {"...-asym", "with an integer zero point beside each scale"},
@@ -75,23 +81,33 @@ class TransformersGptq final : public Target {
         "v1 stores zero points minus one: asymmetric matrices keep away from the zero point 0",
         "vLLM's fast kernel (Marlin) takes symmetric 4 and 8 bits in groups of 32, 64, 128 or a whole row, outputs "
         "divisible by 64 and inputs divisible by 128 on each GPU",
-        "embedding, head and norms keep the model's dtype; a float32 model becomes float16"};
+        "embedding, head and norms keep the model's dtype; a float32 model becomes bfloat16 or float16, whichever "
+        "loses "
+        "less (--dtype)"};
   }
 
   std::string canonical(std::string_view scheme) const override {
-    const auto c = parse_weight_only(scheme.empty() ? "w4-g128" : scheme, "");
+    const auto c = parse_weight_only(scheme.empty() ? "w4" : scheme, "");
     if (!c || (c->bits != 2 && c->bits != 3 && c->bits != 4 && c->bits != 8))
       fail(ErrorKind::usage,
            "transformers-gptq has no scheme '{}'; choose w2, w3, w4 or w8 followed by -gN (such as w4-g128) or "
            "-channel, then -asym for zero points and -v2 for the second version",
            scheme);
-    return fmt::format("w{}-{}{}{}", c->bits, c->group_text(), c->asymmetric ? "-asym" : "", c->v2 ? "-v2" : "");
+    return scheme_text_gptq(*c);
+  }
+
+  std::string fitted(std::string_view scheme, std::span<const int64_t> widths) const override {
+    auto c = parse_weight_only(scheme, "");
+    if (!c->open) return std::string(scheme);
+    c->group = open_group(widths);
+    c->open = false;
+    return scheme_text_gptq(*c);
   }
 
   std::optional<std::string> scheme_holding(const Scheme& s) const override {
     const auto w = weight_only(s);
     if (!w || (w->bits != 2 && w->bits != 3 && w->bits != 4 && w->bits != 8)) return std::nullopt;
-    return fmt::format("w{}-{}{}", w->bits, w->group_text(), w->asymmetric ? "-asym" : "");
+    return scheme_text_gptq(*w);
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
@@ -100,7 +116,8 @@ class TransformersGptq final : public Target {
     const Layout& layout = find_layout(c.v2 ? "gptq-v2" : "gptq-v1");
     Storage s{.layout = &layout,
               .scheme = c.asymmetric ? asymmetric_int(c.bits, c.group, Dtype::f16, c.v2 ? 0 : 1)
-                                     : symmetric_int(c.bits, c.group, Dtype::f16)};
+                                     : symmetric_int(c.bits, c.group, Dtype::f16),
+              .decoded = Dtype::f16};
     const auto groups = usual_groups();
     if (c.group != 0 && (site.in % c.group != 0 || std::find(groups.begin(), groups.end(), c.group) == groups.end()))
       fail(ErrorKind::unsupported,
@@ -117,6 +134,7 @@ class TransformersGptq final : public Target {
     return s;
   }
 
+  std::span<const Dtype> model_dtypes() const override { return half_types(); }
   Dtype vector_dtype(Dtype model) const override { return half_type(model); }
   Arithmetic arithmetic(Dtype model) const override { return half_arithmetic(model); }
   Provenance provenance() const override { return Provenance::measured; }

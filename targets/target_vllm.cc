@@ -15,6 +15,10 @@
 namespace kerf {
 namespace {
 
+std::string scheme_text_vllm(const WeightOnly& w) {
+  return fmt::format("w{}a16{}{}", w.bits, w.group_text(), w.asymmetric ? "-asym" : "");
+}
+
 class Vllm final : public Target {
  public:
   std::string_view name() const override { return "vllm"; }
@@ -23,7 +27,9 @@ class Vllm final : public Target {
 
   std::vector<SchemeHelp> schemes() const override {
     std::vector<SchemeHelp> all = {
-        {"w4a16-gN", "4-bit weights, one scale per N weights of a row (default g128); activations 16 bits"},
+        {"w4a16-gN",
+         "4-bit weights, one scale per N weights of a row; activations 16 bits; default: the "
+         "largest N up to 128 that divides all widths"},
         {"w4a16-channel", "4-bit weights, one scale per output channel"},
         {"w8a16-...", "8-bit weights, -gN or -channel"},
         {"wNa16-...", "N = 2, 3, 5, 6, 7: widths that only transformers loads"},
@@ -42,26 +48,36 @@ class Vllm final : public Target {
         "3, 5, 6 and 7 bits need compressed-tensors newer than 0.16.0, which packs them in another way than before",
         "transformers 5.23 loads zero points only with CompressedTensorsConfig(dequantize=True); vLLM needs nothing",
         "q, k, v and gate, up are fused by the runtime: they share one scheme",
-        "embedding, head and norms keep the model's dtype"};
+        "embedding, head and norms keep the model's dtype; a float32 model becomes bfloat16 or float16, whichever "
+        "loses "
+        "less (--dtype)"};
     all.insert(all.end(), vllm_w8_rules().begin(), vllm_w8_rules().end());
     return all;
   }
 
   std::string canonical(std::string_view scheme) const override {
-    if (is_vllm_w8(scheme)) return std::string(scheme);
-    const auto choice = parse_weight_only(scheme.empty() ? "w4a16-g128" : scheme, "a16");
+    if (const auto w8 = canonical_vllm_w8(scheme)) return *w8;
+    const auto choice = parse_weight_only(scheme.empty() ? "w4a16" : scheme, "a16");
     if (!choice || choice->bits < 2 || choice->bits > 8 || choice->v2)
       fail(ErrorKind::usage,
            "vllm has no scheme '{}'; choose w2a16 to w8a16 followed by -gN (such as w4a16-g128) or -channel, and -asym "
            "for zero points; or w8a8, fp8, fp8-tensor or fp8-block, which round activations too",
            scheme);
-    return fmt::format("w{}a16-{}{}", choice->bits, choice->group_text(), choice->asymmetric ? "-asym" : "");
+    return scheme_text_vllm(*choice);
+  }
+
+  std::string fitted(std::string_view scheme, std::span<const int64_t> widths) const override {
+    auto c = parse_weight_only(scheme, "a16");
+    if (!c || !c->open) return std::string(scheme);
+    c->group = open_group(widths);
+    c->open = false;
+    return scheme_text_vllm(*c);
   }
 
   std::optional<std::string> scheme_holding(const Scheme& s) const override {
     const auto w = weight_only(s);
     if (!w || w->bits < 2 || w->bits > 8) return std::nullopt;
-    return fmt::format("w{}a16-{}{}", w->bits, w->group_text(), w->asymmetric ? "-asym" : "");
+    return scheme_text_vllm(*w);
   }
 
   Storage storage(std::string_view scheme, const SiteShape& site, Dtype model) const override {
@@ -71,7 +87,8 @@ class Vllm final : public Target {
     const Layout& layout = find_layout("ct-pack");
     Storage s{.layout = &layout,
               .scheme = choice.asymmetric ? asymmetric_int(choice.bits, choice.group, model)
-                                          : symmetric_int(choice.bits, choice.group, model)};
+                                          : symmetric_int(choice.bits, choice.group, model),
+              .decoded = model};
     if (layout.refuses(s.scheme, site.out, site.in))
       fail(ErrorKind::unsupported, "vllm:{} cannot take {} [{}, {}]: the group does not divide its input width; use {}",
            scheme, site.name, site.out, site.in, groups_dividing(site.in, usual_groups()));
@@ -84,6 +101,10 @@ class Vllm final : public Target {
     return s;
   }
 
+  std::span<const Dtype> model_dtypes() const override {
+    static constexpr Dtype kTypes[] = {Dtype::bf16, Dtype::f16, Dtype::f32};
+    return kTypes;
+  }
   Dtype vector_dtype(Dtype model) const override { return model; }
   Arithmetic arithmetic(Dtype model) const override {
     return {.stream = model, .attention = model, .fused_attention = true};

@@ -41,6 +41,12 @@ bool is_vllm_w8(std::string_view scheme) {
   return std::any_of(std::begin(kSchemes), std::end(kSchemes), [&](const SchemeHelp& s) { return s.name == scheme; });
 }
 
+std::optional<std::string> canonical_vllm_w8(std::string_view scheme) {
+  std::string plain(scheme);
+  for (char& c : plain) c = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return is_vllm_w8(plain) ? std::optional(plain) : std::nullopt;
+}
+
 Storage vllm_w8_storage(std::string_view scheme, const SiteShape& site, Dtype model) {
   // vLLM stacks q, k, v and gate, up: all but the last of a stack end where a block ends.
   if (scheme == "fp8-block" && (site.in % kBlock != 0 || (site.followed_in_fused && site.out % kBlock != 0)))

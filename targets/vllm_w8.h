@@ -13,6 +13,8 @@ namespace kerf {
 
 /// "w8a8", "fp8", "fp8-tensor", "fp8-block".
 std::span<const SchemeHelp> vllm_w8_schemes();
+/// The name of one of them in whatever case, with "_" for "-" too; nullopt for other schemes.
+std::optional<std::string> canonical_vllm_w8(std::string_view scheme);
 bool is_vllm_w8(std::string_view scheme);
 std::span<const std::string_view> vllm_w8_rules();
 

@@ -29,9 +29,15 @@ std::optional<int64_t> take_number(std::string_view* s) {
 
 }  // namespace
 
-std::string WeightOnly::group_text() const { return group == 0 ? "channel" : fmt::format("g{}", group); }
+std::string WeightOnly::group_text() const {
+  if (open) return "";
+  return group == 0 ? "-channel" : fmt::format("-g{}", group);
+}
 
-std::optional<WeightOnly> parse_weight_only(std::string_view s, std::string_view after_bits) {
+std::optional<WeightOnly> parse_weight_only(std::string_view scheme, std::string_view after_bits) {
+  std::string plain(scheme);
+  for (char& c : plain) c = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  std::string_view s = plain;
   WeightOnly w;
   if (!take(&s, "w")) return std::nullopt;
   const auto bits = take_number(&s);
@@ -43,6 +49,8 @@ std::optional<WeightOnly> parse_weight_only(std::string_view s, std::string_view
     const auto group = take_number(&s);
     if (!group) return std::nullopt;
     w.group = *group;
+  } else {
+    w.open = true;
   }
   w.asymmetric = take(&s, "-asym");
   w.v2 = take(&s, "-v2");
@@ -56,6 +64,12 @@ std::optional<WeightOnly> weight_only(const Scheme& s) {
 }
 
 std::span<const int64_t> usual_groups() { return kUsualGroups; }
+
+int64_t open_group(std::span<const int64_t> widths) {
+  for (const int64_t g : {128, 64, 32, 16})
+    if (std::all_of(widths.begin(), widths.end(), [&](int64_t n) { return n % g == 0; })) return g;
+  return 0;
+}
 
 std::string groups_dividing(int64_t n, std::span<const int64_t> choices) {
   std::string text;

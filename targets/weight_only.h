@@ -15,19 +15,24 @@ namespace kerf {
 struct WeightOnly {
   int bits = 4;
   int64_t group = 128;
+  bool open = false;  // no group was said: 128, or what open_group() finds for a model
   bool asymmetric = false;
   bool v2 = false;
 
-  /// "g128" or "channel".
+  /// "-g128" or "-channel"; "" while it is open.
   std::string group_text() const;
 };
 
-/// Reads "w" BITS `after_bits` ("-g" N | "-channel"), then the flags "-asym" and "-v2" in this order. Without a group
-/// 128 is meant. nullopt when that is not what it says; bits are 1 ... 9 here.
+/// Reads "w" BITS `after_bits` ("-g" N | "-channel"), then the flags "-asym" and "-v2" in this order, in whatever case
+/// and with "_" for "-" too (W4A16_ASYM). Without a group it stays open. nullopt when that is not what it says; bits
+/// are 1 ... 9 here.
 std::optional<WeightOnly> parse_weight_only(std::string_view scheme, std::string_view after_bits);
 
 /// The same of integers with a scale per group or row; nullopt for other numbers.
 std::optional<WeightOnly> weight_only(const Scheme&);
+
+/// The largest group of 128, 64, 32 and 16 that divides all of these input widths; 0, the whole row, where none does.
+int64_t open_group(std::span<const int64_t> widths);
 
 /// The groups of `choices` that divide n, "g32, g64 or channel": for sentences.
 std::string groups_dividing(int64_t n, std::span<const int64_t> choices);

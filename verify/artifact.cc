@@ -1,13 +1,15 @@
 #include "verify/artifact.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "formats/gguf.h"
+#include "targets/target.h"
+#include "verify/checkpoint.h"
 
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
-
-bool is_gguf(const fs::path& p) { return p.extension() == ".gguf"; }
 
 uint64_t bytes_of_sites(const Artifact& a, bool vocabulary, int64_t* parameters) {
   uint64_t bytes = 0;
@@ -38,6 +40,13 @@ int64_t Artifact::parameters() const {
   return n;
 }
 
+bool is_quantized(const StoredWeight& w) { return w.gemm || (!w.scheme.empty() && !dtype_from_name(w.type)); }
+
+bool Artifact::is_quantized() const {
+  const auto all = weights->weights();
+  return std::any_of(all.begin(), all.end(), [](const StoredWeight& w) { return kerf::is_quantized(w); });
+}
+
 BitsPerWeight Artifact::bits_per_weight() const {
   BitsPerWeight b;
   int64_t n = 0;
@@ -49,16 +58,61 @@ BitsPerWeight Artifact::bits_per_weight() const {
   return b;
 }
 
+void set_runtime(Artifact& a, const RuntimeSettings& settings, VerifyMode n) {
+  if (!settings.any()) return;
+  if (a.target.empty())
+    fail(ErrorKind::usage,
+         "{} is a full-precision checkpoint, computed in float32: --flash-attention and --kv-cache are settings of "
+         "llama.cpp for GGUF files; leave them out",
+         a.path.string());
+  if (n == VerifyMode::float32)
+    fail(ErrorKind::usage,
+         "--flash-attention and --kv-cache change nothing with --arithmetic float32; leave out the one or the other");
+  a.arithmetic = find_target(a.target).arithmetic_with(settings, a.architecture);
+}
+
+RuntimeSettings runtime_of(const Artifact& a, VerifyMode n) {
+  return a.target.empty() || n == VerifyMode::float32 ? RuntimeSettings{}
+                                                      : find_target(a.target).settings_of(a.arithmetic);
+}
+
+bool is_checkpoint(const fs::path& folder) {
+  return fs::exists(folder / "config.json") &&
+         (find_container("safetensors").recognises(folder) || gguf_models_in(folder).empty());
+}
+
+namespace {
+
+// As a run with several targets leaves them.
+std::vector<std::string> folders_with_models(const fs::path& path) {
+  std::vector<std::string> folders;
+  for (const auto& entry : fs::directory_iterator(path))
+    if (entry.is_directory() && !entry.path().filename().string().starts_with(".") &&
+        (fs::exists(entry.path() / "config.json") || !gguf_models_in(entry.path()).empty()))
+      folders.push_back(entry.path().filename().string());
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+}  // namespace
+
 Artifact open_artifact(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::io, "there is no file or folder {}", path.string());
   if (is_gguf(path)) return open_gguf_artifact(path);
-  if (!fs::is_directory(path) || fs::exists(path / "config.json")) return open_huggingface_artifact(path);
-  const auto files = gguf_models_in(path);
-  if (files.size() == 1) return open_gguf_artifact(files[0]);
-  if (files.size() > 1)
-    fail(ErrorKind::bad_input, "{} holds {} models in .gguf files; name one of them", path.string(), files.size());
-  fail(ErrorKind::bad_input, "{} holds no model: neither a config.json with safetensors nor a .gguf file",
-       path.string());
+  if (!fs::is_directory(path) && !find_container("safetensors").recognises(path))
+    fail(ErrorKind::bad_input,
+         "{} is neither a GGUF nor a safetensors file: it begins as neither of them; give a model's folder or one of "
+         "these files",
+         path.string());
+  if (!fs::is_directory(path) || is_checkpoint(path)) return open_huggingface_artifact(path);
+  if (gguf_models_in(path).empty()) {
+    refuse_lone_adapter(path);
+    if (const auto below = folders_with_models(path); !below.empty())
+      fail(ErrorKind::bad_input, "{} holds no model itself, but the folders {}; name one of them", path.string(),
+           fmt::join(below, ", "));
+  }
+  return open_gguf_artifact(
+      gguf_model_in(path, "holds no model: neither a config.json with safetensors nor a GGUF file"));
 }
 
 }  // namespace kerf

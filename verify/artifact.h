@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,7 +19,8 @@
 #include "kernels/gemm.h"
 #include "model/arch/architecture.h"
 #include "model/run/weights.h"
-#include "model/text/tokenizer.h"
+#include "model/text/tokenizer_source.h"
+#include "targets/runtime_settings.h"
 
 namespace kerf {
 
@@ -42,6 +44,9 @@ struct StoredWeight {
   std::string layout;
   Scheme numbers = {};
 };
+
+/// Whether it is stored in codes, and not as plain numbers.
+bool is_quantized(const StoredWeight&);
 
 /// Decoded weights by their checkpoint names.
 class StoredWeights final : public TensorSource {
@@ -75,6 +80,8 @@ struct BitsPerWeight {
   double all = 0, body = 0, embedding = 0;
 };
 
+inline constexpr std::string_view kCheckpointFormat = "checkpoint", kGgufFormat = "GGUF";
+
 struct Artifact {
   std::filesystem::path path;
   std::string format;  // "checkpoint", "GGUF", or as a stored format calls itself: "compressed-tensors"
@@ -83,17 +90,27 @@ struct Artifact {
   Arithmetic arithmetic;       // of the runtime that the format is made for; float32 for checkpoints
   bool gguf_rounding = false;  // activations meet F16 and BF16 weights in the weight's type
   std::unique_ptr<StoredWeights> weights;
-  TokenizerSpec tokenizer;
+  TokenizerSource tokenizer;                 // must not outlive `weights`
   std::vector<std::filesystem::path> files;  // that hold weights
   uint64_t bytes = 0;                        // of those files
+  /// What was made of a checkpoint that contradicts itself, or left out of it: for the report.
+  std::vector<std::string> remarks = {};
+  /// Keys of config.json, with values as JSON text, that describe the weights as they were read, where the file's do
+  /// not: for every config.json that is written from it.
+  std::map<std::string, std::string> config_changes = {};
 
   BitsPerWeight bits_per_weight() const;
   int64_t parameters() const;
+  /// Whether any matrix is stored in codes; a GGUF file of F16, BF16 or F32 has none.
+  bool is_quantized() const;
 };
 
-/// Opens a folder with config.json and safetensors (plain or compressed-tensors), a .safetensors file beside a
-/// config.json, a .gguf file, or a folder that holds exactly one. Everything that the architecture needs is checked to
-/// be there with the right shape. Errors: io, bad_input and unsupported as the readers say.
+/// A folder with a config.json; not one where it lies beside GGUF files and no safetensors.
+bool is_checkpoint(const std::filesystem::path& folder);
+
+/// Opens a folder with config.json and safetensors (plain or quantized), a .safetensors file beside a config.json, a
+/// GGUF file (by its suffix or its first bytes), or a folder that holds exactly one. Everything that the architecture
+/// needs is checked to be there with the right shape. Errors: io, bad_input and unsupported as the readers say.
 Artifact open_artifact(const std::filesystem::path&);
 
 enum class VerifyMode {
@@ -101,6 +118,12 @@ enum class VerifyMode {
   vllm,     // as vLLM's kernels round activations to 8 bits, known from source; otherwise `runtime`
   float32,  // decoded weights, everything in float32
 };
+
+/// From now on the artifact is computed as its runtime does with these settings. Errors as Target::arithmetic_with, and
+/// usage for settings of what no runtime computes: a checkpoint, or `float32`.
+void set_runtime(Artifact&, const RuntimeSettings&, VerifyMode);
+/// All settings with which it is computed; none where no runtime has any.
+RuntimeSettings runtime_of(const Artifact&, VerifyMode);
 
 /// The artifact's weights for a model run. It must outlive the result.
 std::unique_ptr<WeightProvider> weights_of(const Artifact&, VerifyMode);

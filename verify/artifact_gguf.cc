@@ -1,27 +1,62 @@
 // GGUF files of llama.cpp, made by anybody: keys become the config that the architecture plug-ins read, tensors get
 // their checkpoint names back.
+#include <fmt/ranges.h>
+
 #include <set>
 
 #include "core/error.h"
 #include "formats/ggml_type.h"
 #include "model/arch/family.h"
+#include "targets/target.h"
 #include "verify/artifact.h"
 
 namespace kerf {
 namespace {
 
+// An f32 as the shortest decimal number that stands for it: 1e-05, and not 9.99999974737875e-06.
+std::optional<double> number_of(const Reader& r, const std::string& key) {
+  const MetaValue* value = r.find_metadata(key);
+  if (const float* f = value ? std::get_if<float>(value) : nullptr) return std::stod(fmt::format("{}", *f));
+  return r.get_number(key);
+}
+
+// An array of whole numbers or bools; nullopt for anything else.
+std::optional<std::vector<int64_t>> integers_of(const Reader& r, const std::string& key) {
+  const MetaValue* value = r.find_metadata(key);
+  const MetaArray* array = value ? std::get_if<MetaArray>(value) : nullptr;
+  if (!array) return std::nullopt;
+  return std::visit(
+      [](const auto& numbers) -> std::optional<std::vector<int64_t>> {
+        if constexpr (requires { numbers.front() + int64_t{1}; }) {
+          using T = typename std::decay_t<decltype(numbers)>::value_type;
+          if constexpr (std::is_integral_v<T>) return std::vector<int64_t>(numbers.begin(), numbers.end());
+        }
+        return std::nullopt;
+      },
+      array->values);
+}
+
 GgufFacts facts_of(const Reader& r) {
   GgufFacts f{.file = r.path().string()};
-  f.integer = [&r](const std::string& key) { return r.get_integer(key); };
-  f.number = [&r](const std::string& key) { return r.get_number(key); };
+  f.has_tensors = !r.tensors().empty();
+  f.integers = [&r](const std::string& key) { return integers_of(r, key); };
+  f.integer = [&r](const std::string& key) -> std::optional<int64_t> {
+    const std::optional<std::vector<int64_t>> of_layers = integers_of(r, key);
+    if (!of_layers || of_layers->empty()) return r.get_integer(key);
+    for (const int64_t n : *of_layers)
+      if (n != of_layers->front())
+        fail(ErrorKind::unsupported, "{}: {} differs from layer to layer ({} and {}); kerf computes one number for all",
+             r.path().string(), key, of_layers->front(), n);
+    return of_layers->front();
+  };
+  f.number = [&r](const std::string& key) { return number_of(r, key); };
   f.text = [&r](const std::string& key) -> std::optional<std::string> {
     const auto* text = r.get<std::string>(key);
     return text ? std::optional(*text) : std::nullopt;
   };
-  f.integers = [&r](const std::string& key) -> std::optional<std::vector<int64_t>> {
-    if (const auto* flags = r.get_array<bool>(key)) return std::vector<int64_t>(flags->begin(), flags->end());
-    if (const auto* numbers = r.get_array<int32_t>(key)) return std::vector<int64_t>(numbers->begin(), numbers->end());
-    return std::nullopt;
+  f.flag = [&r](const std::string& key) -> std::optional<bool> {
+    const auto* flag = r.get<bool>(key);
+    return flag ? std::optional(*flag) : std::nullopt;
   };
   f.shape = [&r](const std::string& name) {
     const StoredTensor* t = r.find(name);
@@ -85,12 +120,43 @@ void add_output_scale(const Reader& r, const StoredTensor& t, StoredWeight& w) {
   w.stored_bytes += scale->bytes.size();
 }
 
+// What the same block, or the file outside of blocks, holds instead of a tensor.
+std::string others_beside(const Reader& r, const std::string& missing) {
+  const std::string block = missing.starts_with("blk.") ? missing.substr(0, missing.find('.', 4) + 1) : "";
+  const std::string fused = block + "attn_qkv.weight";
+  if (missing.starts_with(block + "attn_") && r.find(fused))
+    return fmt::format("; it holds {}, queries, keys and values in one matrix, which kerf does not take apart", fused);
+  constexpr int kShown = 8;
+  std::string names;
+  int count = 0;
+  for (const StoredTensor& t : r.tensors()) {
+    const bool beside = block.empty() ? !t.name.starts_with("blk.") : t.name.starts_with(block);
+    if (beside && count++ < kShown) names += (names.empty() ? "" : ", ") + t.name;
+  }
+  if (count == 0) return "; it has no tensor " + (block.empty() ? "outside of blocks" : block + "*");
+  return fmt::format("; there are {}{}", names, count > kShown ? ", ..." : "");
+}
+
+// Before the tensors get the names of a checkpoint, so that sentences speak of the file.
+void check_tensors_of_file(const Reader& r, const Architecture& a) {
+  for (int64_t layer = -1; layer < a.layers(); ++layer)
+    for (const ExpectedTensor& expected : a.expected_tensors(layer)) {
+      const StoredTensor* t = r.find(expected.gguf);
+      if (!t)
+        fail(ErrorKind::bad_input, "{} has no tensor {} of shape [{}], which a {} of {} blocks needs{}",
+             r.path().string(), expected.gguf, fmt::join(expected.shape, ", "), a.gguf_name, a.layers(),
+             others_beside(r, expected.gguf));
+      if (t->shape != expected.shape)
+        fail(ErrorKind::bad_input, "{}: tensor {} has the shape [{}], and the keys {}.* imply [{}]", r.path().string(),
+             t->name, fmt::join(t->shape, ", "), a.gguf_name, fmt::join(expected.shape, ", "));
+    }
+}
+
 std::vector<StoredWeight> weights_of_file(const Reader& r, const Architecture& a) {
   std::vector<StoredWeight> weights;
   for (int64_t layer = -1; layer < a.layers(); ++layer)
     for (const ExpectedTensor& expected : a.expected_tensors(layer)) {
       const StoredTensor* t = r.find(expected.gguf);
-      if (!t) continue;
       weights.push_back(stored(*t, expected.name, r.path().string()));
       weights.back().info.plus = expected.gguf_plus;
       add_output_scale(r, *t, weights.back());
@@ -116,7 +182,7 @@ void refuse_tensors_of_nobody(const Reader& r, const Architecture& a, std::span<
   }
 }
 
-// What divides the frequencies of every rotation, instead of what the keys say.
+// What divides the frequencies of every rotation before the keys scale them.
 void read_rope_factors(const StoredTensor& t, const std::string& file, Architecture& a) {
   for (Ops& ops : a.kinds)
     for (Op& op : ops)
@@ -168,6 +234,8 @@ TokenizerSpec gguf_tokenizer(const Reader& r) {
   t.eos = id("tokenizer.ggml.eos_token_id");
   t.unk = id("tokenizer.ggml.unknown_token_id");
   t.pad = id("tokenizer.ggml.padding_token_id");
+  for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
+    if (const auto end = id(key); end && end != t.eos) t.ends.push_back(*end);
   const bool spm = t.kind == TokenizerSpec::Kind::spm_bpe;
   t.add_bos = r.get_or("tokenizer.ggml.add_bos_token", spm);
   t.add_eos = r.get_or("tokenizer.ggml.add_eos_token", false);
@@ -179,27 +247,30 @@ TokenizerSpec gguf_tokenizer(const Reader& r) {
 Artifact open_gguf_artifact(const std::filesystem::path& file) {
   std::unique_ptr<Reader> reader = find_container("gguf").open(file);
   // Every layer has tensors of its own, so a count past theirs is a lie that would be walked for a long time.
-  if (const std::string* arch = reader->get<std::string>("general.architecture"))
+  if (const auto* arch = reader->get<std::string>("general.architecture"); arch && !reader->tensors().empty())
     if (const auto blocks = reader->get_integer(*arch + ".block_count");
         blocks && *blocks > static_cast<int64_t>(reader->tensors().size()))
       fail(ErrorKind::bad_input, "{}: block_count is {}, and the file has {} tensors", file.string(), *blocks,
            reader->tensors().size());
-  Artifact a{
-      .path = file, .format = "GGUF", .target = "llama.cpp-cpu", .architecture = describe_gguf(facts_of(*reader))};
+  Artifact a{.path = file,
+             .format = std::string(kGgufFormat),
+             .target = "llama.cpp-cpu",
+             .architecture = describe_gguf(facts_of(*reader))};
   if (const StoredTensor* t = reader->find("rope_freqs.weight")) read_rope_factors(*t, file.string(), a.architecture);
-  a.arithmetic = {.stream = Dtype::f32, .attention = Dtype::f16, .order = SumOrder::ggml};
+  a.arithmetic = find_target(a.target).arithmetic(a.architecture.dtype);
   a.gguf_rounding = true;
-  a.tokenizer = gguf_tokenizer(*reader);
+  a.tokenizer = TokenizerSource([r = reader.get()] { return gguf_tokenizer(*r); });
   // llama.cpp takes the number of tokens for that of the embedding's rows.
-  if (static_cast<int64_t>(a.tokenizer.tokens.size()) != a.architecture.vocab())
+  if (const auto* tokens = reader->get_array<std::string>("tokenizer.ggml.tokens");
+      tokens && static_cast<int64_t>(tokens->size()) != a.architecture.vocab())
     fail(ErrorKind::bad_input, "{}: {} tokens for an embedding of {} rows; llama.cpp would not load the file",
-         file.string(), a.tokenizer.tokens.size(), a.architecture.vocab());
+         file.string(), tokens->size(), a.architecture.vocab());
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += std::filesystem::file_size(f);
+  check_tensors_of_file(*reader, a.architecture);
   std::vector<StoredWeight> weights = weights_of_file(*reader, a.architecture);
   refuse_tensors_of_nobody(*reader, a.architecture, weights);
   a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
-  check_tensors(a.architecture, *a.weights);
   return a;
 }
 

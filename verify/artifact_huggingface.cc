@@ -7,10 +7,12 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "model/arch/family.h"
 #include "model/text/tokenizer_tables.h"
 #include "targets/target.h"
 #include "verify/artifact.h"
+#include "verify/checkpoint.h"
 #include "verify/stored.h"
 
 namespace kerf {
@@ -109,6 +111,18 @@ void describe_weights(const Architecture& a, std::vector<StoredWeight>& weights)
     weights.erase(weights.begin() + static_cast<std::ptrdiff_t>(*i));
 }
 
+// A checkpoint of the base model alone is read as the causal one, which has a head besides.
+void read_class(const json& config, Artifact& a) {
+  const std::string causal(causal_class(a.architecture));
+  const auto classes = config.find("architectures");
+  if (classes == config.end() || !classes->is_array() || classes->empty() ||
+      std::find(classes->begin(), classes->end(), causal) != classes->end())
+    return;
+  a.config_changes["architectures"] = json::array({causal}).dump();
+  note(fmt::format("{}: config.json describes {}; it is read as {}", a.path.string(), short_json((*classes)[0]),
+                   causal));
+}
+
 }  // namespace
 
 StoredWeight packed_weight(const std::string& module, int64_t out, int64_t in) {
@@ -131,33 +145,39 @@ Artifact open_huggingface_artifact(const fs::path& path) {
          "{} has no config.json beside it; a checkpoint is a folder with config.json, safetensors and a "
          "tokenizer",
          path.string());
+  refuse_pointers(folder);
   const json config = read_json_object(config_file);
-  Artifact a{.path = path, .format = "checkpoint", .architecture = describe_architecture(config)};
+  Artifact a{.path = path, .format = std::string(kCheckpointFormat), .architecture = describe_architecture(config)};
+  read_class(config, a);
   std::unique_ptr<Reader> reader = find_container("safetensors").open(path);
+  refuse_adapter_tensors(*reader);
   std::vector<StoredWeight> weights;
-  const auto quantization = config.find("quantization_config");
-  if (quantization == config.end() || quantization->is_null()) {
+  const QuantizationSource quantization = read_quantization(folder, config, *reader);
+  if (quantization.config.is_null()) {
     for (const StoredTensor& t : reader->tensors()) weights.push_back(plain(t, reader->path().string()));
   } else {
-    if (!quantization->is_object())
-      fail(ErrorKind::bad_input, "{}: quantization_config is {}, not an object", config_file.string(),
-           short_json(*quantization));
-    const QuantizedRepository repository{*reader, *quantization, config_file.string(), a.architecture.dtype};
+    const QuantizedRepository repository{*reader, quantization.config, quantization.file, a.architecture.dtype};
     const auto formats = formats_of(repository);
     a.format = formats[0]->family;
     a.target = formats[0]->target;
     a.arithmetic = find_target(a.target).arithmetic(a.architecture.dtype);
     weights = quantized(repository, formats);
   }
+  strip_prefixes(a, weights);
+  find_tied_embedding(a, weights);
+  refuse_codes(a, *reader, weights);
   describe_weights(a.architecture, weights);
   a.files = reader->files();
   for (const auto& f : a.files) a.bytes += fs::file_size(f);
   a.weights = std::make_unique<StoredWeights>(std::move(reader), std::move(weights));
+  untie_different_head(a);
   check_tensors(a.architecture, *a.weights);
-  if (fs::exists(folder / "tokenizer.json")) {
-    a.tokenizer = read_tokenizer_spec(folder);
-    drop_tokens_past(a.tokenizer, a.architecture.vocab());
-  }
+  remark_on_adapter(folder, a);
+  a.tokenizer = TokenizerSource([folder, rows = a.architecture.vocab()] {
+    TokenizerSpec spec = read_tokenizer_spec(folder);
+    drop_tokens_past(spec, rows);
+    return spec;
+  });
   return a;
 }
 

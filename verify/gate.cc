@@ -1,15 +1,14 @@
 #include "verify/gate.h"
 
-#include <cstdlib>
-
 #include "core/error.h"
+#include "core/units.h"
 #include "verify/metric.h"
 
 namespace kerf {
 namespace {
 
-std::string canonical_metric(std::string_view name) {
-  if (const Metric* m = find_metric(name)) return std::string(m->name);
+const Metric& metric_called(std::string_view name) {
+  if (const Metric* m = find_metric(name)) return *m;
   std::string shorter, names;
   for (const Metric& m : all_metrics()) {
     if (!m.alias.empty()) shorter += fmt::format("{} ({}), ", m.alias, m.name);
@@ -24,33 +23,36 @@ std::string_view trim(std::string_view s) {
   return s;
 }
 
-double unit(std::string_view suffix, std::string_view limit) {
-  constexpr std::pair<std::string_view, double> units[] = {
-      {"", 1},     {"B", 1},      {"KB", 1e3},        {"kB", 1e3},           {"MB", 1e6},
-      {"GB", 1e9}, {"KiB", 1024}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"%", 0.01}};
-  for (const auto& [name, factor] : units)
-    if (name == suffix) return factor;
-  fail(ErrorKind::usage, "the gate '{}' ends in '{}'; a number may end in KB, MB, GB, KiB, MiB, GiB or %", limit,
-       suffix);
+// What a number counts that a suffix follows.
+double unit(std::string_view suffix, const Metric& metric, std::string_view limit) {
+  if (suffix.empty()) return 1;
+  if (suffix == "%") {
+    if (metric.unit == Unit::share || metric.unit == Unit::ratio) return 0.01;
+    fail(ErrorKind::usage, "the gate '{}' gives a percentage for {}, which is no share of something", limit,
+         metric.name);
+  }
+  const auto bytes = bytes_of_unit(suffix);
+  if (!bytes)
+    fail(ErrorKind::usage, "the gate '{}' ends in '{}'; a number may end in {}, or in %", limit, suffix, size_units());
+  if (metric.unit != Unit::bytes)
+    fail(ErrorKind::usage, "the gate '{}' gives a size for {}, which does not count bytes", limit, metric.name);
+  return *bytes;
 }
 
 Limit parse_limit(std::string_view text) {
   const size_t at = text.find_first_of("<>");
   if (at == std::string_view::npos || at == 0)
     fail(ErrorKind::usage, "the gate '{}' is not METRIC<NUMBER or METRIC>NUMBER, such as kl<0.05", text);
-  Limit limit{
-      .metric = canonical_metric(trim(text.substr(0, at))), .below = text[at] == '<', .text = std::string(text)};
+  const Metric& metric = metric_called(trim(text.substr(0, at)));
+  Limit limit{.metric = std::string(metric.name), .below = text[at] == '<', .text = std::string(text)};
   std::string_view number = text.substr(at + 1);
   if (number.starts_with('=')) {
     limit.strict = false;
     number.remove_prefix(1);
   }
-  const std::string digits(trim(number));
-  char* end = nullptr;
-  limit.value = std::strtod(digits.c_str(), &end);
-  if (end == digits.c_str() || !(limit.value == limit.value))
-    fail(ErrorKind::usage, "the gate '{}' has no number after {}", text, text[at]);
-  limit.value *= unit(trim(std::string_view(end)), text);
+  const auto n = number_and_unit(number);
+  if (!n) fail(ErrorKind::usage, "the gate '{}' has no number after {}", text, text[at]);
+  limit.value = n->number * unit(n->unit, metric, text);
   return limit;
 }
 
@@ -64,6 +66,19 @@ Gate parse_gate(std::string_view text) {
     text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
   }
   return gate;
+}
+
+std::vector<std::string> remarks_on(const Gate& gate) {
+  std::vector<std::string> remarks;
+  constexpr double kSmallest = 2;  // no language model has less over a text worth measuring on
+  for (const Limit& limit : gate.limits)
+    if (limit.metric == "ppl_packed" && limit.value < kSmallest)
+      remarks.push_back(
+          fmt::format("the gate '{}' limits the perplexity itself, as the column ppl has it; its ratio to the "
+                      "original's, which ppl "
+                      "meant in gates of kerf up to 0.1.0, is ppl_ratio",
+                      limit.text));
+  return remarks;
 }
 
 void check_measured(const Gate& gate, const std::set<std::string>& metrics) {

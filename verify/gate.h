@@ -1,4 +1,4 @@
-// Gates: limits on measured figures, such as "kl<0.05,ppl<1.03,top1>0.9,bytes<90MB".
+// Gates: limits on measured figures, such as "kl<0.05,ppl_ratio<1.03,top1>0.9,bytes<90MB".
 #pragma once
 
 #include <map>
@@ -10,7 +10,7 @@
 namespace kerf {
 
 struct Limit {
-  std::string metric;  // canonical: "kl_mean", "ppl_ratio", "top1", "bytes", ...
+  std::string metric;  // canonical: "kl_mean", "ppl_packed", "top1", "bytes", ...
   bool below = true;   // "<" or "<=": the figure may be at most `value`; else at least
   bool strict = true;  // "<" and ">" exclude the value itself
   double value = 0;
@@ -21,9 +21,12 @@ struct Gate {
   std::vector<Limit> limits;
 };
 
-/// Limits separated by commas: METRIC (<|<=|>|>=) NUMBER[KB|MB|GB|KiB|MiB|GiB|%], with a metric of verify/metric.h by
-/// its name or alias (kl, ppl, bpw). Error usage, with the known metrics, for anything else.
+/// Limits separated by commas: METRIC (<|<=|>|>=) NUMBER[UNIT], with a metric of verify/metric.h by its name or alias
+/// (kl, ppl, ratio, bpw); UNIT is one of core/units.h for bytes, % for shares and ratios. Error usage, with the known
+/// metrics, for anything else.
 Gate parse_gate(std::string_view text);
+/// What people may have meant otherwise: a limit below 2 on the perplexity itself is probably one of its ratio.
+std::vector<std::string> remarks_on(const Gate&);
 
 /// Error usage when it limits a metric that is not among these.
 void check_measured(const Gate&, const std::set<std::string>& metrics);

@@ -79,6 +79,19 @@ struct Parts {
   }
 };
 
+// Files of the first GPTQ tools have no g_idx: groups are in order then.
+std::vector<int32_t> groups_in_order(const QuantizedRepository& r, int64_t in, int64_t groups, const auto& damaged) {
+  const auto ordered = r.quantization.find("desc_act");
+  if (ordered != r.quantization.end() && *ordered == true)
+    damaged("it has no g_idx, and desc_act says that its groups are in another order");
+  const int64_t said = integer(r, "group_size").value_or(-1), size = said < 1 ? in : said;
+  if (ceil_div(in, size) != groups)
+    damaged(fmt::format("{} groups for {} inputs, and group_size is {}", groups, in, said));
+  std::vector<int32_t> group(static_cast<size_t>(in));
+  for (int64_t i = 0; i < in; ++i) group[static_cast<size_t>(i)] = static_cast<int32_t>(i / size);
+  return group;
+}
+
 std::vector<int32_t> read_groups(const StoredTensor& t, const auto& damaged) {
   if (t.type != "I32" || t.shape.size() != 1) damaged("g_idx is not a list of I32");
   std::vector<int32_t> groups(static_cast<size_t>(t.shape[0]));
@@ -103,11 +116,15 @@ Parts parts_of(const QuantizedRepository& r, const std::string& module) {
   };
   const StoredTensor *codes = r.reader.find(module + ".qweight"), *zeros = r.reader.find(module + ".qzeros"),
                      *scales = r.reader.find(module + ".scales"), *index = r.reader.find(module + ".g_idx");
-  if (!zeros || !scales || !index) damaged("qweight, qzeros, scales and g_idx belong together");
+  if (!zeros || !scales) damaged("qweight, qzeros and scales belong together");
   const auto c = word_matrix(*codes), z = word_matrix(*zeros);
   const auto s = float_matrix(*scales);
   if (!c || !z || !s) damaged("qweight and qzeros must be matrices of I32, scales one of F16, BF16 or F32");
-  Parts p{.codes = *c, .zeros = *z, .scales = *s, .group = read_groups(*index, damaged), .compute = half_type(r.model)};
+  if (c->rows < 1 || c->cols < 1 || s->rows < 1) damaged("it is empty");
+  Parts p{.codes = *c, .zeros = *z, .scales = *s, .compute = half_type(r.model)};
+  p.group = index
+                ? read_groups(*index, damaged)
+                : groups_in_order(r, checked_mul<int64_t>(c->rows, 32, module) / *integer(r, "bits"), s->rows, damaged);
   p.zero_plus = format_of(r) == "gptq" ? 1 : 0;
   if (p.in() < 1 || p.out() < 1 || p.scales.rows < 1) damaged("it is empty");
   if (p.scales.cols != p.out() || p.zeros.rows != p.scales.rows)
@@ -158,7 +175,8 @@ std::optional<StoredWeight> weight(const QuantizedRepository& r, const StoredTen
     w.numbers = sym ? symmetric_int(p.bits, group, p.scales.type)
                     : asymmetric_int(p.bits, group, p.scales.type, static_cast<uint8_t>(p.zero_plus));
   }
-  for (const std::string_view part : kParts) w.stored_bytes += r.reader.find(*module + std::string(part))->bytes.size();
+  for (const std::string_view part : kParts)
+    if (const StoredTensor* stored = r.reader.find(*module + std::string(part))) w.stored_bytes += stored->bytes.size();
   w.decode = [parts = std::move(p)](int64_t row, std::span<float> out) { parts.decode(row, out); };
   return w;
 }

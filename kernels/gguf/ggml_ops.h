@@ -1,9 +1,9 @@
 // The operations of a forward pass that are not products with weights, in the exact float32 steps of llama.cpp's CPU
-// code (ggml-cpu at llama.cpp v0.5.0, x86, a batch of at least two tokens, flash attention off). Order is part of the
-// definition here: rounding activations to 8 bits turns one last bit into a different code sooner or later, and the
-// logits then differ by as much as the whole rounding does. All is float32, rounded after each operation; fma(a, b, c)
-// rounds once. L is the number of float32 lanes of ggml's build for the CPU: 16 with AVX-512, 8 with AVX2. "Sum by
-// halves" of L lanes: v[i] += v[i + L/2] for i < L/2, then L/4, ... 1.
+// code (ggml-cpu at llama.cpp v0.5.0, x86, a batch of at least two tokens; ggml_flash.h has attention as it is with
+// flash attention on). Order is part of the definition here: rounding activations to 8 bits turns one last bit into a
+// different code sooner or later, and the logits then differ by as much as the whole rounding does. All is float32,
+// rounded after each operation; fma(a, b, c) rounds once. L is the number of float32 lanes of ggml's build for the CPU:
+// 16 with AVX-512, 8 with AVX2. "Sum by halves" of L lanes: v[i] += v[i + L/2] for i < L/2, then L/4, ... 1.
 //
 //   norm       s = sum of x[i] x[i] in double, one by one (each square rounded to float32 first);
 //              (x[i] (1 / sqrt(float(s / n) + eps))) weight[i]                        (ops.cpp, rms_norm)
@@ -36,6 +36,8 @@
 
 #include <stdint.h>
 
+#include "kernels/kv_cache.h"
+
 namespace kerf {
 
 /// One head of one window. Rows of q and out are q_stride floats apart, rows of k and v kv_stride.
@@ -45,6 +47,7 @@ struct GgmlHead {
   bool interleaved = false;    // GGUF holds pairs (h, h + head_dim / 2) of a head side by side
   bool scale_queries = false;  // q is multiplied by the scale before it is rounded, and the scores are not
   int64_t window = INT64_MAX;  // position t sees s <= t with t - s < window; masked positions take part as zeros
+  KvCache cache = KvCache::f16;
 };
 
 struct GgmlOps {
@@ -56,8 +59,10 @@ struct GgmlOps {
   void (*silu_gate)(const float* gate, const float* up, float* out, int64_t n);
   /// y[t * y_stride + r] = product of row r of w [rows, n] and row t of x [tokens, n].
   void (*product)(const float* w, int64_t rows, const float* x, int64_t tokens, int64_t n, float* y, int64_t y_stride);
-  /// scratch: ggml_scratch_floats().
+  /// Without flash attention, and a cache in F16. scratch: ggml_scratch_floats().
   void (*attention)(const GgmlHead&, const float* q, const float* k, const float* v, float* out, float* scratch);
+  /// With it: ggml_flash.h. scratch: ggml_flash_scratch_floats().
+  void (*flash_attention)(const GgmlHead&, const float* q, const float* k, const float* v, float* out, float* scratch);
 };
 
 /// The definitions in plain code, for 16 and for 8 lanes, and what is tested bit for bit against them.

@@ -156,9 +156,14 @@ void attention(const GgmlHead& h, const float* q, const float* k, const float* v
 }
 
 }  // namespace
+}  // namespace kerf
+
+#include "kernels/gguf/ggml_flash_body.h"
+
+namespace kerf {
 
 const GgmlOps& KERF_GGML_OPS() {
-  static constexpr GgmlOps ops = {kLanes, rms_norm, rotate, silu_gate, product, attention};
+  static constexpr GgmlOps ops = {kLanes, rms_norm, rotate, silu_gate, product, attention, flash_attention};
   return ops;
 }
 

@@ -47,20 +47,106 @@ void add_expected(const Architecture& a, const Ops& ops, int64_t layer, std::vec
     });
 }
 
+// Names of one kind, the first few shown.
+struct Names {
+  int64_t count = 0;
+  std::string shown;
+  void add(const std::string& name) {
+    constexpr int64_t kShown = 3;
+    if (count++ < kShown) shown += (shown.empty() ? "" : ", ") + name;
+    if (count == kShown + 1) shown += ", ...";
+  }
+};
+
+using NameSet = std::unordered_set<std::string>;
+
+NameSet expected_names(const Architecture& a) {
+  NameSet names;
+  for (int64_t layer = -1; layer < a.layers(); ++layer)
+    for (const ExpectedTensor& t : a.expected_tensors(layer)) names.insert(t.name);
+  return names;
+}
+
+std::string_view parent(std::string_view name) { return name.substr(0, name.rfind('.')); }
+
+// A layer past the last, or -1.
+int64_t layer_past_the_last(const Architecture& a, const std::string& name) {
+  const std::string pattern =
+      a.kinds.front().front().as<Norm>() ? a.kinds.front().front().as<Norm>()->weight.checkpoint.tensor : std::string();
+  const size_t hole = pattern.find("{}");
+  if (hole == pattern.npos || name.size() <= hole || name.compare(0, hole, pattern, 0, hole) != 0) return -1;
+  int64_t layer = 0;
+  size_t at = hole;
+  for (; at < name.size() && at < hole + 6 && name[at] >= '0' && name[at] <= '9'; ++at)
+    layer = 10 * layer + name[at] - '0';
+  return at > hole && at < name.size() && name[at] == '.' && layer >= a.layers() ? layer : -1;
+}
+
+// Why tensors that nothing uses may be there.
+std::string why_unused(const Architecture& a, const std::string& name) {
+  if (const int64_t layer = layer_past_the_last(a, name); layer >= 0)
+    return fmt::format("; config.json says \"num_hidden_layers\": {}, and this is of layer {}", a.layers(), layer);
+  for (const std::string_view part :
+       {".SCB", ".weight_format", ".weight_scale", ".weight_scale_inv", ".weight_packed", ".weight_zero_point",
+        ".input_scale", ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax", ".quant_map"})
+    if (name.ends_with(part)) return ", as in a quantized model, and no quantization_config says how to read it";
+  return "";
+}
+
+// What is stored in place of a tensor: others of its module, or beside it, or else any that nothing asks for.
+std::string what_is_there(const Architecture& a, const TensorSource& source, const std::string& name) {
+  const NameSet known = expected_names(a);
+  const std::string module = fmt::format("{}.", parent(name)), block = fmt::format("{}.", parent(parent(name)));
+  Names of_module, of_block, any;
+  std::string why;
+  for (const TensorInfo& t : source.tensors()) {
+    if (known.contains(t.name)) continue;
+    any.add(t.name);
+    if (t.name.starts_with(module)) {
+      of_module.add(t.name);
+      if (why.empty()) why = why_unused(a, t.name);
+    } else if (t.name.starts_with(block)) {
+      of_block.add(t.name);
+    }
+  }
+  if (of_module.count) return fmt::format("; in its place there are {}{}", of_module.shown, why);
+  if (of_block.count) return fmt::format("; beside it there are {}", of_block.shown);
+  if (any.count) return fmt::format("; among its {} tensors are {}", source.tensors().size(), any.shown);
+  if (source.tensors().empty()) return "; it has none at all";
+  return fmt::format("; its {} tensors are all other parts of the model", source.tensors().size());
+}
+
 void check_tensor(const Architecture& a, const TensorSource& source, const ExpectedTensor& expected) {
   const TensorInfo* found = source.find(expected.name);
   if (found && found->shape == expected.shape) return;
   const bool embedding = expected.name == a.embedding().name;
   const bool head = expected.name == a.head().name;
   if (!found)
-    fail(ErrorKind::bad_input, "the checkpoint has no tensor {} (shape {}), which {} needs{}", expected.name,
-         shape_text(expected.shape), a.family,
+    fail(ErrorKind::bad_input, "the checkpoint has no tensor {} (shape {}), which {} needs{}{}", expected.name,
+         shape_text(expected.shape), a.family, what_is_there(a, source, expected.name),
          head ? "; if the head is the embedding matrix, config.json must say \"tie_word_embeddings\": true" : "");
   if ((embedding || head) && found->shape.size() == 2 && found->shape[1] == expected.shape[1])
     fail(ErrorKind::bad_input, "tensor {} has {} rows, but config.json says \"vocab_size\": {}", expected.name,
          found->shape[0], a.vocab());
   fail(ErrorKind::bad_input, "tensor {} has shape {}, but config.json implies {}", expected.name,
        shape_text(found->shape), shape_text(expected.shape));
+}
+
+bool all_zero(const TensorSource& source, const TensorInfo& t) {
+  std::vector<float> values(static_cast<size_t>(t.elements()));
+  source.read(t, 0, values);
+  return std::all_of(values.begin(), values.end(), [](float v) { return v == 0; });
+}
+
+// What is known to change nothing: tables of rotations and positions, which follow from config.json; the value head of
+// a trainer (TRL); the matrix of a tied head, which is the embedding again; biases of zeros (AutoGPTQ).
+bool harmless(const Architecture& a, const TensorSource& source, const TensorInfo& t) {
+  for (const std::string_view table :
+       {"rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", ".position_ids"})
+    if (t.name.ends_with(table)) return true;
+  if (t.name.starts_with("v_head.")) return true;
+  if (a.tied && t.name == weight_name(a.after[a.head_at()].as<MatMul>()->weight, -1)) return true;
+  return t.name.ends_with(".bias") && t.shape.size() == 1 && bits_of(t.dtype) >= 16 && all_zero(source, t);
 }
 
 }  // namespace
@@ -150,27 +236,30 @@ std::vector<ExpectedTensor> Architecture::expected_tensors(int64_t layer) const 
 }
 
 void check_tensors(const Architecture& a, const TensorSource& source) {
-  std::unordered_set<std::string> used;
   for (int64_t layer = -1; layer < a.layers(); ++layer)
-    for (const ExpectedTensor& expected : a.expected_tensors(layer)) {
-      check_tensor(a, source, expected);
-      used.insert(expected.name);
-    }
+    for (const ExpectedTensor& expected : a.expected_tensors(layer)) check_tensor(a, source, expected);
 
-  // Older checkpoints store the rotation frequencies, and tied ones sometimes their head a second time.
-  const std::string tied_head = a.tied ? weight_name(a.after[a.head_at()].as<MatMul>()->weight, -1) : "";
-  std::string examples;
-  int64_t unused = 0;
+  const NameSet used = expected_names(a);
+  Names left_out, unknown;
+  std::string why;
   for (const TensorInfo& t : source.tensors()) {
-    if (used.count(t.name) || t.name.ends_with("rotary_emb.inv_freq")) continue;
-    if (a.tied && t.name == tied_head) continue;
-    if (++unused <= 3) examples += (unused > 1 ? ", " : "") + t.name;
+    if (used.contains(t.name)) continue;
+    if (harmless(a, source, t)) {
+      left_out.add(t.name);
+      continue;
+    }
+    unknown.add(t.name);
+    if (why.empty()) why = why_unused(a, t.name);
   }
-  if (unused)
-    warn(
-        fmt::format("{} tensor(s) of the checkpoint are not part of {} as config.json describes it and are left out: "
-                    "{}{}",
-                    unused, a.family, examples, unused > 3 ? ", ..." : ""));
+  if (unknown.count)
+    fail(ErrorKind::unsupported,
+         "the checkpoint has {} tensor(s) that are no part of {} as config.json describes it: {}{}; only what is known "
+         "to "
+         "change nothing is left out",
+         unknown.count, a.family, unknown.shown, why);
+  if (left_out.count)
+    note(fmt::format("{} tensor(s) of the checkpoint are left out, which change nothing: {}", left_out.count,
+                     left_out.shown));
 }
 
 }  // namespace kerf

@@ -78,7 +78,7 @@ struct RopeTable {
   double beta_fast = 32, beta_slow = 1;              // yarn: turns over the original context that bound the blend,
   bool truncate = true;                              // with its ends rounded outward to whole pairs,
   double attention_factor = 1;                       // and what sines and cosines are multiplied by
-  std::vector<float> divisors = {};                  // when not empty: what divides the frequency of each pair, instead
+  std::vector<float> divisors = {};                  // when not empty: what divides the frequency of each pair first
   bool operator==(const RopeTable&) const = default;
 };
 
@@ -212,8 +212,9 @@ Site site_of(const Architecture&, const Op&, int64_t layer);
 /// together, and what one scaling of the input concerns.
 std::vector<std::vector<size_t>> input_groups(const Ops& ops);
 
-/// Error bad_input, naming the tensor and both shapes, when one is missing or has the wrong shape; a warning for
-/// tensors that the architecture does not use.
+/// Error bad_input, naming the tensor and both shapes, when one is missing (with what is there instead) or has the
+/// wrong shape. Of tensors that the architecture does not use, those known to change nothing are left out with a note;
+/// Error unsupported, naming them, for all others.
 void check_tensors(const Architecture&, const TensorSource&);
 
 }  // namespace kerf

@@ -10,7 +10,9 @@
 #include "core/json.h"
 
 namespace kerf {
-ConfigReader::ConfigReader(const nlohmann::json& object, std::string name) : object_(&object), name_(std::move(name)) {
+ConfigReader::ConfigReader(const nlohmann::json& object, std::string name, KeySpellings spellings)
+    : object_(&object), name_(std::move(name)) {
+  if (!spellings.empty()) spellings_ = std::make_shared<const KeySpellings>(std::move(spellings));
   if (!object.is_object()) fail(ErrorKind::bad_input, "{} must be a JSON object, not {}", name_, short_json(object));
 }
 
@@ -24,9 +26,15 @@ bool ConfigReader::is_null(const char* key) const {
   return at != object_->end() && at->is_null();
 }
 
+std::string ConfigReader::spelled(const char* key) const {
+  if (spellings_)
+    if (const auto at = spellings_->find(pointer_ + "/" + key); at != spellings_->end()) return at->second;
+  return fmt::format("\"{}\"", key);
+}
+
 const nlohmann::json& ConfigReader::at(const char* key) const {
   const nlohmann::json* v = find(key);
-  if (!v) fail(ErrorKind::bad_input, "{} lacks the key \"{}\"", name_, key);
+  if (!v) fail(ErrorKind::bad_input, "{} lacks the key {}", name_, spelled(key));
   return *v;
 }
 
@@ -37,7 +45,7 @@ int64_t ConfigReader::size(const char* key, int64_t limit) const {
     const bool huge = v.is_number_unsigned() && v.get<uint64_t>() > static_cast<uint64_t>(limit);
     if (!huge && v.get<int64_t>() >= 1 && v.get<int64_t>() <= limit) return v.get<int64_t>();
   }
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be a whole number from 1 to {}, not {}", name_, key, limit,
+  fail(ErrorKind::bad_input, "{}: {} must be a whole number from 1 to {}, not {}", name_, spelled(key), limit,
        short_json(v));
 }
 int64_t ConfigReader::size_or(const char* key, int64_t otherwise) const { return has(key) ? size(key) : otherwise; }
@@ -45,7 +53,7 @@ int64_t ConfigReader::size_or(const char* key, int64_t otherwise) const { return
 double ConfigReader::number(const char* key) const {
   const nlohmann::json& v = at(key);
   if (v.is_number() && std::isfinite(v.get<double>())) return v.get<double>();
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be a finite number, not {}", name_, key, short_json(v));
+  fail(ErrorKind::bad_input, "{}: {} must be a finite number, not {}", name_, spelled(key), short_json(v));
 }
 double ConfigReader::number_or(const char* key, double otherwise) const { return has(key) ? number(key) : otherwise; }
 
@@ -53,19 +61,24 @@ bool ConfigReader::flag_or(const char* key, bool otherwise) const {
   if (!has(key)) return otherwise;
   const nlohmann::json& v = at(key);
   if (v.is_boolean()) return v.get<bool>();
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be true or false, not {}", name_, key, short_json(v));
+  fail(ErrorKind::bad_input, "{}: {} must be true or false, not {}", name_, spelled(key), short_json(v));
 }
 
 std::string ConfigReader::text(const char* key) const {
   const nlohmann::json& v = at(key);
   if (v.is_string()) return v.get<std::string>();
-  fail(ErrorKind::bad_input, "{}: \"{}\" must be a string, not {}", name_, key, short_json(v));
+  fail(ErrorKind::bad_input, "{}: {} must be a string, not {}", name_, spelled(key), short_json(v));
 }
 std::string ConfigReader::text_or(const char* key, std::string otherwise) const {
   return has(key) ? text(key) : otherwise;
 }
 
-ConfigReader ConfigReader::object(const char* key) const { return {at(key), name_ + ": " + key}; }
+ConfigReader ConfigReader::object(const char* key) const {
+  ConfigReader inner(at(key), spellings_ ? name_ : name_ + ": " + key);
+  inner.pointer_ = pointer_ + "/" + key;
+  inner.spellings_ = spellings_;
+  return inner;
+}
 
 Dimensions read_dimensions(const ConfigReader& c, const DimensionDefaults& defaults) {
   // Limits keep every product of two of them, and of two with four bytes, far inside 64 bits.
@@ -82,17 +95,16 @@ Dimensions read_dimensions(const ConfigReader& c, const DimensionDefaults& defau
   d.vocab = c.size("vocab_size", kLimit);
   d.context = c.size("max_position_embeddings");
   if (d.heads % d.kv_heads != 0)
-    fail(ErrorKind::bad_input, "{}: \"num_attention_heads\" ({}) must be a multiple of \"num_key_value_heads\" ({})",
-         c.name(), d.heads, d.kv_heads);
+    fail(ErrorKind::bad_input, "{}: {} ({}) must be a multiple of {} ({})", c.name(), c.spelled("num_attention_heads"),
+         d.heads, c.spelled("num_key_value_heads"), d.kv_heads);
   if (c.has("head_dim")) {
     d.head_dim = c.size("head_dim", 1 << 16);
   } else if (defaults.head_dim > 0) {
     d.head_dim = defaults.head_dim;
   } else {
     if (d.hidden % d.heads != 0)
-      fail(ErrorKind::bad_input,
-           "{}: \"hidden_size\" ({}) must be a multiple of \"num_attention_heads\" ({}) unless \"head_dim\" is given",
-           c.name(), d.hidden, d.heads);
+      fail(ErrorKind::bad_input, "{}: {} ({}) must be a multiple of {} ({}) unless {} is given", c.name(),
+           c.spelled("hidden_size"), d.hidden, c.spelled("num_attention_heads"), d.heads, c.spelled("head_dim"));
     d.head_dim = d.hidden / d.heads;
   }
   if (d.head_dim % 2 != 0)
@@ -123,12 +135,13 @@ RopeTable read_rope_object(const ConfigReader& r, RopeTable rope, int64_t contex
     rope.truncate = r.flag_or("truncate", true);
   } else if (type != "default") {
     fail(ErrorKind::unsupported,
-         "{}: RoPE type \"{}\" is not supported; supported are default, linear, llama3 and yarn", r.name(), type);
+         "{}: {} is \"{}\", which is not supported; supported are default, linear, llama3 and yarn", r.name(),
+         r.spelled(r.has("rope_type") ? "rope_type" : "type"), type);
   }
   if (rope.scaling != RopeScaling::none) {
     rope.factor = r.number("factor");
     if (!(rope.factor > 0))
-      fail(ErrorKind::bad_input, "{}: \"factor\" must be positive, not {}", r.name(), rope.factor);
+      fail(ErrorKind::bad_input, "{}: {} must be positive, not {}", r.name(), r.spelled("factor"), rope.factor);
   }
   if (rope.scaling == RopeScaling::yarn) {
     // The temperature of the attention, by YaRN's formula unless it is given (Peng et al., 2023, section 3.4).
@@ -140,7 +153,7 @@ RopeTable read_rope_object(const ConfigReader& r, RopeTable rope, int64_t contex
         r.number_or("attention_factor", m != 0 && all != 0 ? magnitude(m) / magnitude(all) : magnitude(1));
   }
   if (!(rope.theta > 0))
-    fail(ErrorKind::bad_input, "{}: \"rope_theta\" must be positive, not {}", r.name(), rope.theta);
+    fail(ErrorKind::bad_input, "{}: {} must be positive, not {}", r.name(), r.spelled("rope_theta"), rope.theta);
   return rope;
 }
 
@@ -152,7 +165,7 @@ RopeTable read_rope(const ConfigReader& c, double default_theta, int64_t context
   const char* key = c.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
   if (c.has(key)) rope = read_rope_object(c.object(key), rope, context);
   if (!(rope.theta > 0))
-    fail(ErrorKind::bad_input, "{}: \"rope_theta\" must be positive, not {}", c.name(), rope.theta);
+    fail(ErrorKind::bad_input, "{}: {} must be positive, not {}", c.name(), c.spelled("rope_theta"), rope.theta);
   return rope;
 }
 
@@ -200,8 +213,8 @@ void read_dtype_and_ids(const ConfigReader& c, Architecture& a) {
     a.dtype = *dtype;
   }
   auto id = [&](const char* name, const nlohmann::json& v) {
-    if (!v.is_number_integer() || v.get<double>() < -1 || v.get<double>() > 2147483647.0)
-      fail(ErrorKind::bad_input, "{}: \"{}\" must hold token ids, not {}", c.name(), name, short_json(v));
+    if (!v.is_number_integer() || v.get<double>() < -2147483648.0 || v.get<double>() > 2147483647.0)
+      fail(ErrorKind::bad_input, "{}: {} must hold token ids, not {}", c.name(), c.spelled(name), short_json(v));
     return v.get<int32_t>();
   };
   if (c.has("bos_token_id")) {

@@ -1,7 +1,10 @@
-// Reading keys of config.json for architecture plug-ins: every complaint names the key.
+// Reading keys of config.json for architecture plug-ins: every complaint names the key, as the file that was read
+// spells it.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -12,11 +15,15 @@
 
 namespace kerf {
 
+/// What complaints call the keys of a config that was made from another file, by their JSON pointers:
+/// {"/hidden_size", "llama.embedding_length"}.
+using KeySpellings = std::map<std::string, std::string>;
+
 /// A JSON object with the name under which complaints speak of it ("config.json", "config.json: rope_scaling").
 /// A key whose value is null counts as absent. All errors are bad_input.
 class ConfigReader {
  public:
-  ConfigReader(const nlohmann::json& object, std::string name);
+  ConfigReader(const nlohmann::json& object, std::string name, KeySpellings = {});
 
   bool has(const char* key) const;
   bool is_null(const char* key) const;
@@ -32,11 +39,14 @@ class ConfigReader {
   std::string text_or(const char* key, std::string otherwise) const;
   ConfigReader object(const char* key) const;
   const std::string& name() const { return name_; }
+  /// The key in a sentence: quoted, or as the spellings have it.
+  std::string spelled(const char* key) const;
 
  private:
   const nlohmann::json* find(const char* key) const;
   const nlohmann::json* object_;
-  std::string name_;
+  std::string name_, pointer_;  // the pointer of `object_`, "" at the root
+  std::shared_ptr<const KeySpellings> spellings_;
 };
 
 /// The parts that configs of all families spell alike.

@@ -28,6 +28,35 @@ std::string known_architectures() {
   return known;
 }
 
+// What the keys of a config are called that was made from a file.
+KeySpellings spellings_of(const ArchitectureFamily& family) {
+  const std::string prefix = std::string(family.gguf) + ".", scaling = prefix + "rope.scaling.";
+  KeySpellings names = {{"/vocab_size", "the number of rows of token_embd.weight"},
+                        {"/bos_token_id", "tokenizer.ggml.bos_token_id"},
+                        {"/eos_token_id", "tokenizer.ggml.eos_token_id"},
+                        {"/rope_scaling/rope_type", scaling + "type"},
+                        {"/rope_scaling/factor", scaling + "factor"},
+                        {"/rope_scaling/original_max_position_embeddings", scaling + "original_context_length"},
+                        {"/rope_scaling/attention_factor", scaling + "attn_factor"}};
+  for (const GgufKey& k : family.gguf_keys)
+    if (k.need != GgufKey::Need::must_equal) names.emplace(k.config, prefix + std::string(k.gguf));
+  return names;
+}
+
+// Files that hold no model to compute, by what they say they are.
+void refuse_other_kinds(const GgufFacts& file) {
+  const std::string type = file.text("general.type").value_or("model");
+  if (type == "imatrix")
+    fail(ErrorKind::bad_input, "{} is an importance matrix, not a model; give it with --imatrix", file.file);
+  if (type == "adapter")
+    fail(ErrorKind::unsupported,
+         "{} is an adapter (LoRA), not a model; merge it into its model (llama-export-lora) and give the result",
+         file.file);
+  if (type == "mmproj" || file.text("general.architecture") == "clip")
+    fail(ErrorKind::unsupported, "{} is the image or audio part of a model (mmproj); give the file of the text model",
+         file.file);
+}
+
 void read_key(const GgufFacts& file, const std::string& prefix, const GgufKey& k, json& config) {
   const std::string key = prefix + std::string(k.gguf);
   std::optional<double> number;
@@ -56,6 +85,8 @@ void read_key(const GgufFacts& file, const std::string& prefix, const GgufKey& k
 
 }  // namespace
 
+bool activations_exceed_f16(const Architecture& a) { return family_of(a).activations_exceed_f16; }
+
 Architecture describe_architecture(const json& config) {
   const ConfigReader c(config, "config.json");
   const std::string model_type = c.text_or("model_type", "");
@@ -78,7 +109,7 @@ Architecture describe_architecture(const json& config) {
     const bool right_class = std::any_of(classes.begin(), classes.end(),
                                          [&](const std::string& name) { return in(family->architectures, name); });
     const bool right_type = in(family->model_types, model_type);
-    if ((model_type.empty() || right_type) && (classes.empty() || right_class)) return family->describe(config);
+    if ((model_type.empty() || right_type) && (classes.empty() || right_class)) return family->describe(c);
   }
   fail(ErrorKind::unsupported, "config.json describes {}{}{}, which kerf does not know; known are {}",
        classes.empty() ? "" : classes.front(), classes.empty() ? "model_type " : " of model_type ",
@@ -86,6 +117,7 @@ Architecture describe_architecture(const json& config) {
 }
 
 Architecture describe_gguf(const GgufFacts& file) {
+  refuse_other_kinds(file);
   const std::optional<std::string> name = file.text("general.architecture");
   if (!name) fail(ErrorKind::bad_input, "{} has no key general.architecture", file.file);
   const auto all = all_families();
@@ -99,7 +131,16 @@ Architecture describe_gguf(const GgufFacts& file) {
   }
   const ArchitectureFamily& family = **at;
   const std::vector<int64_t>* embedding = file.shape("token_embd.weight");
-  if (!embedding || embedding->size() != 2) fail(ErrorKind::bad_input, "{} has no matrix token_embd.weight", file.file);
+  if (!embedding || embedding->size() != 2)
+    fail(ErrorKind::bad_input, "{} has no matrix token_embd.weight{}", file.file,
+         file.has_tensors ? "" : ": it holds a vocabulary and no weights");
+  // llama.cpp reads both, and kerf computes neither.
+  if (file.flag(*name + ".attention.causal") == false)
+    fail(ErrorKind::unsupported, "{}: {}.attention.causal is false; kerf computes causal models only", file.file,
+         *name);
+  if (file.integer(*name + ".expert_count").value_or(0) > 0)
+    fail(ErrorKind::unsupported, "{}: {}.expert_count is {}; kerf computes models without experts only", file.file,
+         *name, *file.integer(*name + ".expert_count"));
 
   json config = json::object();
   for (const GgufKey& k : family.gguf_keys)
@@ -110,15 +151,19 @@ Architecture describe_gguf(const GgufFacts& file) {
   for (const auto& [key, config_key] : {std::pair("tokenizer.ggml.bos_token_id", "bos_token_id"),
                                         std::pair("tokenizer.ggml.eos_token_id", "eos_token_id")})
     if (const auto id = file.integer(key)) config[config_key] = *id;
+  const auto heads = config.at("num_attention_heads").get<int64_t>();
+  if (!config.contains("num_key_value_heads")) config["num_key_value_heads"] = heads;
   if (!config.contains("head_dim")) {
-    const auto hidden = config.at("hidden_size").get<int64_t>(),
-               heads = config.at("num_attention_heads").get<int64_t>();
-    if (heads > 0 && hidden % heads == 0) config["head_dim"] = hidden / heads;
+    const auto hidden = config.at("hidden_size").get<int64_t>();
+    if (heads <= 0 || hidden % heads != 0)
+      fail(ErrorKind::bad_input, "{}: {}.embedding_length ({}) is not a multiple of {}.attention.head_count ({})",
+           file.file, *name, hidden, *name, heads);
+    config["head_dim"] = hidden / heads;
   }
   if (family.read_gguf) family.read_gguf(file, config);
   for (const GgufKey& k : family.gguf_keys)
     if (k.need == GgufKey::Need::must_equal) read_key(file, *name + ".", k, config);
-  return family.describe(config);
+  return family.describe(ConfigReader(config, file.file, spellings_of(family)));
 }
 
 GgufKeys gguf_keys(const Architecture& a) {
@@ -158,6 +203,7 @@ std::vector<float> gguf_rope_factors(const Architecture& a) {
   return {};
 }
 
+std::string_view causal_class(const Architecture& a) { return family_of(a).architectures.front(); }
 nlohmann::ordered_json write_config(const Architecture& a) { return family_of(a).write_config(a); }
 
 }  // namespace kerf

@@ -13,17 +13,22 @@
 #include <vector>
 
 #include "model/arch/architecture.h"
+#include "model/arch/config_reader.h"
 
 namespace kerf {
 
 /// What a GGUF file says, for those who describe models and know no files.
 struct GgufFacts {
   std::string file;  // for sentences
+  /// Of an array of equal numbers, one for each layer, too.
   std::function<std::optional<int64_t>(const std::string& key)> integer;
   std::function<std::optional<double>(const std::string& key)> number;
   std::function<std::optional<std::string>(const std::string& key)> text;
-  std::function<std::optional<std::vector<int64_t>>(const std::string& key)> integers;  // of an array, of bools too
-  std::function<const std::vector<int64_t>*(const std::string& tensor)> shape;          // nullptr: no such tensor
+  std::function<std::optional<bool>(const std::string& key)> flag;
+  /// Of an array, of bools too; nullopt for a single number.
+  std::function<std::optional<std::vector<int64_t>>(const std::string& key)> integers;
+  std::function<const std::vector<int64_t>*(const std::string& tensor)> shape;  // nullptr: no such tensor
+  bool has_tensors = true;                                                      // any at all
 };
 
 /// A value of GGUF metadata: u32, f32, string, bool, or an array of bool.
@@ -47,10 +52,13 @@ struct GgufKey {
 struct ArchitectureFamily {
   std::string_view name;
   std::span<const std::string_view> model_types;    // config.json "model_type"
-  std::span<const std::string_view> architectures;  // config.json "architectures"
-  Architecture (*describe)(const nlohmann::json& config);
+  std::span<const std::string_view> architectures;  // config.json "architectures"; the causal model first
+  Architecture (*describe)(const ConfigReader& config);
   /// The inverse: the keys of config.json that say what the description says, so that describe(write_config(a)) is a.
   nlohmann::ordered_json (*write_config)(const Architecture&);
+
+  /// Activations of these models leave the range of float16: runtimes refuse to compute in it, or warn.
+  bool activations_exceed_f16 = false;
 
   /// general.architecture; "": llama.cpp has no such model, and the rest is not used.
   std::string_view gguf = {};
@@ -74,6 +82,10 @@ Architecture describe_gguf(const GgufFacts&);
 GgufKeys gguf_keys(const Architecture&);
 /// The factors that llama.cpp reads from the tensor rope_freqs.weight; empty where none are needed.
 std::vector<float> gguf_rope_factors(const Architecture&);
+/// What config.json calls the model with its head: "LlamaForCausalLM".
+std::string_view causal_class(const Architecture&);
+/// ArchitectureFamily::activations_exceed_f16 of its family.
+bool activations_exceed_f16(const Architecture&);
 /// The keys of config.json for this architecture.
 nlohmann::ordered_json write_config(const Architecture&);
 

@@ -14,7 +14,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"gemma3_text"};
-constexpr std::string_view kArchitectures[] = {"Gemma3ForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"Gemma3ForCausalLM", "Gemma3TextModel"};
 constexpr double kGlobalTheta = 1e6, kLocalTheta = 1e4;
 constexpr int64_t kPattern = 6;  // every sixth layer is global
 
@@ -61,15 +61,15 @@ void warn_of_unread(const ConfigReader& c) {
                     c.name()));
 }
 
-Architecture describe(const nlohmann::json& json) {
-  const ConfigReader config(json, "config.json");
+Architecture describe(const ConfigReader& config) {
   const Dimensions d = read_dimensions(config, {.kv_heads = 4, .head_dim = 256});
   DecoderBuilder b("gemma3", "gemma3", d);
   warn_of_unread(config);
   read_dtype_and_ids(config, b.a);
   const DecoderBuilder::NormStyle norm{
       .eps = config.number_or("rms_norm_eps", 1e-6), .plus = 1, .round_before_weight = false};
-  if (norm.eps < 0) fail(ErrorKind::bad_input, "config.json: \"rms_norm_eps\" must not be negative");
+  if (norm.eps < 0)
+    fail(ErrorKind::bad_input, "{}: {} must not be negative", config.name(), config.spelled("rms_norm_eps"));
   b.a.tied = config.flag_or("tie_word_embeddings", true);
   if (config.flag_or("use_bidirectional_attention", false))
     fail(ErrorKind::unsupported,
@@ -186,10 +186,6 @@ void read_gguf(const GgufFacts& file, nlohmann::json& config) {
     fail(ErrorKind::bad_input, "{}: gemma3.block_count is {}; 1 to 65536 belongs there", file.file, layers);
   const auto heads = config.at("num_attention_heads").get<int64_t>();
   if (heads < 1) fail(ErrorKind::bad_input, "{}: gemma3.attention.head_count is {}", file.file, heads);
-  if (!config.contains("num_key_value_heads")) config["num_key_value_heads"] = heads;
-  if (!config.contains("head_dim"))
-    fail(ErrorKind::bad_input, "{}: gemma3.attention.key_length is missing, and {} is not a multiple of {} heads",
-         file.file, config.at("hidden_size").dump(), heads);
   config["query_pre_attn_scalar"] = llama_cpp_scalar({.hidden = config.at("hidden_size").get<int64_t>(),
                                                       .layers = layers,
                                                       .heads = heads,
@@ -197,7 +193,7 @@ void read_gguf(const GgufFacts& file, nlohmann::json& config) {
   if (const nlohmann::json rope = read_gguf_rope(file, "gemma3"); !rope.is_null()) config["rope_scaling"] = rope;
   nlohmann::json types = nlohmann::json::array();
   const auto pattern = file.integers("gemma3.attention.sliding_window_pattern");
-  const int64_t every = file.integer("gemma3.attention.sliding_window_pattern").value_or(kPattern);
+  const int64_t every = pattern ? 0 : file.integer("gemma3.attention.sliding_window_pattern").value_or(kPattern);
   if (pattern && static_cast<int64_t>(pattern->size()) < layers)
     fail(ErrorKind::bad_input, "{}: gemma3.attention.sliding_window_pattern has {} entries for {} layers", file.file,
          pattern->size(), layers);
@@ -228,8 +224,7 @@ std::string gguf_refuses(const Architecture& a) {
   const RopeTable& global = rope_of(a.kinds[0]);
   if (global.scaling == RopeScaling::llama3)
     return "its rotary positions are scaled as Llama 3's, which llama.cpp does not do for this family";
-  if (global.scaling == RopeScaling::yarn && !global.truncate)
-    return "its YaRN scaling says \"truncate\": false, and llama.cpp always rounds the ends of the blend";
+  if (const std::string reason = gguf_rope_refuses(global); !reason.empty()) return reason;
   if (has_bias(a, "attn_output")) return "its attn_output has a bias, and llama.cpp knows none for this family";
   const double scale = attend_of(a.kinds[0]).scale, theirs = 1 / std::sqrt(llama_cpp_scalar(d));
   if (std::abs(scale - theirs) > 1e-7 * theirs)
@@ -246,6 +241,7 @@ const ArchitectureFamily& family_gemma3() {
                                          .architectures = kArchitectures,
                                          .describe = describe,
                                          .write_config = write,
+                                         .activations_exceed_f16 = true,
                                          .gguf = "gemma3",
                                          .gguf_keys = kKeys,
                                          .read_gguf = read_gguf,

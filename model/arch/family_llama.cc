@@ -12,10 +12,9 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"llama"};
-constexpr std::string_view kArchitectures[] = {"LlamaForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"LlamaForCausalLM", "LlamaModel"};
 
-Architecture describe(const nlohmann::json& json) {
-  const ConfigReader config(json, "config.json");
+Architecture describe(const ConfigReader& config) {
   const Dimensions d = read_dimensions(config);
   DecoderBuilder b("llama", "llama", d);
   read_dtype_and_ids(config, b.a);
@@ -24,16 +23,11 @@ Architecture describe(const nlohmann::json& json) {
     fail(ErrorKind::unsupported, "config.json: \"partial_rotary_factor\" {} is not supported for llama, only 1",
          static_cast<double>(rotated) / static_cast<double>(d.head_dim));
   const DecoderBuilder::NormStyle norm{.eps = config.number_or("rms_norm_eps", 1e-6)};
-  if (norm.eps < 0) fail(ErrorKind::bad_input, "config.json: \"rms_norm_eps\" must not be negative");
+  if (norm.eps < 0)
+    fail(ErrorKind::bad_input, "{}: {} must not be negative", config.name(), config.spelled("rms_norm_eps"));
   b.a.tied = config.flag_or("tie_word_embeddings", false);
   if (const std::string act = config.text_or("hidden_act", "silu"); act != "silu" && act != "swish")
     fail(ErrorKind::unsupported, "config.json: \"hidden_act\" \"{}\" is not supported for llama, only silu", act);
-  // pretraining_tp > 1 only splits the products of an old version of transformers; the weights are the same, the sums
-  // are not, so the reference would be a different one.
-  if (config.size_or("pretraining_tp", 1) != 1)
-    fail(ErrorKind::unsupported, "config.json: \"pretraining_tp\" {} is not supported, only 1",
-         config.size("pretraining_tp"));
-
   const bool attention_bias = config.flag_or("attention_bias", false), mlp_bias = config.flag_or("mlp_bias", false);
   Ops block = {
       b.norm("attn_norm", "x", "normed", "input_layernorm", norm),
@@ -82,11 +76,7 @@ void read_gguf(const GgufFacts& file, nlohmann::json& config) {
 
 void write_gguf(const Architecture& a, GgufKeys& keys) { write_gguf_rope(a, first_of<Rope>(a)->table, keys); }
 
-std::string gguf_refuses(const Architecture& a) {
-  if (first_of<Rope>(a)->table.scaling == RopeScaling::yarn && !first_of<Rope>(a)->table.truncate)
-    return "its YaRN scaling says \"truncate\": false, and llama.cpp always rounds the ends of the blend";
-  return "";
-}
+std::string gguf_refuses(const Architecture& a) { return gguf_rope_refuses(first_of<Rope>(a)->table); }
 
 }  // namespace
 

@@ -9,7 +9,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen2"};
-constexpr std::string_view kArchitectures[] = {"Qwen2ForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"Qwen2ForCausalLM", "Qwen2Model"};
 constexpr QwenStyle kStyle{.family = "qwen2",
                            .model_type = "qwen2",
                            .architecture = "Qwen2ForCausalLM",
@@ -23,7 +23,7 @@ const ArchitectureFamily& family_qwen2() {
       .name = "qwen2",
       .model_types = kModelTypes,
       .architectures = kArchitectures,
-      .describe = [](const nlohmann::json& c) { return describe_qwen(ConfigReader(c, "config.json"), kStyle); },
+      .describe = [](const ConfigReader& c) { return describe_qwen(c, kStyle); },
       .write_config = [](const Architecture& a) { return write_qwen_config(a, kStyle); },
       .gguf = "qwen2",
       .gguf_keys = kGgufDecoderKeys,

@@ -10,7 +10,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kModelTypes[] = {"qwen3"};
-constexpr std::string_view kArchitectures[] = {"Qwen3ForCausalLM"};
+constexpr std::string_view kArchitectures[] = {"Qwen3ForCausalLM", "Qwen3Model"};
 
 QwenStyle style(bool bias) {
   return {.family = "qwen3",
@@ -22,8 +22,7 @@ QwenStyle style(bool bias) {
           .head_norms = true};
 }
 
-Architecture describe(const nlohmann::json& json) {
-  const ConfigReader config(json, "config.json");
+Architecture describe(const ConfigReader& config) {
   return describe_qwen(config, style(config.flag_or("attention_bias", false)));
 }
 

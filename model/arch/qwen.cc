@@ -44,7 +44,8 @@ Architecture describe_qwen(const ConfigReader& config, const QwenStyle& style) {
     fail(ErrorKind::unsupported, "{}: \"partial_rotary_factor\" is not supported for {}, only 1", config.name(),
          style.family);
   const DecoderBuilder::NormStyle norm{.eps = config.number_or("rms_norm_eps", 1e-6)};
-  if (norm.eps < 0) fail(ErrorKind::bad_input, "{}: \"rms_norm_eps\" must not be negative", config.name());
+  if (norm.eps < 0)
+    fail(ErrorKind::bad_input, "{}: {} must not be negative", config.name(), config.spelled("rms_norm_eps"));
   b.a.tied = config.flag_or("tie_word_embeddings", false);
   if (const std::string act = config.text_or("hidden_act", "silu"); act != "silu" && act != "swish")
     fail(ErrorKind::unsupported, "{}: \"hidden_act\" \"{}\" is not supported for {}, only silu", config.name(), act,
@@ -118,8 +119,7 @@ std::string qwen_gguf_refuses(const Architecture& a) {
              "that loads safetensors";
   if (rope.scaling == RopeScaling::llama3)
     return "its rotary positions are scaled as Llama 3's, which llama.cpp does not do for this family";
-  if (rope.scaling == RopeScaling::yarn && !rope.truncate)
-    return "its YaRN scaling says \"truncate\": false, and llama.cpp always rounds the ends of the blend";
+  if (const std::string reason = gguf_rope_refuses(rope); !reason.empty()) return reason;
   if (has_bias(a, "attn_output")) return "its attn_output has a bias, and llama.cpp knows none for this family";
   return "";
 }

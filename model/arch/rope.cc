@@ -50,8 +50,9 @@ std::vector<float> Rope::frequencies() const {
   const auto theta = static_cast<float>(table.theta);
   const auto factor = static_cast<float>(table.factor);
   for (size_t i = 0; i < pairs; ++i) {
-    const float unscaled = 1.0F / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(rotated));
-    frequencies[i] = table.divisors.empty() ? unscaled : unscaled / table.divisors[i];
+    float unscaled = 1.0F / std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(rotated));
+    if (!table.divisors.empty()) unscaled /= table.divisors[i];
+    frequencies[i] = unscaled;
     if (table.scaling == RopeScaling::linear) frequencies[i] = unscaled / factor;
     if (table.scaling == RopeScaling::llama3) frequencies[i] = llama3_frequency(table, unscaled);
     if (table.scaling != RopeScaling::yarn) continue;

@@ -1,18 +1,16 @@
-// Lines are only indexed at first; each is parsed, rendered and encoded when its turn comes, until enough ids are
-// there.
+// No more records are read than the windows need.
 #include "model/chat/calibration_text.h"
 
 #include <algorithm>
 #include <numeric>
+#include <unordered_set>
 
 #include "core/error.h"
-#include "model/chat/jinja_json.h"
-#include "model/text/unicode.h"
+#include "core/log.h"
+#include "model/text/text_file.h"
 
 namespace kerf {
 namespace {
-
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 // Vigna's splitmix64: a bijection of 64 bits, so keys of different i never meet.
 uint64_t splitmix64(uint64_t x) {
@@ -31,42 +29,28 @@ std::vector<size_t> order_of(size_t count, uint64_t seed) {
   return order;
 }
 
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r\v\f") == std::string_view::npos; }
-
-void require_text(std::string_view text, const std::string& name) {
-  const size_t at = find_invalid_utf8(text);
-  if (at == std::string_view::npos) return;
-  const bool utf16 = text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
-  fail(ErrorKind::bad_input, "{} is not UTF-8: byte {} belongs to no character{}; convert it, for instance by {}", name,
-       at, utf16 ? ", and the first two are UTF-16's mark" : "",
-       utf16 ? "`iconv -f UTF-16 -t UTF-8`" : "`iconv -f ISO-8859-1 -t UTF-8` if that is what it is");
-}
-
-std::string keys_of(const jinja::Dict& d) {
-  std::string keys;
-  for (const auto& [key, value] : d.entries()) {
-    if (keys.size() > 100) return keys + ", ...";
-    keys += (keys.empty() ? "\"" : ", \"") + key.text() + "\"";
-  }
-  return keys.empty() ? "nothing" : keys;
-}
-
-Windows documents_in_windows(const Tokenizer& tokenizer, JsonLines& lines, const std::string& name,
-                             const CalibrationWindows& wanted) {
-  Windows w{.count = 0, .length = wanted.length, .ids = {}};
-  size_t enough = 0;
-  if (__builtin_mul_overflow(wanted.count, wanted.length, &enough)) enough = SIZE_MAX;
-  for (const size_t i : order_of(lines.size(), wanted.seed)) {
-    if (w.ids.size() >= enough) break;
-    const std::vector<int32_t> ids = encode(tokenizer, lines.document(i));
+Windows documents_in_windows(const Tokenizer& tokenizer, Records& records, const std::string& name,
+                             const CalibrationWindows& wanted, int64_t skip) {
+  Windows w{.count = 0, .length = wanted.length, .ids = {}, .documents = true};
+  size_t enough = 0, all = SIZE_MAX;
+  const auto skipped = static_cast<size_t>(skip);
+  if (wanted.count > 0 && !__builtin_mul_overflow(wanted.count, wanted.length, &enough) &&
+      !__builtin_add_overflow(enough, skipped, &enough))
+    all = enough;
+  for (const size_t i : order_of(records.size(), wanted.seed)) {
+    if (w.ids.size() >= all) break;
+    const std::vector<int32_t> ids = encode(tokenizer, records.document(i));
     w.ids.insert(w.ids.end(), ids.begin(), ids.end());
   }
-  w.count = std::min(wanted.count, static_cast<int64_t>(w.ids.size()) / wanted.length);
+  const size_t there = w.ids.size();
+  w.ids.erase(w.ids.begin(), w.ids.begin() + static_cast<std::ptrdiff_t>(std::min(skipped, there)));
+  w.count = static_cast<int64_t>(w.ids.size()) / wanted.length;
+  if (wanted.count > 0) w.count = std::min(wanted.count, w.count);
   if (w.count == 0)
     fail(ErrorKind::bad_input,
-         "the {} documents of {} have {} tokens together: too few for one window of {}; give more text or a smaller "
+         "the {} documents of {} have {} tokens together{}: too few for one window of {}; give more text or a smaller "
          "context",
-         lines.size(), name, w.ids.size(), wanted.length);
+         records.size(), name, there, skip ? fmt::format(", of which {} are skipped", skip) : "", wanted.length);
   w.ids.resize(static_cast<size_t>(w.tokens()));
   return w;
 }
@@ -81,69 +65,25 @@ Windows drawn(const Windows& all, const CalibrationWindows& wanted) {
   return w;
 }
 
+void remark_on_damage(std::string_view text, const std::string& name) {
+  if (begins_like_records(text))
+    warn(fmt::format("{} begins as JSON does and is none, so all of it is taken as plain text", name));
+}
+
 }  // namespace
-
-bool is_json_lines(std::string_view text, const std::filesystem::path& file) {
-  if (file.extension() == ".jsonl" || file.extension() == ".ndjson") return true;
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  const size_t begin = text.find_first_not_of(" \t\r\n\v\f");
-  if (begin == std::string_view::npos || text[begin] != '{') return false;
-  try {
-    return jinja::parse_json(text.substr(begin, text.find('\n', begin) - begin), "the first line").dict() != nullptr;
-  } catch (const Error&) {
-    return false;  // a text that begins with a brace
-  }
-}
-
-std::vector<int32_t> encode(const Tokenizer& tokenizer, const Document& d) {
-  return tokenizer.encode(d.text, !d.rendered);
-}
-
-JsonLines::JsonLines(std::string_view text, std::string name, const TokenizerSpec& spec, std::string model)
-    : name_(std::move(name)), model_(std::move(model)), spec_(spec) {
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  for (size_t begin = 0, number = 1; begin < text.size(); ++number) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = text.substr(begin, end - begin);
-    if (!is_blank(line)) lines_.push_back({line, number});
-    begin = end + 1;
-  }
-}
-
-Document JsonLines::document(size_t i, const ChatOptions& options) {
-  const Line& line = lines_.at(i);
-  const std::string where = name_ + ", line " + std::to_string(line.number);
-  const jinja::Value value = jinja::parse_json(line.text, where);
-  const jinja::Dict* d = value.dict();
-  if (!d)
-    fail(ErrorKind::bad_input, "{} is a {}; each line is an object with \"text\" or \"messages\"{}", where,
-         type_name(value), value.list() ? " (`jq -c '.[]'` writes the items of a list on lines of their own)" : "");
-  if (const jinja::Value* messages = d->find_text("messages")) {
-    const jinja::Value* tools = d->find_text("tools");
-    try {
-      if (!template_) template_ = ChatTemplate::of(spec_, model_);
-      return {template_->render(*messages, options, tools && tools->list() ? *tools : jinja::None{}), true};
-    } catch (const Error& e) {
-      throw Error(e.kind(), where + ": " + e.what());
-    }
-  }
-  const jinja::Value* text = d->find_text("text");
-  if (!text) fail(ErrorKind::bad_input, "{} has neither \"text\" nor \"messages\"; it has {}", where, keys_of(*d));
-  if (!text->is_text()) fail(ErrorKind::bad_input, "{}: \"text\" is a {}, not a string", where, type_name(*text));
-  return {text->text(), false};
-}
 
 Windows cut_calibration(const Tokenizer& tokenizer, std::optional<int32_t> bos, std::string_view text,
                         const std::filesystem::path& file, const std::string& model, const CalibrationWindows& wanted) {
   if (wanted.length < 2 || wanted.count < 1)
     fail(ErrorKind::usage, "{} calibration windows of {} token(s) were asked for; at least 1 window of 2 is needed",
          wanted.count, wanted.length);
-  const std::string name = file.string();
+  const std::string name = text_name(file);
   require_text(text, name);
-  if (is_json_lines(text, file)) {
-    JsonLines lines(text, name, tokenizer.spec(), model);
-    return documents_in_windows(tokenizer, lines, name, wanted);
+  if (holds_records(text, file)) {
+    Records records(text, name, tokenizer.spec(), model);
+    return documents_in_windows(tokenizer, records, name, wanted, 0);
   }
+  remark_on_damage(text, name);
   const std::vector<int32_t> ids = tokenizer.encode(text, false);
   try {
     if (wanted.seed == 0) return cut_windows(ids, bos, wanted.length, wanted.count, 0);
@@ -151,6 +91,53 @@ Windows cut_calibration(const Tokenizer& tokenizer, std::optional<int32_t> bos, 
   } catch (const Error& e) {
     throw Error(e.kind(), name + ": " + e.what());
   }
+}
+
+Windows cut_evaluation(const Tokenizer& tokenizer, std::optional<int32_t> bos, std::string_view text,
+                       const std::filesystem::path& file, const std::string& model, int64_t context, int64_t most,
+                       int64_t skip) {
+  const std::string name = text_name(file);
+  require_text(text, name);
+  if (!holds_records(text, file)) {
+    remark_on_damage(text, name);
+    return cut_windows(tokenizer.encode(text, false), bos, context, most, skip);
+  }
+  if (context < 2 || most < 0 || skip < 0)
+    fail(ErrorKind::usage,
+         "{} windows of {} token(s) after skipping {} were asked for; windows have at least 2, and no number is "
+         "negative",
+         most, context, skip);
+  Records records(text, name, tokenizer.spec(), model);
+  return documents_in_windows(tokenizer, records, name, {.count = most, .length = context}, skip);
+}
+
+int64_t windows_shared(const Windows& windows, const Windows& others) {
+  const int64_t run = std::clamp<int64_t>(std::min(windows.length, others.length) / 4, 1, kSharedIds);
+  constexpr uint64_t kBase = 0x9E3779B97F4A7C15u;
+  uint64_t top = 1;  // kBase to the power of run - 1
+  for (int64_t i = 1; i < run; ++i) top *= kBase;
+  // Rabin-Karp: the hash of every run of a window.
+  const auto each = [&](std::span<const int32_t> ids, const auto& take) {
+    uint64_t hash = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      if (at >= run) hash -= top * (static_cast<uint64_t>(ids[i - static_cast<size_t>(run)]) + 1);
+      hash = hash * kBase + static_cast<uint64_t>(ids[i]) + 1;
+      if (at + 1 >= run) take(splitmix64(hash));
+    }
+  };
+  std::unordered_set<uint64_t> known;
+  for (int64_t w = 0; w < others.count; ++w) each(others.window(w), [&](uint64_t h) { known.insert(h); });
+  int64_t shared = 0;
+  for (int64_t w = 0; w < windows.count; ++w) {
+    int64_t runs = 0, met = 0;
+    each(windows.window(w), [&](uint64_t h) {
+      ++runs;
+      met += known.contains(h);
+    });
+    shared += 2 * met > runs;
+  }
+  return shared;
 }
 
 }  // namespace kerf

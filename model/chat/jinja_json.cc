@@ -4,12 +4,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/json.h"
 #include "model/text/unicode.h"
 
 namespace kerf::jinja {
 namespace {
 
-constexpr size_t kMostNested = 100;
+constexpr int kMostNested = 100;
 
 // Builds the value event by event: nothing else is kept of the text.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
@@ -59,8 +60,6 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   };
 
   bool open(bool array) {
-    if (levels_.size() == kMostNested)
-      fail(ErrorKind::bad_input, "{} is nested deeper than {} levels", what_, kMostNested);
     levels_.push_back({array});
     if (!array) levels_.back().dict = std::make_shared<Dict>();
     return true;
@@ -205,6 +204,7 @@ class Dumper {
 }  // namespace
 
 Value parse_json(std::string_view text, const std::string& what) {
+  check_json_text(text, what, kMostNested);
   Builder builder(what);
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder))
     fail(ErrorKind::bad_input, "{} is not valid JSON", what);

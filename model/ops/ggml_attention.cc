@@ -5,7 +5,9 @@
 #include <memory>
 
 #include "core/cpu.h"
+#include "core/error.h"
 #include "core/parallel.h"
+#include "kernels/gguf/ggml_flash.h"
 
 namespace kerf {
 
@@ -84,8 +86,10 @@ void ggml_rope_tables(const Rope& rope, int64_t length, std::vector<float>& cosi
   }
 }
 
-void ggml_causal_attention(const AttentionShape& s, bool interleaved, bool scales_queries, const float* q,
-                           const float* k, const float* v, float* out) {
+void ggml_causal_attention(const GgmlAttention& how, const AttentionShape& s, bool interleaved, bool scales_queries,
+                           const float* q, const float* k, const float* v, float* out) {
+  if (is_quantized(how.cache) && s.head_dim % kGgmlBlock != 0)
+    fail(ErrorKind::internal, "heads of {} do not divide into the blocks of a quantized cache", s.head_dim);
   const GgmlOps& ops = ggml_ops();
   const GgmlHead head{.length = s.length,
                       .head_dim = s.head_dim,
@@ -94,8 +98,10 @@ void ggml_causal_attention(const AttentionShape& s, bool interleaved, bool scale
                       .scale = s.scale,
                       .interleaved = interleaved,
                       .scale_queries = scales_queries,
-                      .window = s.window > 0 ? s.window : s.length};
-  const auto floats = static_cast<size_t>(ggml_scratch_floats(head));
+                      .window = s.window > 0 ? s.window : s.length,
+                      .cache = how.cache};
+  const auto attend = how.flash ? ops.flash_attention : ops.attention;
+  const auto floats = static_cast<size_t>(how.flash ? ggml_flash_scratch_floats(head) : ggml_scratch_floats(head));
   parallel_for(s.windows * s.heads, [&](int64_t task) {
     const int64_t window = task / s.heads, h = task % s.heads, kv_head = h / (s.heads / s.kv_heads);
     const int64_t q_at = window * s.length * head.q_stride + h * s.head_dim;
@@ -106,7 +112,7 @@ void ggml_causal_attention(const AttentionShape& s, bool interleaved, bool scale
       scratch = std::make_unique_for_overwrite<float[]>(floats);
       size = floats;
     }
-    ops.attention(head, q + q_at, k + kv_at, v + kv_at, out + q_at, scratch.get());
+    attend(head, q + q_at, k + kv_at, v + kv_at, out + q_at, scratch.get());
   });
 }
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/arithmetic.h"
 #include "kernels/gguf/ggml_ops.h"
 #include "model/arch/architecture.h"
 #include "model/ops/attention.h"
@@ -24,8 +25,9 @@ void ggml_pair_order(std::span<float> values);
 void ggml_rope_tables(const Rope&, int64_t length, std::vector<float>& cosines, std::vector<float>& sines);
 
 /// causal_attention() in this order; rounding and softcap of the shape are not read. `scales_queries`: the scale
-/// multiplies the queries before they are rounded, and not the scores.
-void ggml_causal_attention(const AttentionShape&, bool interleaved, bool scales_queries, const float* q, const float* k,
-                           const float* v, float* out);
+/// multiplies the queries before they are rounded, and not the scores. A quantized cache takes heads of whole blocks
+/// (kGgmlBlock); Error internal for others.
+void ggml_causal_attention(const GgmlAttention&, const AttentionShape&, bool interleaved, bool scales_queries,
+                           const float* q, const float* k, const float* v, float* out);
 
 }  // namespace kerf

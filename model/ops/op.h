@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "kernels/arithmetic.h"
 #include "kernels/elementwise/elementwise.h"
 #include "model/arch/architecture.h"
 #include "model/ops/linear.h"
@@ -22,6 +23,7 @@ struct OpRounding {
   Rounding stream = Rounding::none;     // of every result
   Rounding attention = Rounding::none;  // of operands inside of attention
   bool fused_attention = false;         // as AttentionShape::fused
+  GgmlAttention ggml_attention = {};    // of forward_ggml
 };
 
 /// The weights of one operation while it runs, as they act (1 + w where the file has w).

@@ -37,8 +37,8 @@ void forward_ggml(const OpCall& c) {
   const Attend& attend = *c.op.as<Attend>();
   if (attend.softcap != 0)
     fail(ErrorKind::unsupported, "kerf has no capped attention scores in llama.cpp's order of sums");
-  ggml_causal_attention(shape_of(c), attend.ggml_interleaved, attend.ggml_scales_queries, c.in[0], c.in[1], c.in[2],
-                        c.out);
+  ggml_causal_attention(c.rounding.ggml_attention, shape_of(c), attend.ggml_interleaved, attend.ggml_scales_queries,
+                        c.in[0], c.in[1], c.in[2], c.out);
 }
 
 // Scores and sums over positions: a product with each key, a product with each probability.

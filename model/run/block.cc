@@ -44,8 +44,10 @@ BlockWeights load_block(const Architecture& a, WeightProvider& weights, int64_t 
 }
 
 void check_arithmetic(const Arithmetic& a) {
-  if (a.order == SumOrder::ggml && (a.stream != Dtype::f32 || a.attention != Dtype::f16 || a.fused_attention))
-    fail(ErrorKind::internal, "llama.cpp's order of sums goes with a float32 stream and attention in F16 only");
+  if (a.order == SumOrder::ggml && (a.stream != Dtype::f32 || a.attention != Dtype::f32 || a.fused_attention))
+    fail(ErrorKind::internal, "llama.cpp's order of sums goes with a float32 stream and its own attention only");
+  if (a.ggml_attention.cache != KvCache::f16 && !a.ggml_attention.flash)
+    fail(ErrorKind::internal, "without flash attention there is a key/value cache in F16 only");
 }
 
 OpRunner::OpRunner(const Architecture& a, const Ops& ops, const Arithmetic& arithmetic, int64_t length)
@@ -54,7 +56,8 @@ OpRunner::OpRunner(const Architecture& a, const Ops& ops, const Arithmetic& arit
       ggml_(arithmetic.order == SumOrder::ggml),
       rounding_{.stream = rounding_of(arithmetic.stream),
                 .attention = rounding_of(arithmetic.attention),
-                .fused_attention = arithmetic.fused_attention},
+                .fused_attention = arithmetic.fused_attention,
+                .ggml_attention = arithmetic.ggml_attention},
       length_(length) {
   const auto none = std::make_shared<const std::vector<float>>();
   for (size_t i = 0; i < ops.size(); ++i) {

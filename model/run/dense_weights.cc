@@ -144,8 +144,8 @@ void check_finite(std::span<const float> values, std::string_view tensor, int64_
   if (converter().all_finite(values.data(), static_cast<int64_t>(values.size()))) return;
   const auto at = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
   const int64_t i = at - values.begin();
-  fail(ErrorKind::numerical, "tensor {} holds {} at [{}, {}]: the checkpoint is damaged", tensor, *at,
-       row_begin + i / cols, i % cols);
+  fail(ErrorKind::numerical, "tensor {} holds {} at [{}, {}]: the model is damaged", tensor, *at, row_begin + i / cols,
+       i % cols);
 }
 
 void check_ids(std::span<const int32_t> ids, int64_t vocab) {

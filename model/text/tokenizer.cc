@@ -44,6 +44,7 @@ void imply(TokenizerSpec& spec) {
                             .in_model = true});
     }
   }
+  if (spec.kind == Kind::spm_bpe && !spec.model_unk) spec.model_unk = spec.unk;
   if (spec.kind == Kind::byte_level_bpe) {
     if (spec.pre_tokenizer.empty()) spec.pre_tokenizer = pre_tokenizer_steps(spec.pre.empty() ? "default" : spec.pre);
     const std::string name = pre_tokenizer_name(spec.pre_tokenizer);
@@ -81,10 +82,15 @@ void check(const TokenizerSpec& spec) {
     require_utf8(a.content, "tokenizer: an added token");
   }
   const std::pair<const std::optional<int32_t>*, std::string_view> named[] = {
-      {&spec.bos, "BOS"}, {&spec.eos, "EOS"}, {&spec.unk, "the unknown token"}, {&spec.pad, "PAD"}};
+      {&spec.bos, "BOS"},
+      {&spec.eos, "EOS"},
+      {&spec.unk, "the unknown token"},
+      {&spec.pad, "PAD"},
+      {&spec.model_unk, "the model's unknown token"}};
   for (const auto& [id, what] : named) {
     if (*id) require_token(spec, **id, what);
   }
+  for (const int32_t id : spec.ends) require_token(spec, id, "a token that ends a text");
   for (const int32_t id : spec.prefix) require_token(spec, id, "the template's prefix");
   for (const int32_t id : spec.suffix) require_token(spec, id, "the template's suffix");
 }

@@ -72,7 +72,10 @@ struct TokenizerSpec {
   /// "left right", best first. spm_bpe without merges merges by score, as llama.cpp does.
   std::vector<std::string> merges = {};
 
+  // As the files name them. unk is a name: what a text becomes without one is model_unk.
   std::optional<int32_t> bos = {}, eos = {}, unk = {}, pad = {};
+  /// Tokens beside eos that end a text: eos_token_id of generation_config.json and config.json, eot and eom of GGUF.
+  std::vector<int32_t> ends = {};
   bool add_bos = false, add_eos = false;
   bool add_space_prefix = false;   // spm_bpe: U+2581 goes in front of the text
   std::string chat_template = {};  // Jinja text, for model/chat/chat_template.h
@@ -86,11 +89,20 @@ struct TokenizerSpec {
   std::vector<DecoderStep> decoder = {};
   std::vector<int32_t> prefix = {}, suffix = {};  // ids that encode(..., add_special) puts around a text
   bool byte_fallback = false, fuse_unk = false, ignore_merges = false;
+  /// For a character that no token spells; without one it is left out.
+  std::optional<int32_t> model_unk = {};
+  /// The model's unk_token where its vocabulary has none of that name. The library refuses texts that need it.
+  std::string missing_unk = {};
+  /// What the files say and kerf does not follow, a sentence each.
+  std::vector<std::string> remarks = {};
   bool from_json = false;  // every field says what tokenizer.json said; nothing is implied
 };
 
-/// Reads tokenizer.json, and beside it tokenizer_config.json, special_tokens_map.json, chat_template.jinja,
-/// generation_config.json and config.json as far as they exist, for the special tokens and the chat template.
+/// Reads tokenizer.json, and beside it tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+/// generation_config.json and config.json as far as they exist, for the special tokens (as AutoTokenizer of
+/// transformers 5.23 reads them), and the chat template from chat_template.jinja, chat_template.json or
+/// tokenizer_config.json. Ids in generation_config.json and config.json are taken where tokenizer_config.json names no
+/// such token; -1 is none, and ids of the embedding's rows without a token are tokens "[PADn]".
 /// Error io when there is no tokenizer.json, bad_input when it is damaged or contradicts itself, unsupported when it
 /// asks for a model, normalizer, pre-tokenizer, post-processor or decoder that kerf does not know (the sentence lists
 /// those it does). `truncation` and `padding` are ignored: kerf always wants the whole text.

@@ -40,7 +40,7 @@ BpeModel::BpeModel(const TokenizerSpec& spec, bool bytes)
     if (spec.types[i] == TokenType::unused) in_model_[i] = false;
   }
   for (const AddedToken& a : spec.added) in_model_[static_cast<size_t>(a.id)] = a.in_model;
-  if (spec.unk) unk_ = *spec.unk;
+  if (spec.model_unk) unk_ = *spec.model_unk;
   for (size_t b = 0; b < 256; ++b) {
     std::string spelling;
     if (bytes) {
@@ -206,6 +206,12 @@ void BpeModel::spell(std::string_view word, std::vector<Symbol>& symbols) const 
     bytes.clear();
     if (!bytes_ && spell_in_bytes(character, bytes)) {
       for (const int32_t b : bytes) add(b, i, 0);
+    } else if (!spec_.missing_unk.empty()) {
+      fail(ErrorKind::bad_input,
+           "tokenizer: no token spells {}, and the unknown token \"{}\" of tokenizer.json is not in its vocabulary",
+           bytes_ ? fmt::format("the byte 0x{:02X}", static_cast<unsigned char>(word[i]))
+                  : fmt::format("\"{}\"", character),
+           spec_.missing_unk);
     } else if (unk_ >= 0) {
       if (unknown && !spec_.fuse_unk) add(unk_, i, 0);
       unknown = 1;

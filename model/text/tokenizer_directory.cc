@@ -3,104 +3,109 @@
 
 #include "core/file.h"
 #include "core/json.h"
-#include "model/text/tokenizer_field.h"
+#include "model/text/tokenizer_side_file.h"
 #include "model/text/unicode.h"
 
 namespace kerf {
 namespace {
 
 namespace fs = std::filesystem;
-using json = nlohmann::json;
 
-/// What one of the small files says, as far as it says it.
-class SideFile {
+// Ids by which the other files name tokens.
+class Ids {
  public:
-  SideFile(const fs::path& directory, const char* file) : name_((directory / file).string()) {
-    if (fs::exists(directory / file)) content_ = parse_json(read_text(directory / file), name_);
-    if (!content_.is_null() && !content_.is_object()) Field{content_, name_}.wrong("an object");
+  Ids(TokenizerSpec& spec, const SideFile& generation, const SideFile& model)
+      : spec_(spec), generation_(generation), model_(model) {
+    if (const auto rows = model.find("vocab_size"); rows && rows->value.is_number_integer()) rows_ = rows->integer();
   }
-  /// A token given by its text, or as {"content": text}.
-  std::optional<std::string> token(const char* key) const {
-    if (content_.is_null() || !content_.contains(key) || content_[key].is_null()) return std::nullopt;
-    const Field field{content_[key], name_ + "." + key};
-    return field.value.is_object() ? field.required("content").text() : field.text();
-  }
-  /// Every key that ends in "_token" and names one.
-  void add_tokens(std::vector<std::pair<std::string, std::string>>& named) const {
-    if (content_.is_null()) return;
-    for (const auto& [key, value] : content_.items()) {
-      const bool is_token = value.is_string() || (value.is_object() && value.contains("content"));
-      const auto known = [&k = key](const auto& pair) { return pair.first == k; };
-      if (!std::string_view(key).ends_with("_token") || !is_token || std::any_of(named.begin(), named.end(), known))
-        continue;
-      named.emplace_back(key, *token(key.c_str()));
-    }
-  }
-  /// An id, or the first of a list of ids.
-  std::optional<int32_t> id(const char* key, size_t tokens) const {
-    if (content_.is_null() || !content_.contains(key) || content_[key].is_null()) return std::nullopt;
-    const json& value = content_[key];
-    if (value.is_array() && value.empty()) return std::nullopt;
-    return token_id({value.is_array() ? value[0] : value, name_ + "." + key}, tokens);
-  }
-  /// A template, or the one called "default" (else the first) of a list of named ones.
-  std::string chat_template() const {
-    if (content_.is_null() || !content_.contains("chat_template") || content_["chat_template"].is_null()) return "";
-    const Field field{content_["chat_template"], name_ + ".chat_template"};
-    if (!field.value.is_array()) return field.text();
-    std::string first;
-    for (const json& item : field.value) {
-      const Field named{item, field.name + "[]"};
-      const std::string text = named.required("template").text();
-      if (named.required("name").text() == "default") return text;
-      if (first.empty()) first = text;
-    }
-    return first;
+
+  /// Of generation_config.json before config.json, as far as they are tokens.
+  std::vector<int32_t> all(const char* key) {
+    std::vector<int32_t> found;
+    for (const SideFile* file : {&generation_, &model_})
+      for (const int64_t id : file->ids(key))
+        if (token(id, file->name() + "." + key)) found.push_back(static_cast<int32_t>(id));
+    return found;
   }
 
  private:
-  std::string name_;
-  json content_;
+  // An id of a row that only fills the embedding up is a token without a name. No more of them than of others: that
+  // bounds what a file can make us allocate.
+  bool token(int64_t id, const std::string& where) {
+    const auto tokens = static_cast<int64_t>(spec_.tokens.size());
+    if (id >= tokens && (id >= rows_ || id > 2 * tokens + 1024)) {
+      std::string remark = fmt::format("{}: {} is none of the {} tokens, and is left out", where, id, tokens);
+      if (std::find(spec_.remarks.begin(), spec_.remarks.end(), remark) == spec_.remarks.end())
+        spec_.remarks.push_back(std::move(remark));
+      return false;
+    }
+    for (int64_t i = tokens; i <= id; ++i) {
+      spec_.tokens.push_back(fmt::format("[PAD{}]", i));
+      spec_.types.push_back(TokenType::unused);
+    }
+    if (!spec_.scores.empty()) spec_.scores.resize(spec_.tokens.size(), 0);
+    return true;
+  }
+
+  TokenizerSpec& spec_;
+  const SideFile &generation_, &model_;
+  int64_t rows_ = 0;
 };
+
+[[noreturn]] void fail_without(const fs::path& directory) {
+  for (const char* other : {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
+                            "tekken.json", "tiktoken.model"})
+    if (fs::exists(directory / other))
+      fail(ErrorKind::io,
+           "{}: there is {} and no tokenizer.json, the only form of tokenizer that kerf reads; transformers writes it: "
+           "`python3 -c \"from transformers import AutoTokenizer as T; T.from_pretrained('.').save_pretrained('.')\"` "
+           "there",
+           directory.string(), other);
+  fail(ErrorKind::io,
+       "{}: there is no tokenizer.json, and a text, a chat or a GGUF file needs the model's tokens; copy it from where "
+       "the model comes from",
+       directory.string());
+}
 
 }  // namespace
 
 TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
   const fs::path path = directory / "tokenizer.json";
-  if (!fs::exists(path)) {
-    fail(ErrorKind::io, "{}: there is no tokenizer.json; kerf reads the format of Hugging Face tokenizers only",
-         directory.string());
-  }
+  if (!fs::exists(path)) fail_without(directory);
   TokenizerSpec spec = parse_tokenizer_json(read_text(path), path.string());
 
   const SideFile config(directory, "tokenizer_config.json"), map(directory, "special_tokens_map.json"),
-      generation(directory, "generation_config.json"), model(directory, "config.json");
+      added(directory, "added_tokens.json"), generation(directory, "generation_config.json"),
+      model(directory, "config.json");
+  add_tokens_beside(spec, config, map, added);
+
+  Ids ids(spec, generation, model);
   const auto find = [&](const char* name, const char* id_name) -> std::optional<int32_t> {
-    for (const SideFile* file : {&config, &map}) {
-      if (const auto token = file->token(name)) {
-        const auto at = std::find(spec.tokens.begin(), spec.tokens.end(), *token);
-        if (at != spec.tokens.end()) return static_cast<int32_t>(at - spec.tokens.begin());
-      }
+    const auto is_it = [name](const auto& named) { return named.first == name; };
+    const auto named = std::find_if(spec.named_tokens.begin(), spec.named_tokens.end(), is_it);
+    if (named != spec.named_tokens.end()) {
+      const auto at = std::find(spec.tokens.begin(), spec.tokens.end(), named->second);
+      if (at != spec.tokens.end()) return static_cast<int32_t>(at - spec.tokens.begin());
     }
-    for (const SideFile* file : {&generation, &model}) {
-      if (const auto id = file->id(id_name, spec.tokens.size())) return id;
-    }
-    return std::nullopt;
+    const std::vector<int32_t> found = ids.all(id_name);
+    return found.empty() ? std::nullopt : std::optional(found.front());
   };
   spec.bos = find("bos_token", "bos_token_id");
   spec.eos = find("eos_token", "eos_token_id");
   spec.pad = find("pad_token", "pad_token_id");
+  if (const auto unk = find("unk_token", "unk_token_id")) spec.unk = unk;
+  for (const int32_t id : ids.all("eos_token_id"))
+    if (id != spec.eos && std::find(spec.ends.begin(), spec.ends.end(), id) == spec.ends.end()) spec.ends.push_back(id);
   if (!spec.bos && !spec.prefix.empty()) spec.bos = spec.prefix.front();
   spec.add_bos = spec.bos && !spec.prefix.empty() && spec.prefix.front() == *spec.bos;
   spec.add_eos = spec.eos && !spec.suffix.empty() && spec.suffix.back() == *spec.eos;
-
-  config.add_tokens(spec.named_tokens);
-  map.add_tokens(spec.named_tokens);
 
   spec.chat_template = config.chat_template();
   if (const fs::path jinja = directory / "chat_template.jinja"; fs::exists(jinja)) {
     spec.chat_template = read_text(jinja);
     require_utf8(spec.chat_template, jinja.string());
+  } else if (spec.chat_template.empty()) {
+    spec.chat_template = SideFile(directory, "chat_template.json").chat_template();
   }
   return spec;
 }

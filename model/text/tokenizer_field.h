@@ -61,6 +61,9 @@ inline int32_t token_id(const Field& field, size_t tokens) {
   return static_cast<int32_t>(id);
 }
 
+/// The types of tokens by the added ones, <0xNN> and the unknown token; the scores of new tokens are 0.
+void set_token_types(TokenizerSpec&);
+
 // The parts of tokenizer.json that are not the model, read into a spec whose tokens are known. A field may be null.
 void read_normalizer(const Field&, TokenizerSpec&);
 void read_pre_tokenizer(const Field&, TokenizerSpec&);

@@ -144,6 +144,7 @@ class Builder {
 }  // namespace
 
 TokenizerFile parse_tokenizer_file(std::string_view text, const std::string& name) {
+  check_is_no_other_file(text, name);
   check_json_text(text, name);
   TokenizerFile file;
   Builder builder(file, name);

@@ -36,12 +36,12 @@ Vocabulary number(const TokenizerFile& file, size_t added, const std::string& na
 }
 
 // The library numbers added tokens itself: as in the vocabulary if they are there, otherwise from its size on, in the
-// order of the list. A file that says otherwise would give other ids there than it claims, so it is refused.
+// order of the list. Where a file says otherwise, that is remarked, once.
 void read_added(const Field& list, Vocabulary& v, TokenizerSpec& spec) {
   if (!list.value.is_array()) list.wrong("a list");
   std::unordered_map<std::string, int32_t> numbered;
   auto next = static_cast<int64_t>(v.ids.size());
-  size_t i = 0;
+  size_t i = 0, others = 0;
   for (const json& item : list.value) {
     const Field field{item, fmt::format("{}[{}]", list.name, i++)};
     AddedToken token;
@@ -52,10 +52,10 @@ void read_added(const Field& list, Vocabulary& v, TokenizerSpec& spec) {
     token.in_model = in_model != v.ids.end();
     const int64_t id = token.in_model ? in_model->second : before != numbered.end() ? before->second : next++;
     const int64_t claimed = field.required("id").integer();
-    if (claimed != id) {
-      fail(ErrorKind::bad_input, "{}: \"{}\" has the id {}, but its place in the vocabulary is {}", field.name,
-           token.content, claimed, id);
-    }
+    if (claimed != id && others++ == 0)
+      spec.remarks.push_back(
+          fmt::format("{}: \"{}\" has the id {}; the tokenizers library gives it {}, and so does kerf", field.name,
+                      token.content, claimed, id));
     token.id = static_cast<int32_t>(id);
     token.special = field.flag("special", false);
     token.single_word = field.flag("single_word", false);
@@ -68,6 +68,9 @@ void read_added(const Field& list, Vocabulary& v, TokenizerSpec& spec) {
     if (before != numbered.end() || token.in_model) std::erase_if(spec.added, same);
     spec.added.push_back(std::move(token));
   }
+  if (others > 1)
+    spec.remarks.push_back(
+        fmt::format("{}: {} tokens in all have other ids there than the library gives them", list.name, others));
 }
 
 void refuse_unless_empty(const Field& model, const char* key) {
@@ -119,7 +122,9 @@ void lay_out(const Vocabulary& v, TokenizerSpec& spec) {
   }
 }
 
-void set_types(TokenizerSpec& spec) {
+}  // namespace
+
+void set_token_types(TokenizerSpec& spec) {
   if (spec.kind == Kind::spm_bpe && spec.byte_fallback) {
     for (size_t i = 0; i < spec.tokens.size(); ++i) {
       const std::string& t = spec.tokens[i];
@@ -129,10 +134,10 @@ void set_types(TokenizerSpec& spec) {
   for (const AddedToken& a : spec.added) {
     spec.types[static_cast<size_t>(a.id)] = a.special ? TokenType::control : TokenType::user_defined;
   }
-  if (spec.kind == Kind::spm_bpe && spec.unk) spec.types[static_cast<size_t>(*spec.unk)] = TokenType::unknown;
+  if (spec.kind == Kind::spm_bpe && spec.model_unk)
+    spec.types[static_cast<size_t>(*spec.model_unk)] = TokenType::unknown;
+  if (!spec.scores.empty()) spec.scores.resize(spec.tokens.size(), 0);
 }
-
-}  // namespace
 
 TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& name) {
   TokenizerFile parts = parse_tokenizer_file(text, name);
@@ -166,11 +171,10 @@ TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& nam
   lay_out(v, spec);
   if (model.has("unk_token")) {
     const auto at = v.ids.find(model.required("unk_token").text());
-    if (at == v.ids.end()) {
-      fail(ErrorKind::bad_input, "{}.model.unk_token: \"{}\" is not in the vocabulary", name,
-           model.required("unk_token").text());
-    }
-    spec.unk = at->second;
+    if (at == v.ids.end())
+      spec.missing_unk = model.required("unk_token").text();
+    else
+      spec.unk = spec.model_unk = at->second;
   }
   read_normalizer(optional("normalizer"), spec);
   read_pre_tokenizer(optional("pre_tokenizer"), spec);
@@ -190,7 +194,7 @@ TokenizerSpec parse_tokenizer_json(std::string_view text, const std::string& nam
            token);
     }
   }
-  set_types(spec);
+  set_token_types(spec);
   if (!bytes) score(spec, v);
   return spec;
 }

@@ -93,8 +93,8 @@ TokenizerTables tokenizer_tables(const TokenizerSpec& s, int64_t rows) {
 void drop_tokens_past(TokenizerSpec& s, int64_t rows) {
   if (rows < 0 || s.tokens.size() <= static_cast<size_t>(rows)) return;
   const auto past = [rows](int32_t id) { return id >= rows; };
-  const auto named = [&](const std::optional<int32_t>& id) { return id && past(*id); };
-  if (named(s.bos) || named(s.eos) || named(s.unk) || named(s.pad)) return;
+  const auto other_end = std::find_if_not(s.ends.begin(), s.ends.end(), past);
+  if ((s.bos && past(*s.bos)) || (s.eos && past(*s.eos) && other_end == s.ends.end())) return;
   if (std::any_of(s.prefix.begin(), s.prefix.end(), past) || std::any_of(s.suffix.begin(), s.suffix.end(), past))
     return;
   for (auto i = static_cast<size_t>(rows); i < s.tokens.size(); ++i) {
@@ -102,6 +102,24 @@ void drop_tokens_past(TokenizerSpec& s, int64_t rows) {
     const bool added = std::any_of(s.added.begin(), s.added.end(), here);
     if (!added && s.types[i] != TokenType::unused) return;
   }
+  std::string names;
+  size_t count = 0;
+  constexpr size_t kMostNames = 4;
+  for (const AddedToken& a : s.added)
+    if (past(a.id) && count++ < kMostNames)
+      names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", a.content, a.id);
+  if (count > 0)
+    s.remarks.push_back(
+        fmt::format("added tokens without a row in the embedding of {} are left out, in a text they are ordinary text: "
+                    "{}{}",
+                    rows, names, count > kMostNames ? fmt::format(", ... ({} in all)", count) : ""));
+  if (s.eos && past(*s.eos)) {
+    s.eos = *other_end;
+    s.ends.erase(other_end);
+  }
+  for (std::optional<int32_t>* id : {&s.unk, &s.pad})
+    if (*id && past(**id)) id->reset();
+  std::erase_if(s.ends, past);
   std::erase_if(s.added, [&](const AddedToken& a) { return past(a.id); });
   s.tokens.resize(static_cast<size_t>(rows));
   s.types.resize(static_cast<size_t>(rows));

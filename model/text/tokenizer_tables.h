@@ -33,8 +33,10 @@ struct TokenizerTables {
 TokenizerTables tokenizer_tables(const TokenizerSpec&, int64_t rows);
 
 /// Takes out added tokens whose ids lie past the rows of the embedding: a text that spells one is then ordinary text.
-/// (Gemma 3's tokenizer.json names <image_soft_token>, which the models without images do not embed.) Tokens of the
-/// model itself, and those that bos, eos, unk, pad or the template name, stay, for others to refuse.
+/// (Gemma 3's tokenizer.json names <image_soft_token>, which the models without images do not embed; a <pad> is often
+/// added without a row for it.) unk, pad and ends that lie there are none, and eos is then one of the ends that do not.
+/// The spec's remarks say so. Tokens of the model itself, and those that bos, the template or, without another end, eos
+/// name, stay, for others to refuse.
 void drop_tokens_past(TokenizerSpec&, int64_t rows);
 
 }  // namespace kerf

@@ -13,6 +13,7 @@ struct Windows {
   int64_t count = 0, length = 0;
   std::vector<int32_t> ids;  // [count, length]
   bool bos = false;          // each begins with the BOS that the model has
+  bool documents = false;    // cut from documents back to back, each begun as the tokenizer or its template does
 
   int64_t tokens() const { return count * length; }
   std::span<const int32_t> window(int64_t w) const {

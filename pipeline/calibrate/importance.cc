@@ -1,7 +1,10 @@
 // The architecture says what GGUF calls each matrix; the order of inputs is the checkpoint's in both.
 #include "pipeline/calibrate/importance.h"
 
+#include <algorithm>
 #include <set>
+
+#include <fmt/ranges.h>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -50,11 +53,19 @@ constexpr double kWorthWeighing = 1.0 / 16;
 // As llama.cpp calls the matrix; where it has no name for it, as the checkpoint does.
 const std::string& entry_name(const Site& site) { return site.gguf.empty() ? site.name : site.gguf; }
 
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 3;
+  const std::span<const std::string> shown(names.data(), std::min(names.size(), kShown));
+  return fmt::format("{}{}", fmt::join(shown, ", "), names.size() > kShown ? ", ..." : "");
+}
+
 }  // namespace
 
 SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std::string& file) {
   SiteStatistics all;
   std::set<std::string> names;
+  std::vector<std::string> unknown, partly;  // of which nothing is known, or of some columns
+  int64_t columns = 0;
   for (int64_t layer = 0; layer < a.layers(); ++layer)
     for (const Site& site : a.block_sites(layer)) {
       const std::string& name = entry_name(site);
@@ -67,10 +78,19 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
              "{} has {} channels for {}, and {} of the model has {} inputs: it is the importance "
              "matrix of another model",
              file, e.sums.size(), name, site.name, site.in);
+      names.insert(name);
+      const auto silent = std::count(e.sums.begin(), e.sums.end(), 0.0f);
+      if (e.count == 0 || silent == site.in) {
+        unknown.push_back(name);
+        continue;
+      }
+      if (silent > 0) {
+        partly.push_back(name);
+        columns += silent;
+      }
       InputStatistics s{.tokens = e.count};
       for (const float sum : e.sums) s.importance.push_back(sum / static_cast<float>(e.count));
       all.emplace(site.name, std::move(s));
-      names.insert(name);
     }
   for (const auto& [name, entry] : m.entries)
     if (name.starts_with("blk.") && !names.contains(name))
@@ -78,6 +98,15 @@ SiteStatistics statistics_of(const Architecture& a, const Imatrix& m, const std:
            "{} has the entry {}, and the model no such matrix: it is the importance matrix of another "
            "model",
            file, name);
+  if (!unknown.empty())
+    warn(
+        fmt::format("{} knows nothing of {} of the {} matrices ({}): no token came to them; all their weights count "
+                    "alike",
+                    file, unknown.size(), names.size(), some_of(unknown)));
+  if (!partly.empty())
+    warn(fmt::format(
+        "{} has an importance of 0 for {} columns of {} of the {} matrices ({}); they count as the least of the others",
+        file, columns, partly.size(), names.size(), some_of(partly)));
   return all;
 }
 
@@ -103,7 +132,7 @@ Imatrix measure_imatrix(const Artifact& a, const Windows& windows) {
   Imatrix m{.chunks = windows.count, .chunk_tokens = windows.length};
   const std::unique_ptr<WeightProvider> weights = weights_of(a, VerifyMode::float32);
   BlockwiseForward stream(a.architecture, *weights, fast_arithmetic(), windows);
-  Progress progress("block", a.architecture.layers());
+  Progress progress("measuring block", a.architecture.layers());
   for (int64_t layer = 0; layer < a.architecture.layers(); ++layer) {
     stream.run_block_in_groups(layer, [&](const BlockwiseForward::Group& g) {
       const ImatrixEntry entry{sums_of_squares(g.x, g.tokens, g.sites[0].in), g.tokens};

@@ -11,8 +11,10 @@
 namespace kerf {
 
 /// The mean squares of every input of the blocks' matrices. Entries of other matrices that GGUF names (the head) are
-/// left out. Error bad_input, naming `file` and the matrix, when one of the model is missing, has another width, or the
-/// model has no such block: the importance matrix of another model.
+/// left out. Where the file knows nothing of a matrix (no token came to it, or all its sums are 0) or of some of its
+/// columns (sums of 0), a warning says so; nothing stands for the former, 0 for the latter. Error bad_input, naming
+/// `file` and the matrix, when one of the model is missing, has another width, or the model has no such block: the
+/// importance matrix of another model.
 SiteStatistics statistics_of(const Architecture&, const Imatrix&, const std::string& file);
 
 /// What the model itself says of inputs that a norm produces: normalised channels times its weight, so importance is

@@ -30,7 +30,7 @@ void note_outcomes(const std::string& run, const std::string& where, std::span<c
     line += fmt::format(" {} {} → {} ({});", role_of(o, planned), percent(o.error_rtn), percent(o.error), o.method);
     damping = std::max(damping, o.damping);
   }
-  note(fmt::format("{} damping {:.3g}", line, damping));
+  detail(fmt::format("{} damping {:.3g}", line, damping));
 }
 
 void warn_of_outliers(std::span<const SiteOutcome> outcomes, std::span<const SiteOutcome> earlier,

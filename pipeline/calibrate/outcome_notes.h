@@ -9,7 +9,7 @@
 
 namespace kerf {
 
-/// One line: `run` (the target), `where` (the block), and the errors of its sites.
+/// A detail, in one line: `run` (the target), `where` (the block), and the errors of its sites.
 void note_outcomes(const std::string& run, const std::string& where, std::span<const SiteOutcome>,
                    const PlannedMatrices&);
 

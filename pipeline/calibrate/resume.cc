@@ -123,8 +123,10 @@ SiteOutcome outcome_from(const ordered_json& j) {
 std::vector<SiteOutcome> outcomes_of(const Reader& reader) {
   std::vector<SiteOutcome> outcomes;
   try {
-    for (const ordered_json& j : ordered_json::parse(reader.get_or<std::string>("outcomes", "")))
+    for (const ordered_json& j : parse_ordered_json(reader.get_or<std::string>("outcomes", ""), "outcomes"))
       outcomes.push_back(outcome_from(j));
+  } catch (const Error& e) {
+    damaged(reader.path(), e.what());
   } catch (const nlohmann::json::exception& e) {
     damaged(reader.path(), fmt::format("the outcomes cannot be read ({})", e.what()));
   }

@@ -1,9 +1,29 @@
 #include "pipeline/plan/allocation.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace kerf {
 using nlohmann::ordered_json;
+
+bool Allocation::uniform() const {
+  return std::all_of(sites.begin(), sites.end(), [&](const SiteChoice& s) { return s.scheme == sites[0].scheme; });
+}
+
+std::string describe(const Allocation& a) {
+  std::map<std::string, int64_t> counts;
+  for (const SiteChoice& s : a.sites) ++counts[s.scheme.substr(0, s.scheme.find("-pure"))];
+  std::vector<std::pair<std::string, int64_t>> sorted(counts.begin(), counts.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](auto& x, auto& y) { return x.second > y.second; });
+  std::string text = fmt::format("types chosen for {} bytes: ", a.bytes);
+  for (size_t i = 0; i < sorted.size(); ++i)
+    text += i == 0 ? fmt::format("{} matrices in {}", sorted[i].second, sorted[i].first)
+                   : fmt::format(", {} in {}", sorted[i].second, sorted[i].first);
+  return text;
+}
 
 std::vector<SiteOverride> Allocation::overrides() const {
   std::vector<SiteOverride> all;

@@ -17,7 +17,7 @@
 
 namespace kerf {
 
-/// A number of bytes: on the command line with a unit if one likes (60MB), and then above 0.
+/// A number of bytes above 0, with a unit if one likes (2.5MB: core/units.h); 0 is none.
 struct ByteSize {
   uint64_t* value;
 };

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "targets/runtime_settings.h"
+
 namespace kerf {
 
 /// Which tokens are evaluated: consecutive windows of ctx tokens, BOS and ctx-1 of the text's ids (without special
@@ -15,6 +17,7 @@ struct EvalOptions {
   int64_t ctx = 256;
   int64_t windows = 100;  // at most; fewer when the text is shorter
   int64_t skip_tokens = 0;
+  RuntimeSettings runtime = {};  // with which the packed model is computed
   bool operator==(const EvalOptions&) const = default;
 };
 

@@ -1,16 +1,17 @@
 #include "pipeline/plan/pack.h"
 
 #include <atomic>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 
 #include "core/checked.h"
+#include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "model/run/weights.h"
+#include "pipeline/plan/range.h"
 
 namespace kerf {
 namespace {
@@ -63,11 +64,8 @@ struct Panel {
 
 std::vector<std::byte> to_bytes(Dtype type, std::span<const float> values, std::string_view name) {
   std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(type, static_cast<int64_t>(values.size()))));
+  check_range(type, values, name);
   from_f32(type, values, bytes);
-  if (type != Dtype::f16) return bytes;
-  for (const float v : values)
-    if (std::abs(v) >= 65520.0f)  // rounds to infinity
-      fail(ErrorKind::numerical, "{} holds {}, which does not fit F16; choose BF16 or F32", name, v);
   return bytes;
 }
 
@@ -102,6 +100,18 @@ void gather_panel(const MatrixWork::Use& use, int64_t row, const QuantizedMatrix
   g.matrix = {};
 }
 
+// What a grid refuses, with the matrix it was asked for.
+QuantizedMatrix quantize(const MatrixWork::Use& use, std::span<const float> w, int64_t rows, int64_t cols) {
+  try {
+    QuantizedMatrix q = use.quantizer->quantize(w, rows, cols);
+    check_range(*use.matrix, q);
+    return q;
+  } catch (const Error& e) {
+    if (std::string_view(e.what()).starts_with(use.matrix->site.name)) throw;
+    throw Error(e.kind(), fmt::format("{}: {}", use.matrix->site.name, e.what()));
+  }
+}
+
 // The thread that brings the last rows quantizes and packs all of them.
 void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const float> w) {
   SharedScaleGroup& t = *use.together;
@@ -110,7 +120,7 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
   std::copy(w.begin(), w.end(), t.weights.get() + (use.first_row + row) * cols);
   if (t.missing_rows.fetch_sub(rows) != rows) return;
   const std::span<const float> all(t.weights.get(), static_cast<size_t>(t.rows * cols));
-  const QuantizedMatrix q = use.quantizer->quantize(all, t.rows, cols);
+  const QuantizedMatrix q = quantize(use, all, t.rows, cols);
   t.weights.reset();
   for (const SharedScaleGroup::Member& m : t.members) {
     const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
@@ -134,7 +144,7 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
     collect_panel(use, panel.begin, w);
     return;
   }
-  const QuantizedMatrix q = use.quantizer->quantize(w, panel.end - panel.begin, cols);
+  const QuantizedMatrix q = quantize(use, w, panel.end - panel.begin, cols);
   if (use.gathered)
     gather_panel(use, panel.begin, q);
   else
@@ -208,11 +218,13 @@ QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> sou
 }  // namespace
 
 void write_matrix(const PackJob& job, const PlannedMatrix& m, const QuantizedMatrix& q) {
+  check_range(m, q);
   const Layout& layout = *m.storage.layout;
   write_parts(job, m, 0, m.source_row.empty() ? layout.pack(q) : layout.pack(reordered(q, m.source_row)));
 }
 
 void write_rows(const PackJob& job, const PlannedMatrix& m, int64_t row, const QuantizedMatrix& q) {
+  check_range(m, q);
   write_parts(job, m, row, m.storage.layout->pack(q));
 }
 

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <set>
 #include <unordered_map>
 
 #include "core/checked.h"
 #include "core/error.h"
 #include "model/arch/family.h"
 #include "pipeline/plan/site_pattern.h"
+#include "targets/gguf_mixture.h"
 
 namespace kerf {
 namespace {
@@ -22,11 +25,20 @@ std::vector<int64_t> interleaved(int64_t rows, int64_t head_dim) {
   return source;
 }
 
+// Of the matrices of the blocks, each once, rising.
+std::vector<int64_t> input_widths(const Architecture& a) {
+  std::set<int64_t> widths;
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
+    for (const Site& site : a.block_sites(layer)) widths.insert(site.in);
+  return {widths.begin(), widths.end()};
+}
+
 class Planner {
  public:
   Planner(const Architecture& a, const TargetChoice& choice, bool strict, const ChooseStorage& storage)
       : a_(a), gguf_(choice.target->names() == TensorNames::gguf), strict_(strict), storage_(storage) {
     plan_.choice = choice;
+    plan_.dtype = a.dtype;
   }
 
   TargetPlan make() {
@@ -199,15 +211,30 @@ SiteShape shape_of(const Architecture& a, const Site& s) {
   return shape;
 }
 
-TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string& name, bool strict,
+FittedChoice fitted(const TargetChoice& choice, const Architecture& a) {
+  const std::vector<int64_t> widths = input_widths(a);
+  FittedChoice f{choice, ""};
+  f.choice.scheme = choice.target->fitted(choice.scheme, widths);
+  if (f.choice.scheme == choice.scheme) return f;
+  const std::vector<int64_t> even = {128};
+  if (f.choice.scheme == choice.target->fitted(choice.scheme, even)) return f;
+  f.note =
+      fmt::format("{}: groups of 128, the default, do not divide the input widths of this model ({}), so {} is taken",
+                  choice.text(), fmt::join(widths, ", "), f.choice.scheme);
+  return f;
+}
+
+TargetPlan make_plan(const Architecture& a, const TargetChoice& given, const std::string& name, bool strict,
                      std::span<const SiteOverride> overrides, bool importance) {
+  const TargetChoice choice = fitted(given, a).choice;
+  const std::vector<int64_t> widths = input_widths(a);
   std::vector<SitePatterns> patterns;
   for (const SiteOverride& o : overrides) patterns.emplace_back(o.sites);
   const auto scheme_of = [&](std::string_view tensor, std::string_view role) {
     std::string scheme = choice.scheme;
     for (size_t i = 0; i < overrides.size(); ++i)
       if (!overrides[i].scheme.empty() && patterns[i].fit(tensor, role))
-        scheme = choice.target->canonical_of_matrix(overrides[i].scheme);
+        scheme = choice.target->fitted(choice.target->canonical_of_matrix(overrides[i].scheme), widths);
     return scheme;
   };
   TargetPlan plan = make_plan(a, choice, name, strict, [&](SiteShape site) {
@@ -233,6 +260,13 @@ TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const st
 TargetPlan make_plan(const Architecture& a, const TargetChoice& choice, const std::string&, bool strict,
                      const ChooseStorage& storage) {
   return Planner(a, choice, strict, storage).make();
+}
+
+std::string TargetPlan::usual_scheme() const {
+  if (choice.scheme != kMixedScheme) return choice.scheme;
+  std::map<std::string, int64_t> weights;
+  for (const PlannedMatrix& m : matrices) weights[m.scheme] += m.site.out * m.site.in;
+  return std::max_element(weights.begin(), weights.end(), [](auto& x, auto& y) { return x.second < y.second; })->first;
 }
 
 uint64_t TargetPlan::bytes() const {

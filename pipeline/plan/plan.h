@@ -41,6 +41,15 @@ struct PlannedConstant {
   std::vector<std::byte> bytes;
 };
 
+/// A choice with what its scheme leaves open decided for this model, and what to say of it: groups of 128 are the
+/// default, and where they do not divide every input width of the blocks the largest smaller ones that do. "" when
+/// there is nothing to say.
+struct FittedChoice {
+  TargetChoice choice;
+  std::string note;
+};
+FittedChoice fitted(const TargetChoice&, const Architecture&);
+
 struct TargetPlan {
   TargetChoice choice;
   std::string file_name;  // of a single file; "" where the container names its files. With file.metadata and
@@ -50,8 +59,11 @@ struct TargetPlan {
   std::vector<PlannedVector> vectors;
   std::vector<PlannedConstant> constants;
   std::vector<std::string> remarks;
+  Dtype dtype = Dtype::f32;  // the model's in these files: Architecture::dtype of what was planned
 
   uint64_t bytes() const;  // of all tensors
+  /// The scheme that most weights have: the choice's own, but for one that leaves all to overrides.
+  std::string usual_scheme() const;
   /// A hash of every decision above, metadata and row orders included: with the same method and statistics, equal plans
   /// write equal bytes, under equal names, from equal weights. 16 hexadecimal digits.
   std::string hash() const;

@@ -5,11 +5,16 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/sha256.h"
+#include "core/units.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/site_pattern.h"
@@ -137,7 +142,14 @@ struct ValueReader {
     *x = number_of<Number>(place, n, key, option.least, option.most);
   }
   void operator()(double* x) const { *x = real_of(place, n, key, option.least, option.most); }
-  void operator()(ByteSize x) const { *x.value = number_of<uint64_t>(place, n, key, 1, kNoLimit); }
+  void operator()(ByteSize x) const {
+    const std::string text = text_of(place, n, key);
+    try {
+      *x.value = parse_bytes(text);
+    } catch (const Error& e) {
+      place.wrong(n, "{}: {}", key, e.what());
+    }
+  }
   void operator()(Flag x) const { *x.value = yes_or_no(place, n, key, "true", "false"); }
   void operator()(std::optional<bool>* x) const { *x = yes_or_no(place, n, key, "on", "off"); }
 };
@@ -149,9 +161,9 @@ std::pair<std::string_view, std::string_view> map_and_key(const Option& o) {
   return {o.key.substr(0, dot), o.key.substr(dot + 1)};
 }
 
-class Reader {
+class RecipeReader {
  public:
-  explicit Reader(std::string name) : place_{std::move(name)} {}
+  explicit RecipeReader(std::string name) : place_{std::move(name)} {}
 
   Recipe read(const YAML::Node& root) const {
     CompressOptions r;
@@ -220,14 +232,32 @@ class Reader {
   Place place_;
 };
 
-// The recipe in a report or a frozen plan; nullopt for any other text. Nothing else of it is kept, nor nested deeply.
-std::optional<std::string> recipe_inside(const std::string& text, const std::string& name) {
-  using Json = nlohmann::ordered_json;
-  const auto wanted = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kDeepestReport) fail(ErrorKind::bad_input, "{} is nested more than {} deep", name, kDeepestReport);
-    return depth != 1 || event != Json::parse_event_t::key || parsed == "recipe" || parsed == "kerf";
+using Json = nlohmann::ordered_json;
+
+// The files that a recipe names.
+struct RecipeFile {
+  std::string_view key, flag;
+  std::filesystem::path* file;
+};
+std::array<RecipeFile, 3> files_of(Recipe& r) {
+  return {{{"calib.text", "--calib", &r.calib.text},
+           {"eval.text", "--text", &r.eval.text},
+           {"imatrix", "--imatrix", &r.imatrix}}};
+}
+
+// What a report or a frozen plan holds of a recipe; nothing else of it is kept, nor nested deeply.
+Json recipe_parts(const std::string& text, const std::string& name) {
+  check_json_text(text, name, kDeepestReport);
+  const auto wanted = [](int depth, Json::parse_event_t event, Json& parsed) {
+    return depth != 1 || event != Json::parse_event_t::key || parsed == "recipe" || parsed == "kerf" ||
+           parsed == "inputs";
   };
-  const Json j = Json::parse(text, wanted, false);
+  return Json::parse(text, wanted, false);
+}
+
+// nullopt for a text that is no report.
+std::optional<std::string> recipe_inside(const std::string& text, const std::string& name) {
+  const Json j = recipe_parts(text, name);
   if (!j.is_object() || !j.contains("kerf")) return std::nullopt;
   if (!j.contains("recipe"))
     fail(ErrorKind::usage, "{} is a report of files that were only measured; it holds no recipe", name);
@@ -246,16 +276,46 @@ Recipe parse_recipe(std::string_view yaml, const std::string& name) {
   } catch (const YAML::Exception& e) {
     fail(ErrorKind::bad_input, "{}, line {}: not YAML: {}", name, e.mark.line + 1, e.msg);
   }
-  return Reader(name).read(root);
+  return RecipeReader(name).read(root);
 }
 
 Recipe read_recipe(const std::filesystem::path& path) {
   const std::string text = read_text(path, kLongestReport), name = path.string();
   if (text.starts_with('{'))
-    if (const auto inside = recipe_inside(text, name)) return parse_recipe(*inside, "the recipe in " + name);
+    if (const auto inside = recipe_inside(text, name)) {
+      Recipe r = parse_recipe(*inside, "the recipe in " + name);
+      for (const auto& [key, flag, file] : files_of(r))
+        if (file->is_relative() && !std::filesystem::exists(*file) && !file->empty())
+          if (const auto beside = path.parent_path() / *file; std::filesystem::exists(beside)) *file = beside;
+      return r;
+    }
   if (text.size() > kLongestRecipe)
     fail(ErrorKind::bad_input, "{} has {} bytes; a recipe has at most {}", name, text.size(), kLongestRecipe);
   return parse_recipe(text, name);
+}
+
+void check_inputs(const std::filesystem::path& path, Recipe& r, const std::set<std::string>& given) {
+  const std::string text = read_text(path, kLongestReport);
+  const Json parts = text.starts_with('{') ? recipe_parts(text, path.string()) : Json();
+  if (!parts.is_object() || !parts.contains("inputs") || !parts["inputs"].is_array()) return;
+  const auto text_at = [](const Json& j, const char* key) {
+    return j.is_object() && j.contains(key) && j[key].is_string() ? j[key].get<std::string>() : std::string();
+  };
+  for (const auto& [key, flag, file] : files_of(r))
+    for (const Json& input : parts["inputs"]) {
+      if (text_at(input, "key") != key || file->empty()) continue;
+      const std::string sha256 = text_at(input, "sha256");
+      if (!std::filesystem::is_regular_file(*file)) {
+        if (given.contains(std::string(key))) continue;  // whoever reads it says what is wrong
+        fail(ErrorKind::io,
+             "{} was made with {} {} (SHA-256 {}), and there is no such file in the working directory or beside the "
+             "report; say where it is: {} FILE",
+             path.string(), flag, text_at(input, "name"), sha256, flag);
+      }
+      if (sha256_of(*file) != sha256)
+        warn(fmt::format("{} is another file than the {} of {} (SHA-256 {}): files or figures will not be the same",
+                         file->string(), text_at(input, "name"), path.string(), sha256));
+    }
 }
 
 nlohmann::ordered_json to_json(const Recipe& r) {

@@ -7,15 +7,18 @@
 //   asymmetric: on                                   # calibrated.h; left out: on with the method auto
 //   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
 //   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
-//   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0}
+//   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0, flash_attention: on, kv_cache: f16}
 //   gate: kl<0.05,top1>0.9
+//   dtype: auto                                      # bfloat16 | float16 | float32: of embedding, norms and scales
 //   strict: false                                    # true: refuse what a target would store in another way
-//   shard_size: 2000000000                           # most tensor bytes of one file
+//   requantize: false                                # true: a quantized model is a source, too
+//   shard_size: 2GB                                  # most tensor bytes of one file; as on the command line
 //   overrides:                                       # in order; of two that say the same of a matrix the last counts
 //     - {sites: "model.layers.*.mlp.down_proj", scheme: w8a16-g32}
 //     - {sites: [attn_v, "re:layers\\.[0-3]\\."], method: rtn}
 //
-// Every key may be left out. Paths are taken as on the command line: from the working directory.
+// Every key may be left out. Paths are taken as on the command line: from the working directory; those in a report also
+// from the report's folder.
 #pragma once
 
 #include <filesystem>
@@ -48,7 +51,9 @@ struct Recipe {
   std::filesystem::path imatrix;  // of llama.cpp; empty: none
   EvalOptions eval;
   std::string gate;
-  bool strict = false;       // refuse what a target would store in another way
+  std::string dtype;        // of the model around packed weights (stored_dtype.h); "": the model's, or auto for float32
+  bool strict = false;      // refuse what a target would store in another way
+  bool requantize = false;  // take a quantized model's own numbers for the reference
   uint64_t shard_bytes = 0;  // most tensor bytes of one file; 0: 5 GB in safetensors, GGUF is one file
   std::vector<SiteOverride> overrides;
   bool operator==(const Recipe&) const = default;
@@ -59,8 +64,13 @@ struct Recipe {
 /// expression.
 Recipe parse_recipe(std::string_view yaml, const std::string& name);
 /// A recipe's file, or any that kerf writes with a recipe in it: a report, or the plan of a run that was stopped
-/// (frozen_plan.h), whatever version wrote it. Errors as above; usage for a report of files that kerf only measured.
+/// (frozen_plan.h), whatever version wrote it. A report names files without their folders where those were absolute:
+/// what the working directory does not have is looked for beside the report. Errors as above; usage for a report of
+/// files that kerf only measured.
 Recipe read_recipe(const std::filesystem::path&);
+/// Compares the files that the recipe now names with those that a report lists under "inputs": a warning for another
+/// content. Error io for one that is nowhere, unless its key is in `given`. Other recipes list none.
+void check_inputs(const std::filesystem::path& report, Recipe&, const std::set<std::string>& given);
 
 /// All of a recipe, for the report; recipe_from_json gives the same recipe back.
 nlohmann::ordered_json to_json(const Recipe&);

@@ -5,6 +5,7 @@
 
 #include "core/cpu.h"
 #include "core/version.h"
+#include "model/text/text_file.h"
 
 namespace kerf {
 namespace {
@@ -40,6 +41,7 @@ ordered_json target_json(const TargetResult& t) {
   j["bytes"] = t.bytes;
   j["bpw"] = {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}};
   j["arithmetic"] = t.arithmetic;
+  if (t.runtime.any()) j["runtime"] = to_json(t.runtime);
   if (t.verification) {
     j["metrics"] = metrics_json(*t.verification);
     j["sites"] = ordered_json::array();
@@ -54,6 +56,29 @@ ordered_json target_json(const TargetResult& t) {
   if (t.allocation) j["budget"] = to_json(*t.allocation);
   j["remarks"] = t.remarks;
   return j;
+}
+
+ordered_json source_json(const SourceIdentity& s) {
+  ordered_json j = {{"name", s.name}};
+  const auto add = [&](const char* key, const std::string& value) {
+    if (!value.empty()) j[key] = value;
+  };
+  add("hub_id", s.hub_id);
+  add("revision", s.revision);
+  if (!s.base_models.empty()) j["base_model"] = s.base_models;
+  add("license", s.license);
+  add("license_name", s.license_name);
+  add("license_link", s.license_link);
+  add("license_said_by", s.license_said_by);
+  if (!s.languages.empty()) j["language"] = s.languages;
+  return j;
+}
+
+// Paths of this machine mean nothing on another.
+Recipe portable(Recipe r) {
+  for (std::filesystem::path* p : {&r.calib.text, &r.eval.text, &r.imatrix})
+    if (p->is_absolute()) *p = p->filename();
+  return r;
 }
 
 // Cells of one row; columns are padded to their widest cell.
@@ -91,11 +116,33 @@ std::string grouped(std::string digits) {
 
 }  // namespace
 
+ordered_json to_json(const RuntimeSettings& s) {
+  ordered_json j = ordered_json::object();
+  if (s.flash_attention) j["flash_attention"] = *s.flash_attention ? "on" : "off";
+  if (!s.kv_cache.empty()) j["kv_cache"] = s.kv_cache;
+  return j;
+}
+
 bool Report::passed() const {
   return std::all_of(targets.begin(), targets.end(), [](const TargetResult& t) { return t.gate.passed; });
 }
 
-std::string window_rule(const EvalOptions& e, bool bos) {
+Report report_of(const Report& all, size_t target, const std::string& folder) {
+  Report r = all;
+  r.targets = {all.targets[target]};
+  for (FileEntry& f : r.targets[0].files)
+    f.name = std::filesystem::path(f.name).lexically_relative(folder.empty() ? "." : folder).string();
+  if (r.recipe) r.recipe->targets = {r.recipe->targets[target]};
+  return r;
+}
+
+std::string window_rule(const EvalOptions& e, bool bos, bool documents) {
+  if (documents)
+    return fmt::format(
+        "consecutive windows of {} tokens of the documents back to back, each begun as the tokenizer or the chat "
+        "template "
+        "begins it, at most {}, after skipping {} tokens; each position but the last of a window is scored",
+        e.ctx, e.windows, e.skip_tokens);
   return fmt::format(
       "consecutive windows of {}{} tokens of the text's ids without special tokens, at most {}, after "
       "skipping {} tokens; each position but the last of a window is scored",
@@ -108,14 +155,17 @@ Measurement measurement_of(const TargetResult& t) {
 
 ordered_json to_json(const Report& r) {
   ordered_json j = {{"kerf", version()}, {"kernels", name_of(isa())}, {"model", r.model}, {"parameters", r.parameters}};
-  if (r.recipe) j["recipe"] = to_json(*r.recipe);
+  if (!r.source.name.empty()) j["source"] = source_json(r.source);
+  if (r.recipe) j["recipe"] = to_json(portable(*r.recipe));
+  for (const InputFile& f : r.inputs)
+    j["inputs"].push_back({{"key", f.key}, {"name", f.name}, {"bytes", f.bytes}, {"sha256", f.sha256}});
   if (!r.repacked_from.empty()) j["repacked_from"] = r.repacked_from;
   if (!r.eval.text.empty())
-    j["eval"] = {{"text", r.eval.text.filename().string()},
+    j["eval"] = {{"text", text_name(r.eval.text.filename())},
                  {"ctx", r.eval.ctx},
                  {"windows", r.eval.windows},
                  {"skip_tokens", r.eval.skip_tokens},
-                 {"window_rule", window_rule(r.eval, r.windows_have_bos)}};
+                 {"window_rule", window_rule(r.eval, r.windows_have_bos, r.windows_of_documents)}};
   j["targets"] = ordered_json::array();
   const Gate gate = parse_gate(r.gate);
   for (const TargetResult& t : r.targets) {
@@ -160,6 +210,11 @@ std::string to_table(const Report& r) {
     rows.push_back(std::move(row));
   }
   std::string text = aligned(rows);
+  std::vector<std::string> settings;  // each once
+  for (const TargetResult& t : r.targets)
+    if (t.verification && t.runtime.any()) settings.push_back(fmt::format("{}: {}\n", t.target, to_text(t.runtime)));
+  settings.erase(std::unique(settings.begin(), settings.end()), settings.end());
+  for (const std::string& line : settings) text += line;
   for (const TargetResult& t : r.targets)
     if (t.alternative)
       text +=

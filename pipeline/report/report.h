@@ -9,6 +9,7 @@
 #include "pipeline/calibrate/site_outcome.h"
 #include "pipeline/plan/allocation.h"
 #include "pipeline/plan/recipe.h"
+#include "pipeline/report/source_identity.h"
 #include "verify/gate.h"
 #include "verify/metric.h"
 #include "verify/verify.h"
@@ -30,6 +31,7 @@ struct AlternativeVerification {
 struct TargetResult {
   std::string target, scheme;  // "llama.cpp-cpu", "Q4_0"
   std::string arithmetic;      // how far the verification arithmetic is known to be the runtime's
+  RuntimeSettings runtime;     // with which it was computed; nothing where no runtime has settings
   std::string plan;            // hash, when kerf made the files
   std::vector<FileEntry> files;
   uint64_t bytes = 0;  // of the files that hold weights
@@ -48,20 +50,31 @@ struct Report {
   EvalOptions eval;
   std::string gate;
   bool windows_have_bos = true;                 // those of the evaluation (Windows::bos)
+  bool windows_of_documents = false;            // Windows::documents
   std::optional<Recipe> recipe = std::nullopt;  // when kerf made the files
   std::vector<TargetResult> targets = {};
   std::string repacked_from = {};  // the format that held the same numbers, after `kerf repack`
+  SourceIdentity source = {};      // name "": unknown, and not in the report
+  std::vector<InputFile> inputs = {};
+  int64_t calibration_windows = 0;  // that there were; 0 without calibration
 
   bool passed() const;
 };
 
-/// kerf-report.json; the same inputs give the same text.
+/// As options and recipes have them.
+nlohmann::ordered_json to_json(const RuntimeSettings&);
+/// The report of one target of several, for its own folder: names of files relative to that, a recipe with this target
+/// alone. `folder` is relative to the report of all.
+Report report_of(const Report&, size_t target, const std::string& folder);
+
+/// kerf-report.json; the same inputs give the same text. Absolute paths in the recipe become names of files; "inputs"
+/// has their checksums.
 nlohmann::ordered_json to_json(const Report&);
 /// The table for people.
 std::string to_table(const Report&);
 /// What metrics (verify/metric.h) read of a target's result, which must outlive it.
 Measurement measurement_of(const TargetResult&);
-/// How the windows were cut, in words. `bos`: each begins with a BOS (Windows::bos).
-std::string window_rule(const EvalOptions&, bool bos);
+/// How the windows were cut, in words. `bos`: each begins with a BOS (Windows::bos); `documents`: Windows::documents.
+std::string window_rule(const EvalOptions&, bool bos, bool documents);
 
 }  // namespace kerf

@@ -1,6 +1,12 @@
 #include "pipeline/repository/card.h"
 
+#include <algorithm>
+#include <cctype>
+#include <nlohmann/json.hpp>
+#include <set>
+
 #include "core/version.h"
+#include "model/text/text_file.h"
 
 namespace kerf {
 namespace {
@@ -19,29 +25,111 @@ constexpr Row kRows[] = {
     {"same most probable token", "{top1} ± {top1_stderr}"},
 };
 
+// A text in YAML. Plain words stay as they are, but for those that YAML takes for something else ("no" is Norwegian).
+std::string yaml(const std::string& text) {
+  static const std::set<std::string> kNoTexts = {"y", "n", "yes", "no", "true", "false", "on", "off", "null"};
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_-";
+  std::string lower = text;
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  const bool plain = !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) &&
+                     text.find_first_not_of(kPlain) == std::string::npos && !kNoTexts.contains(lower);
+  return plain ? text : nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// One line for a text, several for a list; none where there is nothing to say.
+std::string yaml_line(const std::string& key, const std::string& value) {
+  return value.empty() ? "" : fmt::format("{}: {}\n", key, yaml(value));
+}
+std::string yaml_lines(const std::string& key, const std::vector<std::string>& values) {
+  if (values.empty()) return "";
+  std::string text = key + ":\n";
+  for (const std::string& value : values) text += fmt::format("- {}\n", yaml(value));
+  return text;
+}
+
+std::string front_matter(const SourceIdentity& s, const HubCard& hub) {
+  std::string text = "---\n";
+  if (!s.base_models.empty())
+    text += yaml_lines("base_model", s.base_models);
+  else if (!s.hub_id.empty())
+    text += yaml_line("base_model", s.hub_id);
+  else
+    text += fmt::format("base_model: {}  # kerf read a local folder: put the hub id here\n", yaml(s.name));
+  text += "base_model_relation: quantized\n";
+  text += yaml_lines("language", s.languages);
+  text += fmt::format("library_name: {}\n", hub.library);
+  text += yaml_line("license", s.license) + yaml_line("license_name", s.license_name) +
+          yaml_line("license_link", s.license_link);
+  return text + fmt::format("pipeline_tag: text-generation\ntags:\n- {}\n- quantized\n- kerf\n---\n", hub.tag);
+}
+
+// Where the model comes from and what its publisher says of licence and language.
+std::string source_text(const SourceIdentity& s) {
+  std::string text;
+  if (!s.revision.empty())
+    text += fmt::format("The source is revision `{}` of {}. ", s.revision, s.hub_id.empty() ? s.name : s.hub_id);
+  if (s.license.empty())
+    text += "The source names no licence: ask whoever published it. ";
+  else if (s.license == "other")
+    text += fmt::format("The source is under a licence of its own{}{}, according to {}. ",
+                        s.license_name.empty() ? "" : ", " + s.license_name,
+                        s.license_link.empty() ? "" : fmt::format(" ({})", s.license_link), s.license_said_by);
+  else
+    text += fmt::format("The licence of the source is {}, according to {}. ", s.license, s.license_said_by);
+  text += s.languages.empty() ? "Of languages the source says nothing."
+                              : fmt::format("Its languages: {}.", fmt::join(s.languages, ", "));
+  return text + "\n\n";
+}
+
+// What the codes were chosen by.
+std::string method_text(const Report& report, const TargetPlan& plan) {
+  if (!report.recipe) return "";
+  const Recipe& r = *report.recipe;
+  const auto checksum = [&](std::string_view key) {
+    for (const InputFile& f : report.inputs)
+      if (f.key == key) return fmt::format(" (SHA-256 `{}`)", f.sha256);
+    return std::string();
+  };
+  std::string text = fmt::format("Method: {}", report.method);
+  if (!r.calib.text.empty()) {
+    text += fmt::format(", calibrated on {} windows of {} tokens of {}{}", report.calibration_windows, r.calib.ctx,
+                        r.calib.text.filename().string(), checksum("calib.text"));
+    if (r.calib.seed != 0) text += fmt::format(", shuffled with seed {}", r.calib.seed);
+    if (r.asymmetric.value_or(false)) text += ", asymmetric";
+  } else if (!r.imatrix.empty()) {
+    text += fmt::format(", weighed by the importance matrix {}{}", r.imatrix.filename().string(), checksum("imatrix"));
+  } else {
+    text += ", without a calibration text";
+  }
+  text += ".";
+  for (const std::string& remark : plan.remarks) text += fmt::format("\n- {}", remark);
+  return text + "\n\n";
+}
+
 }  // namespace
 
 std::string model_card(const Report& report, const TargetResult& t, const TargetPlan& plan) {
   const HubCard hub = plan.choice.target->card();
-  std::string card = fmt::format("---\nlibrary_name: {}\ntags:\n- {}\n- quantized\n- kerf\n---\n# {} for {}\n\n",
-                                 hub.library, hub.tag, report.model, plan.choice.text());
+  std::string card =
+      fmt::format("{}# {} for {}\n\n", front_matter(report.source, hub), report.model, plan.choice.text());
   const std::string_view runtime = plan.choice.target->runtime();
   card += report.repacked_from.empty()
-              ? fmt::format("Compressed from {} with kerf {}, method {}. For {}.\n\n", report.model, version(),
-                            report.method, runtime)
+              ? fmt::format("Compressed from {} with kerf {}. For {}.\n\n", report.model, version(), runtime)
               : fmt::format("Repacked from {} ({}) with kerf {}: the same quantized numbers, bit for bit. For {}.\n\n",
                             report.model, report.repacked_from, version(), runtime);
-  const std::string files = plan.file_name.empty() ? "<this folder>" : t.files.front().name;
-  card += fmt::format("```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files));
+  card += source_text(report.source) + method_text(report, plan);
+  const std::string files = plan.file_name.empty() ? "." : t.files.front().name;
+  card += fmt::format("In this folder:\n\n```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files));
   card += "\n## What the compression cost\n\n| | |\n|---|---|\n";
   const Measurement measured = measurement_of(t);
   for (const Row& r : kRows)
     if (t.verification || !r.needs_verification)
       card += fmt::format("| {} | {} |\n", r.what, filled_in(r.text, measured));
   if (t.verification) {
-    card += fmt::format("\nMeasured on the packed bytes with the runtime's arithmetic ({}), {} tokens of {}: {}.\n",
-                        t.arithmetic, t.verification->comparison.tokens, report.eval.text.filename().string(),
-                        window_rule(report.eval, report.windows_have_bos));
+    card += fmt::format("\nMeasured on the packed bytes with the runtime's arithmetic ({}{}), {} tokens of {}: {}.\n",
+                        t.arithmetic, t.runtime.any() ? "; " + to_text(t.runtime) : "",
+                        t.verification->comparison.tokens, text_name(report.eval.text.filename()),
+                        window_rule(report.eval, report.windows_have_bos, report.windows_of_documents));
     if (t.alternative)
       card += fmt::format("By {}: {}.\n", t.alternative->arithmetic,
                           filled_in("perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token {top1}",
@@ -49,6 +137,7 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   } else {
     card += "\nThe accuracy was not measured.\n";
   }
+  if (t.allocation) card += fmt::format("\nThe size was given, the {}.\n", describe(*t.allocation));
   return card;
 }
 

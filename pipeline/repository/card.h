@@ -8,6 +8,7 @@
 
 namespace kerf {
 
+/// `report` is that of the card's own folder (report_of()).
 std::string model_card(const Report&, const TargetResult&, const TargetPlan&);
 
 }  // namespace kerf

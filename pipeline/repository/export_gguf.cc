@@ -1,16 +1,39 @@
 // Which keys: what llama.cpp's own converter writes for the same model (src/llama-arch.cpp, src/llama-vocab.cpp).
 #include "pipeline/repository/export_gguf.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "core/checked.h"
 #include "core/error.h"
 #include "model/arch/family.h"
 #include "model/text/tokenizer_tables.h"
+#include "model/text/tokenizer_words.h"
 #include "targets/gguf_mixture.h"
 
 namespace kerf {
 namespace {
+
+// src/llama-vocab.cpp: "maintain a list of tokens that cause end-of-generation".
+constexpr std::string_view kEndTexts[] = {"<|eot_id|>",
+                                          "<|im_end|>",
+                                          "<|end|>",
+                                          "<|return|>",
+                                          "<|call|>",
+                                          "<|flush|>",
+                                          "<|calls|>",
+                                          "<end_of_turn>",
+                                          "<|endoftext|>",
+                                          "</s>",
+                                          "<|eom_id|>",
+                                          "<EOT>",
+                                          "_<EOT>",
+                                          "[EOT]",
+                                          "[EOS]",
+                                          "<|end_of_text|>",
+                                          "<end_of_utterance>",
+                                          "<eos>"};
 
 class Keys {
  public:
@@ -39,6 +62,9 @@ void add_tokenizer(Keys& keys, const Architecture& a, const TokenizerSpec& t) {
   if (!spm) keys.add("tokenizer.ggml.merges", MetaArray{std::move(tables.merges)});
   keys.id("tokenizer.ggml.bos_token_id", t.bos);
   keys.id("tokenizer.ggml.eos_token_id", t.eos);
+  const EndTokens ends = end_tokens(t);
+  keys.id("tokenizer.ggml.eot_token_id", ends.eot);
+  keys.id("tokenizer.ggml.eom_token_id", ends.eom);
   keys.id("tokenizer.ggml.unknown_token_id", t.unk);
   keys.id("tokenizer.ggml.padding_token_id", t.pad);
   keys.add("tokenizer.ggml.add_bos_token", t.add_bos);
@@ -49,7 +75,7 @@ void add_tokenizer(Keys& keys, const Architecture& a, const TokenizerSpec& t) {
 
 }  // namespace
 
-Metadata gguf_metadata(const Architecture& a, const TokenizerSpec& t, const std::string& name,
+Metadata gguf_metadata(const Architecture& a, const TokenizerSource& tokenizer, const std::string& name,
                        const std::string& scheme) {
   Keys keys;
   keys.add("general.architecture", a.gguf_name);
@@ -59,17 +85,39 @@ Metadata gguf_metadata(const Architecture& a, const TokenizerSpec& t, const std:
   keys.add("general.quantization_version", uint32_t{2});
   for (const auto& [key, value] : gguf_keys(a))
     std::visit([&, &key = key](const auto& v) { keys.add(key, to_meta(v)); }, value);
-  add_tokenizer(keys, a, t);
+  add_tokenizer(keys, a, tokenizer());
   return std::move(keys.metadata);
 }
 
-std::string modelfile(const Architecture& a, const TokenizerSpec& t, const std::string& file) {
+EndTokens end_tokens(const TokenizerSpec& t) {
+  EndTokens ends;
+  // Two such texts end nothing beside others of another model; that is left to the texts alone.
+  const auto known = [&](int32_t id) {
+    const std::string& text = t.tokens[static_cast<size_t>(id)];
+    return text != "<|end|>" && text != "</s>" && std::ranges::find(kEndTexts, text) != std::end(kEndTexts);
+  };
+  for (const int32_t id : t.ends) {
+    if (id == t.eos || known(id)) continue;
+    if (!ends.eot)
+      ends.eot = id;
+    else if (!ends.eom)
+      ends.eom = id;
+    else
+      ends.left.push_back(id);
+  }
+  return ends;
+}
+
+std::string modelfile(const TokenizerSpec& t, const std::string& file) {
   std::string text =
       fmt::format("# ollama create {} -f Modelfile\nFROM ./{}\n", std::filesystem::path(file).stem().string(), file);
-  for (const int32_t id : a.eos) {
-    if (id == t.eos || id < 0 || static_cast<size_t>(id) >= t.tokens.size()) continue;
-    const std::string& token = t.tokens[static_cast<size_t>(id)];
-    if (token.find_first_of("\"\n") == std::string::npos) text += fmt::format("PARAMETER stop \"{}\"\n", token);
+  for (const int32_t id : t.ends) {
+    const auto i = static_cast<size_t>(id);
+    if (id == t.eos || t.types[i] == TokenType::unused) continue;
+    const bool spelled = t.kind == TokenizerSpec::Kind::byte_level_bpe && t.types[i] == TokenType::normal;
+    const std::string token = spelled ? letters_to_bytes(t.tokens[i]) : t.tokens[i];
+    const bool plain = token.find_first_of("\"\n") == std::string::npos;
+    text += fmt::format("PARAMETER stop {1}{0}{1}\n", token, plain ? "\"" : "\"\"\"");
   }
   return text;
 }

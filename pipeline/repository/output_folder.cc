@@ -102,10 +102,12 @@ std::set<fs::path> files_in_danger(const fs::path& out, std::span<const Destinat
     if (is_file_in(out, name)) files.insert(name);
   };
   add(kReportFile);
-  for (const Destination& d : destinations) add(fs::path(d.folder) / kCardFile);
-  for (const ReportedFile& file : reported_files(out / kReportFile)) {
-    add(file.name);
-    add(fs::path(file.name).parent_path() / kCardFile);
+  for (const char* about : {kCardFile, kReportFile}) {
+    for (const Destination& d : destinations) add(fs::path(d.folder) / about);
+    for (const ReportedFile& file : reported_files(out / kReportFile)) {
+      add(file.name);
+      add(fs::path(file.name).parent_path() / about);
+    }
   }
   return files;
 }
@@ -131,9 +133,12 @@ void check_output_folder(const fs::path& out, bool force, bool resume) {
       continue;
     }
     if (resume && (entry->is_directory() || name.extension() == ".partial")) continue;
-    fail(ErrorKind::usage, "the folder {} is not empty{}; choose another, or give --force to replace files in it{}",
-         out.string(), resume ? ", and holds nothing of a calibrated run that was stopped" : "",
-         resume ? "" : ", or --resume to go on with a calibrated run that was stopped");
+    const bool stopped = fs::exists(out / kResumeFolder);  // then not `resume`
+    fail(ErrorKind::usage, "the folder {} {}; choose another, or give --force to {}{}", out.string(),
+         stopped  ? "holds what a calibrated run has saved that was stopped"
+         : resume ? "is not empty, and holds nothing of a calibrated run that was stopped"
+                  : "is not empty",
+         stopped ? "begin anew" : "replace files in it", stopped ? ", or --resume to go on with that run" : "");
   }
 }
 
@@ -151,7 +156,8 @@ EarlierFiles earlier_files(const fs::path& out, std::span<const Destination> des
   }
   // Cards and report tell of weights that go.
   for (const fs::path& name : std::set<fs::path>(files.of_kerf))
-    if (const fs::path card = name.parent_path() / kCardFile; stays(card)) files.of_kerf.insert(card);
+    for (const char* about : {kCardFile, kReportFile})
+      if (const fs::path file = name.parent_path() / about; stays(file)) files.of_kerf.insert(file);
   if (stays(kReportFile)) files.of_kerf.insert(kReportFile);
   for (const fs::path& name : owned)
     if (stays(name) && !files.of_kerf.contains(name)) files.foreign.insert(name);

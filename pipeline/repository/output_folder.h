@@ -29,8 +29,8 @@ struct Destination {
   std::string weights;  // TargetPlan::file_name
 };
 
-/// What lies in the output folder and is not written again, relative to it. Files only; a name in a report that leads out
-/// of the folder is passed over.
+/// What lies in the output folder and is not written again, relative to it. Files only; a name in a report that leads
+/// out of the folder is passed over.
 struct EarlierFiles {
   /// A report of kerf there lists them, with the size and the SHA-256 that they have; their cards, and the report.
   std::set<std::filesystem::path> of_kerf;

@@ -28,7 +28,9 @@ std::vector<fs::path> files_below(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder))
     if (!entry.is_directory()) files.push_back(entry.path().lexically_relative(folder));
-  const auto rank = [](const fs::path& f) { return f == kReportFile ? 2 : f.filename() == kCardFile ? 1 : 0; };
+  const auto rank = [](const fs::path& f) {
+    return f == kReportFile ? 3 : f.filename() == kReportFile ? 2 : f.filename() == kCardFile ? 1 : 0;
+  };
   std::sort(files.begin(), files.end(),
             [&](const fs::path& a, const fs::path& b) { return std::pair(rank(a), a) < std::pair(rank(b), b); });
   return files;
@@ -151,7 +153,7 @@ void roll_forward(const fs::path& out, const std::vector<fs::path>& moved, const
   };
   // What speaks of the old files goes before them.
   for (const fs::path& name : moved)
-    if ((name == kReportFile || name.filename() == kCardFile) && is_there(stage / name)) remove(name);
+    if ((name.filename() == kReportFile || name.filename() == kCardFile) && is_there(stage / name)) remove(name);
   for (const fs::path& name : removed) {
     remove(name);
     for (fs::path p = name.parent_path(); !p.empty(); p = p.parent_path())
@@ -234,7 +236,8 @@ Publication::Publication(fs::path out, std::vector<Destination> destinations)
 
 void Publication::check(const Inputs& inputs) const {
   refuse_inputs(real_, destinations_, inputs);
-  for (const Destination& d : destinations_) check_places({fs::path(d.folder) / kCardFile});
+  for (const Destination& d : destinations_)
+    check_places({fs::path(d.folder) / kCardFile, fs::path(d.folder) / kReportFile});
   check_places({kReportFile});
   // As far as it is known by now what will be written: what the source has is copied.
   std::set<fs::path> written = {kReportFile};

@@ -50,10 +50,10 @@ class Publication {
   const std::filesystem::path& stage() const { return stage_; }
   /// Where a staged file lies after publish().
   std::filesystem::path published(const std::filesystem::path& staged) const;
-  /// Everything staged takes its place, and earlier_files().of_kerf go; a warning names them. Open and mapped files stay
-  /// readable. Error usage when a folder lies where a file is to be, or there are foreign files (then the staged ones
-  /// stay where they are), io as the system says; then nothing has changed, or finish_publication() has something to
-  /// do, which the sentence says.
+  /// Everything staged takes its place, and earlier_files().of_kerf go; a warning names them. Open and mapped files
+  /// stay readable. Error usage when a folder lies where a file is to be, or there are foreign files (then the staged
+  /// ones stay where they are), io as the system says; then nothing has changed, or finish_publication() has something
+  /// to do, which the sentence says.
   void publish();
   /// Leaves the staged files in the staging folder.
   void keep();

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "pipeline/report/source_identity.h"
 
 namespace kerf {
 namespace fs = std::filesystem;
@@ -15,12 +17,21 @@ const Repository& find_repository(std::string_view name) {
 
 const Repository& repository_of(const Target& target) { return find_repository(target.repository()); }
 
-void complete(TargetPlan& plan, const Architecture& a, const TokenizerSpec& t, const std::string& model,
-              uint64_t shard_bytes, const std::string& variant) {
+void complete(TargetPlan& plan, const Artifact& source, const std::string& model, uint64_t shard_bytes,
+              const std::string& variant) {
   const Repository& kind = repository_of(*plan.choice.target);
   plan.file_name = kind.weights_name(model, variant.empty() ? plan.choice.scheme : variant);
-  plan.file.metadata = kind.metadata(a, t, model, plan.choice.scheme);
+  if (kind.check_source) kind.check_source(source);
+  plan.file.metadata = kind.metadata(source.architecture, source.tokenizer, model, plan.usual_scheme());
+  if (kind.carry_over) kind.carry_over(source, plan.file.metadata);
   plan.file.shard_bytes = shard_bytes ? shard_bytes : kind.shard_bytes;
+}
+
+uint64_t file_bytes(const TargetPlan& plan) {
+  const Container& container = find_container(repository_of(*plan.choice.target).container);
+  uint64_t bytes = 0;
+  for (const Placement::File& f : container.place(plan.file_name, plan.file).files) bytes += f.size;
+  return bytes;
 }
 
 std::unique_ptr<Writer> create_weights(const TargetPlan& plan, const fs::path& folder) {
@@ -30,6 +41,15 @@ std::unique_ptr<Writer> create_weights(const TargetPlan& plan, const fs::path& f
 
 fs::path entrance(const TargetPlan& plan, const fs::path& folder, std::span<const fs::path> weights) {
   return plan.file_name.empty() ? folder : weights.front();
+}
+
+std::vector<fs::path> copy_licences(const fs::path& source, const fs::path& folder) {
+  std::vector<fs::path> written;
+  for (const fs::path& file : licence_files(folder_of_model(source))) {
+    written.push_back(folder / file.filename());
+    write_text(written.back(), read_text(file));
+  }
+  return written;
 }
 
 bool is_weights_file(std::string_view file, std::string_view name) {

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
 
 namespace kerf {
@@ -22,18 +23,22 @@ constexpr const char* kOfTheModel[] = {"tokenizer.json",
                                        "special_tokens_map.json",
                                        "added_tokens.json",
                                        "tokenizer.model",
+                                       "spiece.model",
+                                       "sentencepiece.bpe.model",
+                                       "tiktoken.model",
+                                       "tekken.json",
+                                       "vocab.txt",
                                        "vocab.json",
                                        "merges.txt",
                                        "chat_template.jinja",
                                        "chat_template.json",
                                        "generation_config.json"};
-constexpr const char* kLicences[] = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"};
 // Of loaders: config.json, and what some formats say beside it. A loader of another format would believe them, too.
 constexpr const char* kConfigs[] = {"config.json", "quantize_config.json", "quant_config.json"};
 
 std::string weights_name(const std::string&, const std::string&) { return ""; }
 
-Metadata metadata(const Architecture&, const TokenizerSpec&, const std::string&, const std::string&) {
+Metadata metadata(const Architecture&, const TokenizerSource&, const std::string&, const std::string&) {
   return {{"format", std::string("pt")}};
 }
 
@@ -44,14 +49,26 @@ std::vector<StoredSite> sites_of(const TargetPlan& plan) {
   return sites;
 }
 
+// transformers 5 writes "dtype", older versions "torch_dtype".
+void name_dtype(ordered_json& config, Dtype dtype) {
+  bool named = false;
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    if (!config.contains(key)) continue;
+    config[key] = torch_name_of(dtype);
+    named = true;
+  }
+  if (!named) config["torch_dtype"] = torch_name_of(dtype);
+}
+
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
-  const fs::path source = fs::is_directory(c.source.path) ? c.source.path : c.source.path.parent_path();
+  const fs::path source = folder_of(c.source);
   std::vector<fs::path> written;
-  ordered_json config = parse_ordered_json(read_text(source / "config.json"), (source / "config.json").string());
+  ordered_json config = config_of(c.source);
   const Target& target = *c.plan.choice.target;
+  if (c.plan.dtype != c.source.architecture.dtype) name_dtype(config, c.plan.dtype);
   target.configure(config, c.plan.choice.scheme, sites_of(c.plan));
   std::vector<CompanionFile> files = target.companions(config);
-  files.push_back({"config.json", config.dump(2) + "\n"});
+  files.push_back({"config.json", json_text(config) + "\n"});
   for (const CompanionFile& file : files) {
     write_text(c.folder / file.name, file.text);
     written.push_back(c.folder / file.name);
@@ -62,7 +79,7 @@ std::vector<fs::path> write_companions(const RepositoryContent& c) {
     written.push_back(c.folder / name);
   };
   for (const char* name : kOfTheModel) copy(name);
-  for (const char* name : kLicences) copy(name);
+  for (fs::path& file : copy_licences(c.source.path, c.folder)) written.push_back(std::move(file));
   return written;
 }
 
@@ -82,6 +99,7 @@ const Repository& repository_huggingface() {
                                    .shard_bytes = kShardBytes,
                                    .weights_name = weights_name,
                                    .metadata = metadata,
+                                   .check_source = check_hub_source,
                                    .write_companions = write_companions,
                                    .owns = owns};
   return kind;

@@ -2,6 +2,7 @@
 #include "pipeline/runs/allocate.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <map>
 
@@ -97,7 +98,7 @@ class Allocator {
   Allocator(const Artifact& a, const TargetChoice& choice, const std::string& name, std::span<const SiteOverride> given,
             uint64_t bytes, const Windows& windows)
       : source_(a), choice_(choice), name_(name), windows_(windows) {
-    if (!repository_of(*choice.target).file_bytes)
+    if (!repository_of(*choice.target).allocates_bytes)
       fail(ErrorKind::unsupported, "a size can be allocated for llama.cpp-cpu, not for {}", choice.target->name());
     if (windows_.tokens() > kProbeTokens) {
       windows_.count = std::max<int64_t>(1, kProbeTokens / windows_.length);
@@ -154,6 +155,28 @@ class Allocator {
             .memory = static_cast<uint64_t>(memory)};
   }
 
+  // Of rounding a sample of every matrix in every candidate on all threads, and each whole matrix once, in a type of
+  // about 3 bits, on one. A type's pace is measured now, on a few thousand weights.
+  double rounding_seconds() const {
+    std::map<std::string, double> per_weight;
+    double seconds = 0;
+    for (const Matrix& m : matrices_) {
+      const double sampled = static_cast<double>(std::min(m.site.out, kSampledRows)) * static_cast<double>(m.site.in);
+      double probe = 0, probes = 0;
+      for (const Candidate& c : m.candidates) {
+        const auto at = per_weight.try_emplace(c.scheme, -1.0).first;
+        if (at->second < 0) at->second = seconds_per_weight(c);
+        seconds += sampled * at->second / threads();
+        const double bits = 8 * static_cast<double>(c.bytes) / weights_of(m);
+        if (m.candidates.size() > 1 && (bits < 3 || bits > 3.6)) continue;
+        probe += at->second;
+        ++probes;
+      }
+      if (probes > 0) seconds += weights_of(m) * probe / probes;
+    }
+    return seconds;
+  }
+
   // Predicted KL of every candidate.
   std::vector<BudgetItem> items() {
     const AllocationWork w = work();
@@ -198,14 +221,29 @@ class Allocator {
   // Of the whole file.
   uint64_t file_bytes(std::vector<SiteChoice> sites) const {
     const Architecture& a = source_.architecture;
-    TargetPlan plan = make_plan(a, choice_, name_, false, Allocation{.sites = std::move(sites)}.overrides(), true);
-    complete(plan, a, source_.tokenizer, name_, 0);
-    return repository_of(*choice_.target).file_bytes(plan);
+    const TargetChoice mixed{choice_.target, std::string(kMixedScheme)};
+    TargetPlan plan = make_plan(a, mixed, name_, false, Allocation{.sites = std::move(sites)}.overrides(), true);
+    complete(plan, source_, name_, 0);
+    return kerf::file_bytes(plan);
   }
   // Of what is not a matrix.
   uint64_t fixed() const { return fixed_; }
 
  private:
+  static double seconds_per_weight(const Candidate& c) {
+    constexpr int64_t kCols = 256, kRows = 32;
+    Matrix m{.site = {.in = kCols}};
+    std::vector<float> w(kRows * kCols);
+    for (size_t i = 0; i < w.size(); ++i) {
+      w[i] = static_cast<float>(static_cast<int>(i * 7919 % 2003) - 1001) * 1e-4f;
+      if (i < kCols) m.importance.push_back(static_cast<float>(1 + i % 13));
+    }
+    rounded(m, c.storage, std::vector<float>(w.begin(), w.begin() + kCols), 1);  // the first makes tables
+    const auto begin = std::chrono::steady_clock::now();
+    rounded(m, c.storage, w, kRows);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() /
+           static_cast<double>(w.size());
+  }
   static double weights_of(const Matrix& m) { return static_cast<double>(m.site.out) * static_cast<double>(m.site.in); }
 
   // The schemes that a matrix may have.
@@ -238,7 +276,7 @@ class Allocator {
     const SiteStatistics inputs =
         statistics_of(source_.architecture, measure_imatrix(source_, windows_), "the calibration text");
     for (Matrix& m : matrices_) {
-      if (m.site.layer >= 0) m.importance = inputs.at(m.site.name).importance;
+      if (const auto at = inputs.find(m.site.name); at != inputs.end()) m.importance = at->second.importance;
       int64_t rows = 0;
       const std::vector<float> w = sampled_rows(*source_.weights, m.site, &rows);
       parallel_for(static_cast<int64_t>(m.candidates.size()), [&](int64_t i) {
@@ -270,7 +308,10 @@ std::vector<Budget::Point> thinned(std::vector<Budget::Point> points, uint64_t f
 
 AllocationWork allocation_work(const Artifact& a, const TargetChoice& choice, const std::string& name,
                                std::span<const SiteOverride> given, uint64_t bytes, const Windows& windows) {
-  return Allocator(a, choice, name, given, bytes, windows).work();
+  const Allocator allocator(a, choice, name, given, bytes, windows);
+  AllocationWork work = allocator.work();
+  work.rounding = allocator.rounding_seconds();
+  return work;
 }
 
 Allocation allocate(const Artifact& a, const TargetChoice& choice, const std::string& name,

@@ -22,11 +22,13 @@ namespace kerf {
 Allocation allocate(const Artifact&, const TargetChoice&, const std::string& name, std::span<const SiteOverride> given,
                     uint64_t bytes, const Windows&);
 
-/// What allocate() would measure: from the shapes alone, in no time. Errors as there.
+/// What allocate() would measure: from the shapes, and the pace of rounding on this machine, which takes a moment.
+/// Errors as there.
 struct AllocationWork {
   int64_t matrices = 0, tokens = 0;
   double passes = 0;    // of the whole model over the tokens, put together from parts of it
   double products = 0;  // floating-point operations of matrix products, in float32
+  double rounding = 0;  // seconds, of matrices and samples of them to nearest
   uint64_t memory = 0;  // bytes, about, at its peak
 };
 AllocationWork allocation_work(const Artifact&, const TargetChoice&, const std::string& name,

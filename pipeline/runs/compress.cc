@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/parallel.h"
 #include "core/sha256.h"
 #include "core/version.h"
 #include "pipeline/calibrate/calibrated.h"
@@ -16,28 +17,22 @@
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
+#include "pipeline/plan/range.h"
+#include "pipeline/plan/stored_dtype.h"
 #include "pipeline/repository/card.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/allocate.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "pipeline/runs/source.h"
 #include "pipeline/runs/text_windows.h"
+#include "targets/gguf_mixture.h"
 
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-
-Artifact open_source(const fs::path& path) {
-  Artifact source = open_artifact(path);
-  if (source.format != "checkpoint")
-    fail(ErrorKind::unsupported,
-         "{} is already quantized ({}); give the full-precision checkpoint it was made from, or use `kerf repack` for "
-         "another layout of the same numbers",
-         path.string(), source.format);
-  return source;
-}
 
 // A target's name as that of a folder.
 std::string folder_name(const TargetChoice& choice) {
@@ -95,6 +90,12 @@ SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, cons
                           const std::string& name, const std::optional<Windows>& calibration, bool may_measure) {
   SizeChoice s;
   if (o.bytes == 0 && o.bpw == 0) return s;
+  for (const std::string& text : o.targets)
+    if (text.find(':') != std::string::npos)
+      fail(ErrorKind::usage,
+           "a size in bytes chooses a type for every matrix, and the target {} names a scheme: give the target without "
+           "one, or leave the size out (overrides in a recipe fix the type of single matrices)",
+           text);
   if (!calibration)
     fail(ErrorKind::usage, "to allocate a size the matrices are weighed by a calibration text; give --calib FILE");
   if (o.targets.size() > 1 || o.shard_bytes > 0)
@@ -117,30 +118,57 @@ SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, cons
   return s;
 }
 
-std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source,
+// The model as a target's files will hold it.
+Architecture as_stored(const CompressOptions& o, const Artifact& source, const Target& target, std::string* said) {
+  StoredDtype stored = stored_dtype(source.architecture, *source.weights, target, parse_dtype(o.dtype));
+  Architecture a = source.architecture;
+  a.dtype = stored.dtype;
+  *said = std::move(stored.note);
+  return a;
+}
+
+void refuse_dtype_without_use(const CompressOptions& o) {
+  if (o.dtype.empty() || std::any_of(o.targets.begin(), o.targets.end(), [](const std::string& text) {
+        return !parse_target(text).target->model_dtypes().empty();
+      }))
+    return;
+  fail(ErrorKind::usage, "--dtype {} is for targets that load safetensors; {} stores every tensor as its scheme says",
+       o.dtype, parse_target(o.targets[0]).target->name());
+}
+
+std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source, const std::string& name,
                                  const std::optional<Windows>& calibration, bool may_measure) {
   std::vector<Output> outputs;
-  const std::string name = model_name(o.model);
   for (const std::string& text : o.targets) {
-    TargetChoice choice = parse_target(text);
+    const FittedChoice fit = fitted(parse_target(text), source.architecture);
+    TargetChoice choice = fit.choice;
+    if (!fit.note.empty()) note(fit.note);
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
     SizeChoice size = allocation_for(o, source, choice, name, calibration, may_measure);
     std::vector<SiteOverride> overrides = o.overrides;
     if (size.allocation) {
-      choice.scheme = size.allocation->scheme;
+      choice.scheme = size.allocation->uniform() ? size.allocation->scheme : std::string(kMixedScheme);
       for (SiteOverride& chosen : size.allocation->overrides()) overrides.push_back(std::move(chosen));
     }
-    Output out{
-        make_plan(source.architecture, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
-        o.targets.size() == 1 ? "" : folder_name(choice)};
+    std::string dtype_note;
+    const Architecture stored = as_stored(o, source, *choice.target, &dtype_note);
+    if (!dtype_note.empty()) note(dtype_note);
+    Output out{make_plan(stored, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
+               o.targets.size() == 1 ? "" : folder_name(choice)};
     std::string suffix;
     if (size.allocation)
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
-    complete(out.plan, source.architecture, source.tokenizer, name, o.shard_bytes, suffix);
+    complete(out.plan, source, name, o.shard_bytes, suffix);
+    if (const Repository& kind = repository_of(*choice.target); kind.remarks)
+      for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
     for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
+    out.plan.remarks.insert(out.plan.remarks.end(), source.remarks.begin(), source.remarks.end());
+    if (!fit.note.empty()) out.plan.remarks.push_back(fit.note);
+    if (!dtype_note.empty()) out.plan.remarks.push_back(dtype_note);
+    if (size.allocation) out.plan.remarks.push_back(describe(*size.allocation));
     if (!size.hash.empty() && size.hash != out.plan.hash())
       fail(ErrorKind::usage, "{} was made for another plan ({}, and this is {}); remove {} and begin anew",
            (o.out / kResumeFolder / kPlanFile).string(), size.hash, out.plan.hash(), (o.out / kResumeFolder).string());
@@ -181,6 +209,7 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
+  ModelLocation location;  // of the source; the name is that of its files
   Artifact source;
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
@@ -190,6 +219,7 @@ struct Prepared {
   bool asymmetric = false;
   Recipe recipe = {};  // all that was left to kerf decided: what a report says to get the same
   std::unique_ptr<Publication> publication = nullptr;
+  std::unique_ptr<SaidOnSignals> last_words = nullptr;
 };
 
 Recipe decided(const CompressOptions& o, const Prepared& p) {
@@ -197,8 +227,10 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   r.method = p.method.name;
   if (p.calibration) r.asymmetric = p.asymmetric;
   for (size_t i = 0; i < p.outputs.size(); ++i) {
+    const TargetPlan& plan = p.outputs[i].plan;
+    r.targets[i] = plan.choice.text();
+    if (plan.dtype != p.source.architecture.dtype) r.dtype = torch_name_of(plan.dtype);
     if (!p.outputs[i].size.allocation) continue;
-    r.targets[i] = p.outputs[i].plan.choice.text();
     for (SiteOverride& chosen : p.outputs[i].size.allocation->overrides()) r.overrides.push_back(std::move(chosen));
   }
   return r;
@@ -253,7 +285,7 @@ std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, 
 void check_space(const CompressOptions& o, const Prepared& p) {
   uint64_t needed = 0, there = 0;
   for (const Output& out : p.outputs) {
-    needed += out.plan.bytes();
+    needed += file_bytes(out.plan);
     if (p.calibration)
       needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden(), p.asymmetric);
   }
@@ -271,6 +303,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   const Artifact& source = p.source;
   const fs::path& stage = p.publication->stage();
   p.publication->begin();
+  p.last_words = std::make_unique<SaidOnSignals>("no files were written");
   check_space(o, p);
   std::vector<PackJob> jobs;
   for (Output& out : p.outputs) {
@@ -279,7 +312,12 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   }
   if (!o.resume) fs::remove_all(o.out / kResumeFolder);
   if (p.calibration) {
+    check_ranges(*source.weights, jobs);
     freeze(o, p);
+    p.last_words.reset();
+    p.last_words = std::make_unique<SaidOnSignals>(
+        fmt::format("what is finished is saved in {}: the same command {}goes on from there",
+                    (o.out / kResumeFolder).string(), o.resume ? "" : "with --resume "));
     std::vector<ResumeState*> states;
     for (const auto& state : p.states) {
       state->begin();
@@ -309,7 +347,9 @@ void pack_all(const CompressOptions& o, Prepared& p) {
 
 Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
+  refuse_dtype_without_use(o);
   const Gate gate = parse_gate(o.gate);
+  for (const std::string& remark : remarks_on(gate)) warn(remark);
   if (o.eval.text.empty()) check_measured(gate, metrics_without_text());
   Method method = parse_method(o.method, !o.calib.text.empty());
   if (o.calib.text.empty()) {
@@ -320,24 +360,38 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (!o.imatrix.empty() && !o.calib.text.empty())
     fail(ErrorKind::usage,
          "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
-  check_output_folder(o.out, o.force, o.resume);
-  Artifact source = open_source(resolve_model(o.model));
+  if (!o.out.empty()) check_output_folder(o.out, o.force, o.resume);
+  ModelLocation location = locate_model(o.model);
+  auto [source, remarks] = open_source(location.path, o.requantize);
+  if (source.format == kGgufFormat) {  // which may be the only file of a folder
+    location.name = model_name(source.path.string());
+    if (!source.is_quantized()) location.name = name_without_type(location.name);
+  }
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
   const fs::path texts[] = {o.eval.text, o.calib.text, o.imatrix};
   std::vector<Destination> folders;  // before schemes are measured: that takes time
   for (const std::string& text : o.targets) {
-    const TargetChoice choice = parse_target(text);
+    const TargetChoice choice = fitted(parse_target(text), source.architecture).choice;
     folders.push_back({o.targets.size() == 1 ? "" : folder_name(choice), &repository_of(*choice.target)});
   }
-  refuse_inputs(o.out, folders, {source.files, texts});
-  std::vector<Output> outputs = plan_outputs(o, source, calibration, may_measure);
+  if (!o.out.empty()) refuse_inputs(o.out, folders, {source.files, texts});
+  for (const std::string& text : o.targets)
+    parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
+  if (o.eval.runtime.any() && !windows)
+    warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
+  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure);
+  for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
-  auto publication = std::make_unique<Publication>(o.out, std::move(destinations));
-  publication->check({source.files, texts});
-  Prepared p{std::move(method), std::move(source), std::move(outputs), std::move(windows), std::move(calibration)};
+  std::unique_ptr<Publication> publication;
+  if (!o.out.empty()) {
+    publication = std::make_unique<Publication>(o.out, std::move(destinations));
+    publication->check({source.files, texts});
+  }
+  Prepared p{std::move(method),  std::move(location), std::move(source),
+             std::move(outputs), std::move(windows),  std::move(calibration)};
   p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
@@ -349,18 +403,40 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       warn(*remark);
       for (Output& out : p.outputs) out.plan.remarks.push_back(*remark);
     }
+  for (const std::string& remark : remarks_on_windows(o.eval, p.windows ? &*p.windows : nullptr, o.calib,
+                                                      p.calibration ? &*p.calibration : nullptr)) {
+    warn(remark);
+    for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
+  }
   p.recipe = decided(o, p);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty())
     p.input_statistics = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
   else if (!p.calibration)
     p.input_statistics = statistics_of_norms(p.source.architecture, *p.source.weights);
-  p.states = find_states(o, p);
+  if (!o.out.empty()) p.states = find_states(o, p);
   return p;
+}
+
+// With checksums, so that whoever has only the report can tell whether a file is the same.
+std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifact& source) {
+  std::vector<std::pair<std::string, fs::path>> files;
+  for (const fs::path& f : source.files) files.emplace_back("model", f);
+  for (const auto& [key, file] : {std::pair<std::string, fs::path>("calib.text", o.calib.text),
+                                  {"eval.text", o.eval.text},
+                                  {"imatrix", o.imatrix}})
+    if (fs::is_regular_file(file)) files.emplace_back(key, file);
+  std::vector<InputFile> inputs(files.size());
+  parallel_for(static_cast<int64_t>(files.size()), [&](int64_t i) {
+    const auto& [key, file] = files[static_cast<size_t>(i)];
+    inputs[static_cast<size_t>(i)] = describe_input(key, file);
+  });
+  return inputs;
 }
 
 void publish(const CompressOptions& o, const Report& report, Prepared& p) {
   if (report.passed() || o.publish_anyway) {
+    p.last_words.reset();
     p.publication->publish();
     return;
   }
@@ -374,6 +450,8 @@ void publish(const CompressOptions& o, const Report& report, Prepared& p) {
 }  // namespace
 
 RunEstimate dry_run(const CompressOptions& o) {
+  if (o.out.empty() && o.resume)
+    fail(ErrorKind::usage, "--resume goes on with a run in a folder; give that folder with -o");
   const Prepared p = prepare(o, false);
   RunEstimate e = estimate_run(o, p);
   for (const Output& out : p.outputs)
@@ -382,23 +460,29 @@ RunEstimate dry_run(const CompressOptions& o) {
 }
 
 Report compress(const CompressOptions& o) {
+  if (o.out.empty()) fail(ErrorKind::usage, "a folder to write to is missing; give -o DIR (--dry-run needs none)");
   Prepared p = prepare(o, true);
   const Artifact& source = p.source;
   std::vector<Output>& outputs = p.outputs;
   pack_all(o, p);
 
-  Report report{.model = model_name(o.model),
+  Report report{.model = p.location.name,
                 .method = p.method.name,
                 .parameters = source.parameters(),
                 .eval = o.eval,
                 .gate = o.gate,
                 .windows_have_bos = !p.windows || p.windows->bos,
-                .recipe = p.recipe};
+                .windows_of_documents = p.windows && p.windows->documents,
+                .recipe = p.recipe,
+                .source = identify(source, p.location.name, p.location.repository, p.location.revision),
+                .inputs = describe_inputs_of(o, source),
+                .calibration_windows = p.calibration ? p.calibration->count : 0};
   std::vector<Measured> measured;
   const fs::path& stage = p.publication->stage();
   for (const Output& out : outputs) {
-    measured.push_back({open_artifact(entrance(out.plan, stage / out.folder, out.weights)), out.plan.choice, out.files,
-                        out.writer->checksums()});
+    Artifact packed = open_artifact(entrance(out.plan, stage / out.folder, out.weights));
+    set_runtime(packed, o.eval.runtime, VerifyMode::runtime);
+    measured.push_back({std::move(packed), out.plan.choice, out.files, out.writer->checksums()});
   }
   report.targets = measure(source, measured, p.windows, VerifyMode::runtime, o.gate, stage);
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -406,7 +490,12 @@ Report compress(const CompressOptions& o) {
     report.targets[i].remarks = outputs[i].plan.remarks;
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
     report.targets[i].allocation = std::move(outputs[i].size.allocation);
-    write_text(stage / outputs[i].folder / kCardFile, model_card(report, report.targets[i], outputs[i].plan));
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const fs::path folder = stage / outputs[i].folder;
+    const Report own = report_of(report, i, outputs[i].folder);
+    write_text(folder / kCardFile, model_card(own, own.targets[0], outputs[i].plan));
+    if (outputs.size() > 1) write_text(folder / kReportFile, to_json(own).dump(2) + "\n");
   }
   write_text(stage / kReportFile, to_json(report).dump(2) + "\n");
   publish(o, report, p);

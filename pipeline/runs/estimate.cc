@@ -10,10 +10,12 @@
 #include <nlohmann/json.hpp>
 
 #include "core/parallel.h"
+#include "core/units.h"
 #include "kernels/dense/dense.h"
 #include "model/run/blockwise_forward.h"
 #include "pipeline/calibrate/calibrated_head.h"
 #include "pipeline/calibrate/resume.h"
+#include "pipeline/repository/repository.h"
 
 namespace kerf {
 namespace {
@@ -87,6 +89,14 @@ double product_count(const Architecture& a, const Method& m, const QuantizerOpti
   return count;
 }
 
+// Groups of three digits.
+std::string grouped(uint64_t n) {
+  std::string digits = fmt::format("{}", n);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
+  return digits;
+}
+
 std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 uint64_t bytes_of_floats(int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); }
 
@@ -121,7 +131,7 @@ uint64_t calibrated_memory(const Architecture& a, const Method& m, bool asymmetr
   return most + of_block + streams * bytes_of_floats(tokens_at_once(windows) * (4 * a.hidden() + 4 * a.widest()));
 }
 
-BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
+BitsPerWeight bits(const TargetPlan& plan, uint64_t bytes, int64_t parameters) {
   double body_bits = 0, body = 0, vocabulary_bits = 0, vocabulary = 0;
   for (const PlannedMatrix& m : plan.matrices) {
     double packed = 0;
@@ -130,7 +140,7 @@ BitsPerWeight bits(const TargetPlan& plan, int64_t parameters) {
     (m.site.layer < 0 ? vocabulary_bits : body_bits) += packed;
     (m.site.layer < 0 ? vocabulary : body) += weights;
   }
-  return {.all = 8.0 * static_cast<double>(plan.bytes()) / static_cast<double>(parameters),
+  return {.all = 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters),
           .body = body_bits / body,
           .embedding = vocabulary_bits / vocabulary};
 }
@@ -150,10 +160,12 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
                      uint64_t memory_limit) {
   RunEstimate e{.parameters = source.parameters()};
   for (const TargetPlan* plan : plans) {
-    e.targets.push_back({plan->choice.text(), plan->bytes(), bits(*plan, e.parameters)});
-    e.disk += plan->bytes();
+    const uint64_t bytes = file_bytes(*plan);
+    e.targets.push_back({plan->choice.text(), bytes, bits(*plan, bytes, e.parameters)});
+    e.disk += bytes;
   }
-  e.disk_free = free_bytes(out);
+  e.asked_for_disk = !out.empty();
+  if (e.asked_for_disk) e.disk_free = free_bytes(out);
   e.memory = kProcess + kPanelsPerThread * static_cast<uint64_t>(threads());
   const auto copies = static_cast<double>(plans.size());
   e.seconds = copies * static_cast<double>(e.parameters) / (kRtnWeightsPerSecond * threads());
@@ -188,10 +200,14 @@ void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& wo
   t.bytes = bytes;
   t.bpw = {.all = 8.0 * static_cast<double>(bytes) / static_cast<double>(e.parameters)};
   t.open = true;
+  t.target = t.target.substr(0, t.target.find(':'));
   if (e.rate == 0) e.rate = product_rate();
   // In float32, at about half the rate of bf16 where that is faster.
   const double products = work.products * (fast_bf16() ? 2 : 1);
-  e.choice = {.matrices = work.matrices, .tokens = work.tokens, .passes = work.passes, .seconds = products / e.rate};
+  e.choice = {.matrices = work.matrices,
+              .tokens = work.tokens,
+              .passes = work.passes,
+              .seconds = products / e.rate + work.rounding};
   e.products += products;
   e.seconds += e.choice->seconds;
   e.memory = std::max(e.memory, kProcess + kPanelsPerThread * static_cast<uint64_t>(threads()) + work.memory);
@@ -230,21 +246,24 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
 
 std::string to_table(const RunEstimate& e) {
   std::string text;
-  for (const TargetEstimate& t : e.targets)
-    text += t.open ? fmt::format("{:<28} {:>12}  at most; {:.3f} bits per weight\n", t.target, megabytes(t.bytes),
-                                 t.bpw.all)
-                   : fmt::format("{:<28} {:>12}  {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.target,
-                                 megabytes(t.bytes), t.bpw.all, t.bpw.body, t.bpw.embedding);
+  for (const TargetEstimate& t : e.targets) {
+    text += fmt::format("{:<28} {:>12}  ", t.target, grouped(t.bytes));
+    text += t.open ? fmt::format("bytes at most; {:.3f} bits per weight\n", t.bpw.all)
+                   : fmt::format("bytes; {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.bpw.all,
+                                 t.bpw.body, t.bpw.embedding);
+  }
   if (e.choice)
     text += fmt::format(
         "schemes are left open: the run chooses them by measuring {} matrices, about {:.0f} forward passes over {} "
-        "tokens, some {:.0f} s\n",
-        e.choice->matrices, e.choice->passes, e.choice->tokens, std::max(1.0, e.choice->seconds));
-  text += fmt::format("disk    {} of {} free\n", megabytes(e.disk),
-                      e.disk_free ? megabytes(*e.disk_free) : std::string("an unknown size"));
+        "tokens, some {}\n",
+        e.choice->matrices, e.choice->passes, e.choice->tokens, duration_text(e.choice->seconds));
+  text += fmt::format("disk    {}", megabytes(e.disk));
+  if (e.asked_for_disk)
+    text += fmt::format(" of {} free", e.disk_free ? megabytes(*e.disk_free) : std::string("an unknown size"));
+  text += "\n";
   text += fmt::format("memory  about {} beside the mapped files{}\n", megabytes(e.memory),
                       e.scratch ? fmt::format(", and {} in a file", megabytes(e.scratch)) : "");
-  text += fmt::format("time    about {:.0f} s on {} threads, without evaluation", std::max(1.0, e.seconds), threads());
+  text += fmt::format("time    about {} on {} threads, without evaluation", duration_text(e.seconds), threads());
   if (e.products > 0)
     text += fmt::format(" ({:.3g} floating-point operations at {:.3g} per second)", e.products, e.rate);
   return text + "\n";

@@ -18,7 +18,7 @@ namespace kerf {
 
 struct TargetEstimate {
   std::string target;
-  uint64_t bytes = 0;  // of all tensors
+  uint64_t bytes = 0;  // of the files of weights
   BitsPerWeight bpw;
   bool open = false;  // its schemes are not chosen yet: `bytes` is the most, of bpw only `all` is known
 };
@@ -35,6 +35,7 @@ struct RunEstimate {
   std::vector<TargetEstimate> targets;
   uint64_t disk = 0;                  // needed, with what is saved for --resume
   std::optional<uint64_t> disk_free;  // nothing where the system does not say
+  bool asked_for_disk = true;         // false: no output folder was named
   uint64_t memory = 0;                // anonymous, at its peak
   uint64_t activations = 0;           // the part of it that holds activations of all windows
   uint64_t scratch = 0;               // activations beyond the limit, in a file of the output folder
@@ -44,6 +45,7 @@ struct RunEstimate {
   std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be allocated that is not yet
 };
 
+/// Plans are complete (pipeline/repository/repository.h); `out` may be empty: then nothing is said of free room.
 /// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
 /// no activation does not fit. Measuring the rate takes 0.1 s.
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,

@@ -7,25 +7,56 @@
 #include "pipeline/repository/output_folder.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "pipeline/runs/models_in.h"
 #include "pipeline/runs/text_windows.h"
 
 namespace kerf {
 
 EvalResult eval_run(const EvalRunOptions& o) {
-  const Artifact a = open_artifact(resolve_model(o.model));
+  Artifact a = open_artifact(resolve_model(o.model));
+  set_runtime(a, o.eval.runtime, o.numerics);
   if (!o.logits.empty()) refuse_inputs(o.logits, {.model = a.files, .others = std::span(&o.eval.text, 1)});
   const std::optional<Windows> windows = read_windows(a, o.eval);
   if (!windows) fail(ErrorKind::usage, "eval needs a text; give --text FILE");
+  std::vector<std::string> remarks = remarks_on_windows(o.eval, &*windows, {}, nullptr);
+  for (const std::string& remark : remarks) warn(remark);
   const std::unique_ptr<WeightProvider> weights = weights_of(a, o.numerics);
   BlockwiseForward stream(a.architecture, *weights, arithmetic_of(a, o.numerics), *windows);
   {
-    Progress progress("block", a.architecture.layers());
+    Progress progress("evaluating block", a.architecture.layers());
     stream.run([&](int64_t) { progress.advance(); });
   }
   const Logits logits(a.architecture, *weights, stream);
-  EvalResult result{a.format, evaluate(logits, *windows), windows->bos};
+  std::optional<Progress> progress;
+  const auto advance = [&](int64_t, int64_t parts) {
+    if (!progress) progress.emplace("evaluating logits", parts);
+    progress->advance();
+  };
+  EvalResult result{.model = o.model,
+                    .format = a.format,
+                    .perplexity = evaluate(logits, *windows, advance),
+                    .windows_have_bos = windows->bos,
+                    .runtime = runtime_of(a, o.numerics),
+                    .windows_of_documents = windows->documents,
+                    .remarks = std::move(remarks)};
+  progress.reset();
   if (!o.logits.empty()) write_logits_npy(o.logits, logits, *windows);
   return result;
+}
+
+std::vector<EvalResult> eval_models(const EvalRunOptions& o) {
+  const std::vector<std::filesystem::path> models = resolve_models(o.model);
+  if (models.size() == 1) return {eval_run(o)};
+  if (!o.logits.empty())
+    fail(ErrorKind::usage, "{} holds {} models, and --logits is one file; name one of them, such as {}", o.model,
+         models.size(), models[0].string());
+  std::vector<EvalResult> results;
+  for (const std::filesystem::path& model : models) {
+    EvalRunOptions one = o;
+    one.model = model;
+    results.push_back(eval_run(one));
+  }
+  return results;
 }
 
 }  // namespace kerf

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "model/run/evaluate.h"
 #include "pipeline/plan/options.h"
@@ -18,12 +19,18 @@ struct EvalRunOptions {
 };
 
 struct EvalResult {
+  std::string model;
   std::string format;
   Perplexity perplexity;
   bool windows_have_bos = true;  // for window_rule()
+  RuntimeSettings runtime = {};  // with which it was computed
+  bool windows_of_documents = false;
+  std::vector<std::string> remarks = {};  // on the windows, printed already
 };
 
 /// Writes log-probabilities to `logits` as NumPy float32 [windows, ctx, vocab].
 EvalResult eval_run(const EvalRunOptions&);
+/// The same of every model in a folder of models (models_in.h). Error usage when there are several and `logits` is set.
+std::vector<EvalResult> eval_models(const EvalRunOptions&);
 
 }  // namespace kerf

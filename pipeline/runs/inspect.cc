@@ -62,8 +62,12 @@ ordered_json model_json(const fs::path& path) {
                     {"context", d.context},
                     {"tied", m.tied},
                     {"dtype", name_of(m.dtype)},
-                    {"tokenizer_tokens", a.tokenizer.tokens.size()},
                     {"bpw", {{"all", bpw.all}, {"body", bpw.body}, {"embedding", bpw.embedding}}}};
+  try {
+    j["tokenizer_tokens"] = a.tokenizer().tokens.size();
+  } catch (const Error& e) {
+    j["tokenizer_error"] = e.what();
+  }
   if (a.format != "checkpoint") {
     const TargetChoice choice = target_of(a);
     j["target"] = choice.text();
@@ -72,9 +76,9 @@ ordered_json model_json(const fs::path& path) {
   return j;
 }
 
-// A folder without a config.json but with one GGUF file means that file.
+// A folder with one GGUF file and no checkpoint means that file.
 fs::path container_path(const fs::path& path) {
-  if (!fs::is_directory(path) || fs::exists(path / "config.json")) return path;
+  if (!fs::is_directory(path) || is_checkpoint(path)) return path;
   const std::vector<fs::path> files = gguf_models_in(path);
   return files.size() == 1 ? files[0] : path;
 }
@@ -111,11 +115,33 @@ ordered_json inspect(const fs::path& given) {
   return j;
 }
 
+namespace {
+
+// Of the model: a list goes below its heading, numbers of one kind into one line.
+std::string readable(const std::string& key, const ordered_json& value) {
+  if (value.is_array()) {
+    std::string text = fmt::format("  {}\n", key);
+    for (const ordered_json& each : value)
+      text += fmt::format("    - {}\n", each.is_string() ? each.get<std::string>() : each.dump());
+    return text;
+  }
+  if (value.is_object()) {
+    std::vector<std::string> parts;
+    for (const auto& [name, part] : value.items())
+      parts.push_back(part.is_number_float() ? fmt::format("{} {:.4f}", name, part.get<double>())
+                                             : fmt::format("{} {}", name, part.dump()));
+    return fmt::format("  {:<18}{}\n", key, fmt::join(parts, ", "));
+  }
+  return fmt::format("  {:<18}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+}
+
+}  // namespace
+
 std::string inspection_text(const ordered_json& j) {
-  std::string text;
+  std::string text = fmt::format("{}\n", j["path"].get<std::string>());
   for (const auto& f : j["files"])
     text += fmt::format("{}: {} bytes\n", f["name"].get<std::string>(), f["bytes"].get<uint64_t>());
-  for (const auto& [key, value] : j["model"].items()) text += fmt::format("  {:<18}{}\n", key, value.dump());
+  for (const auto& [key, value] : j["model"].items()) text += readable(key, value);
   if (!j["metadata"].empty()) text += "metadata\n";
   for (const auto& [key, value] : j["metadata"].items()) {
     std::string shown = value.dump();

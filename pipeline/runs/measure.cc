@@ -13,12 +13,18 @@ namespace kerf {
 namespace {
 namespace fs = std::filesystem;
 
+// By its name; files of the hub's cache are links to blobs.
+std::string relative_name(const fs::path& file, const fs::path& root) {
+  const fs::path below = fs::absolute(root.empty() ? "." : root).lexically_normal();
+  return fs::absolute(file).lexically_normal().lexically_relative(below).string();
+}
+
 std::vector<FileEntry> describe_files(const Measured& m, const fs::path& root) {
   std::vector<FileEntry> entries(m.files.size());
   parallel_for(static_cast<int64_t>(m.files.size()), [&](int64_t i) {
     const fs::path& f = m.files[static_cast<size_t>(i)];
     const auto known = m.checksums.find(f);
-    entries[static_cast<size_t>(i)] = {fs::relative(f, root).string(), fs::file_size(f),
+    entries[static_cast<size_t>(i)] = {relative_name(f, root), fs::file_size(f),
                                        known == m.checksums.end() ? sha256_of(f) : known->second};
   });
   return entries;
@@ -48,6 +54,7 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
     results.push_back({.target = std::string(m.choice.target->name()),
                        .scheme = m.choice.scheme,
                        .arithmetic = arithmetic_text(m, numerics),
+                       .runtime = runtime_of(m.artifact, numerics),
                        .files = describe_files(m, root),
                        .bytes = m.artifact.bytes,
                        .bpw = m.artifact.bits_per_weight()});

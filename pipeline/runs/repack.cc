@@ -12,8 +12,10 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "model/arch/family.h"
 #include "model/run/weights.h"
 #include "pipeline/plan/plan.h"
+#include "pipeline/plan/stored_dtype.h"
 #include "pipeline/repository/card.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/measure.h"
@@ -52,7 +54,9 @@ std::string scheme_for(const Artifact& a, const Target& target) {
     for (const Site& site : a.architecture.block_sites(layer)) {
       const StoredWeight& w = *a.weights->weight(site.name);
       if (w.scheme.empty()) continue;
-      const auto scheme = target.scheme_holding(numbers_of(w));
+      // The same runtime rounds activations as before.
+      const auto scheme = w.vllm && a.target == target.name() ? std::optional(target.canonical(w.scheme))
+                                                              : target.scheme_holding(numbers_of(w));
       if (!scheme) refuse(w.file_name, fmt::format("{} has no scheme for {}", target.name(), describe(w.numbers)));
       auto at = std::find_if(weights_in.begin(), weights_in.end(), [&](const auto& s) { return s.first == *scheme; });
       if (at == weights_in.end()) at = weights_in.insert(at, {*scheme, 0});
@@ -74,6 +78,17 @@ TargetChoice choose(const RepackOptions& o, const Artifact& a) {
   return {&target, colon == std::string::npos ? scheme_for(a, target) : target.canonical(o.target.substr(colon + 1))};
 }
 
+// What the runtime of a plan does otherwise, the numbers being the same.
+std::optional<std::string> other_arithmetic(const Artifact& a, const TargetPlan& plan) {
+  for (const PlannedMatrix& m : plan.matrices) {
+    const StoredWeight& w = *a.weights->weight(m.site.name);
+    if (w.vllm && m.storage.layout && m.storage.layout->name() != w.layout)
+      return fmt::format("{} rounds activations to 8 bits, and {} does not: the same weights, and other results",
+                         w.scheme, plan.choice.text());
+  }
+  return std::nullopt;
+}
+
 // Whether matrices stored so hold these numbers, the type of scales apart; symmetric ones are also asymmetric ones.
 bool holds(const Storage& s, const Scheme& numbers, int64_t cols) {
   if (!s.layout) return false;
@@ -83,20 +98,19 @@ bool holds(const Storage& s, const Scheme& numbers, int64_t cols) {
 }
 
 // How the target stores a matrix of the artifact: by its own scheme where that differs from the usual one.
-Storage storage_of(const Artifact& a, const TargetChoice& choice, const SiteShape& site) {
+Storage storage_of(const Artifact& a, const TargetChoice& choice, const SiteShape& site, Dtype model) {
   const StoredWeight& w = *a.weights->weight(site.name);
   if (w.scheme.empty()) {
-    Storage dense =
-        choice.target->storage(choice.scheme, {.name = site.name, .place = SitePlace::embedding}, a.architecture.dtype);
+    Storage dense = choice.target->storage(choice.scheme, {.name = site.name, .place = SitePlace::embedding}, model);
     dense.remark.clear();
     return dense;
   }
   const Scheme& numbers = numbers_of(w);
-  const Storage usual = choice.target->storage(choice.scheme, site, a.architecture.dtype);
+  const Storage usual = choice.target->storage(choice.scheme, site, model);
   if (holds(usual, numbers, site.in)) return usual;
   const auto scheme = choice.target->scheme_holding(numbers);
   if (!scheme) refuse(site.name, fmt::format("{} has no scheme for {}", choice.target->name(), describe(numbers)));
-  Storage own = choice.target->storage(*scheme, site, a.architecture.dtype);
+  Storage own = choice.target->storage(*scheme, site, model);
   if (!holds(own, numbers, site.in) || own.layout != usual.layout)
     refuse(site.name, fmt::format("it holds {}, not what {} says", describe(numbers), choice.text()));
   return own;
@@ -107,8 +121,7 @@ void check_scheme(const Artifact& a, const TargetPlan& plan) {
   const PlannedMatrix* first = nullptr;
   for (const PlannedMatrix& m : plan.matrices) {
     if (!m.storage.layout) continue;
-    const Storage usual =
-        plan.choice.target->storage(plan.choice.scheme, shape_of(a.architecture, m.site), a.architecture.dtype);
+    const Storage usual = plan.choice.target->storage(plan.choice.scheme, shape_of(a.architecture, m.site), plan.dtype);
     if (usual.scheme == m.storage.scheme) return;
     if (!first) first = &m;
   }
@@ -151,11 +164,12 @@ QuantizedMatrix unpack(const Artifact& a, const StoredWeight& w) {
   const Layout& layout = find_layout(w.layout);
   if (const auto rule = layout.refuses(w.numbers, w.info.rows(), w.info.cols())) refuse(w.file_name, *rule);
   const std::string stem = w.file_name.substr(0, w.file_name.size() - std::string_view("weight").size());
+  const std::vector<LayoutTensor> plan = layout.plan(w.numbers, w.info.rows(), w.info.cols());
   std::vector<std::span<const std::byte>> parts;
-  for (const LayoutTensor& part : layout.plan(w.numbers, w.info.rows(), w.info.cols())) {
+  for (const LayoutTensor& part : plan) {
     const StoredTensor* t = a.weights->reader().find(stem + part.suffix);
-    if (!t) fail(ErrorKind::internal, "{} has no part {}", w.file_name, part.suffix);
-    parts.push_back(t->bytes);
+    if (!t && !part.is_constant()) fail(ErrorKind::internal, "{} has no part {}", w.file_name, part.suffix);
+    parts.push_back(t ? t->bytes : part.constant);  // files may leave out what follows from the shape (g_idx)
   }
   return layout.unpack(w.numbers, w.info.rows(), w.info.cols(), parts);
 }
@@ -172,6 +186,19 @@ std::vector<std::byte> same_numbers(std::span<const float> values, Dtype type, c
   return bytes;
 }
 
+// visit(first row, values) for panels of the rows of a matrix in plain numbers.
+template <class Visit>
+void for_each_panel(const Artifact& a, const Site& site, const Visit& visit) {
+  constexpr int64_t kAtOnce = 1 << 20;
+  const int64_t rows = std::max<int64_t>(1, kAtOnce / site.in);
+  for (int64_t begin = 0; begin < site.out; begin += rows) {
+    std::vector<float> values(static_cast<size_t>(std::min(rows, site.out - begin) * site.in));
+    a.weights->read(*a.weights->find(site.name), begin, values);
+    check_finite(values, site.name, begin, site.in);
+    visit(begin, values);
+  }
+}
+
 void write_matrix(const Artifact& a, const PlannedMatrix& m, Writer& writer) {
   const StoredWeight& w = *a.weights->weight(m.site.name);
   if (m.storage.layout) {
@@ -180,15 +207,88 @@ void write_matrix(const Artifact& a, const PlannedMatrix& m, Writer& writer) {
       if (!m.parts[i].is_constant()) writer.write(m.file_tensors[i], 0, parts[i]);
     return;
   }
-  constexpr int64_t kAtOnce = 1 << 20;
-  const int64_t rows = std::max<int64_t>(1, kAtOnce / m.site.in);
-  for (int64_t begin = 0; begin < m.site.out; begin += rows) {
-    std::vector<float> values(static_cast<size_t>(std::min(rows, m.site.out - begin) * m.site.in));
-    a.weights->read(w.info, begin, values);
-    check_finite(values, m.site.name, begin, m.site.in);
+  for_each_panel(a, m.site, [&](int64_t begin, std::span<const float> values) {
     writer.write(m.file_tensors[0], static_cast<uint64_t>(begin) * m.parts[0].row_bytes,
                  same_numbers(values, m.storage.dense, m.site.name));
+  });
+}
+
+bool has_types_of_source(const Artifact& a, const TargetPlan& plan) {
+  return std::all_of(plan.matrices.begin(), plan.matrices.end(),
+                     [&](const PlannedMatrix& m) {
+                       const StoredWeight& w = *a.weights->weight(m.site.name);
+                       return m.storage.layout ? w.numbers.levels[0].stored == m.storage.scheme.levels[0].stored
+                                               : w.info.dtype == m.storage.dense;
+                     }) &&
+         std::all_of(plan.vectors.begin(), plan.vectors.end(),
+                     [&](const PlannedVector& v) { return a.weights->find(v.name)->dtype == v.dtype; });
+}
+
+// Why the plan's types do not hold every scale and plain number; nothing when they do.
+std::optional<std::string> loss(const Artifact& a, const TargetPlan& plan) {
+  if (has_types_of_source(a, plan)) return std::nullopt;
+  try {
+    parallel_for(static_cast<int64_t>(plan.matrices.size()), [&](int64_t i) {
+      const PlannedMatrix& m = plan.matrices[static_cast<size_t>(i)];
+      const StoredWeight& w = *a.weights->weight(m.site.name);
+      if (m.storage.layout)
+        (void)in_scheme(unpack(a, w), m.storage.scheme, m.site.name);
+      else
+        for_each_panel(a, m.site, [&](int64_t, std::span<const float> values) {
+          (void)same_numbers(values, m.storage.dense, m.site.name);
+        });
+    });
+    for (const PlannedVector& v : plan.vectors) {
+      std::vector<float> values(static_cast<size_t>(v.size));
+      a.weights->read(*a.weights->find(v.name), 0, values);
+      (void)same_numbers(values, v.dtype, v.name);
+    }
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::unsupported) throw;
+    return e.what();
   }
+  return std::nullopt;
+}
+
+// The plan in the model's own dtype, or, where that would round a number, in another that does not.
+TargetPlan plan_without_loss(const RepackOptions& o, const Artifact& a, const TargetChoice& choice) {
+  const auto asked = parse_dtype(o.dtype);
+  const std::span<const Dtype> taken = choice.target->model_dtypes();
+  if (asked && std::find(taken.begin(), taken.end(), *asked) == taken.end())
+    fail(ErrorKind::usage, "{} takes no model in {}; its runtimes compute in bfloat16 or float16",
+         choice.target->name(), torch_name_of(*asked));
+  const auto plan_in = [&](Dtype dtype) {
+    Architecture stored = a.architecture;
+    stored.dtype = dtype;
+    TargetPlan plan = make_plan(stored, choice, model_name(o.packed), false,
+                                [&](const SiteShape& site) { return storage_of(a, choice, site, dtype); });
+    check_scheme(a, plan);
+    return plan;
+  };
+  const Dtype own = a.architecture.dtype;
+  std::vector<Dtype> tries = {asked.value_or(own)};
+  if (!asked)
+    for (const Dtype d : {Dtype::f16, Dtype::bf16})
+      if (d != own && (d == Dtype::bf16 || !activations_exceed_f16(a.architecture))) tries.push_back(d);
+  std::string why;
+  for (const Dtype dtype : tries) {
+    const bool takes = std::find(taken.begin(), taken.end(), dtype) != taken.end();
+    if (!takes) continue;
+    TargetPlan plan = plan_in(dtype);
+    const auto lost = loss(a, plan);
+    if (!lost) {
+      if (dtype != own)
+        plan.remarks.push_back(
+            fmt::format("the model is written in {}, which holds every number of it, not in its own {}",
+                        torch_name_of(dtype), torch_name_of(own)));
+      return plan;
+    }
+    why += why.empty() ? *lost : fmt::format("; in {}, {}", torch_name_of(dtype), *lost);
+  }
+  std::string way = fmt::format("compress the original model for {} instead", choice.target->name());
+  if (!asked && std::find(taken.begin(), taken.end(), Dtype::f32) != taken.end())
+    way += ", or give --dtype float32, which holds all numbers, and which transformers loads and vLLM's kernels do not";
+  fail(ErrorKind::unsupported, "{}; {}", why, way);
 }
 
 void write_all(const Artifact& a, const TargetPlan& plan, Writer& writer) {
@@ -259,6 +359,9 @@ void publish_repacked(const StagedRepack& staged, const std::function<void(const
   compare_with_source(again);
   Report report{.model = model_name(a.path), .method = "repack", .parameters = a.parameters()};
   report.repacked_from = a.format;
+  const ModelLocation location = locate_model(a.path.string());
+  report.source = identify(a, location.name, location.repository, location.revision);
+  for (const fs::path& f : a.files) report.inputs.push_back(describe_input("model", f));
   std::vector<Measured> measured;
   measured.push_back({std::move(again), plan.choice, files, writer.checksums()});
   report.targets = measure(a, measured, std::nullopt, VerifyMode::runtime, "", stage);
@@ -273,13 +376,17 @@ void publish_repacked(const StagedRepack& staged, const std::function<void(const
 Repacked repack(const RepackOptions& o) {
   check_output_folder(o.out, o.force, false);
   const Artifact a = open_packed(o.packed);
-  if (repository_of(find_target(a.target)).repacks_in_place) return repack_gguf(o, a);
+  if (repository_of(find_target(a.target)).repacks_in_place) {
+    if (!o.dtype.empty())
+      fail(ErrorKind::usage, "--dtype is for repositories of safetensors; a GGUF keeps the type of every tensor");
+    return repack_gguf(o, a);
+  }
   Repacked result{.from = a.format, .choice = choose(o, a)};
-  TargetPlan plan = make_plan(a.architecture, result.choice, model_name(o.packed), false,
-                              [&](const SiteShape& site) { return storage_of(a, result.choice, site); });
-  check_scheme(a, plan);
+  TargetPlan plan = plan_without_loss(o, a, result.choice);
+  if (auto remark = other_arithmetic(a, plan)) plan.remarks.push_back(std::move(*remark));
   for (const std::string& remark : plan.remarks) warn(fmt::format("{}: {}", result.choice.text(), remark));
-  complete(plan, a.architecture, a.tokenizer, model_name(o.packed), o.shard_bytes);
+  plan.remarks.insert(plan.remarks.end(), a.remarks.begin(), a.remarks.end());
+  complete(plan, a, model_name(o.packed), o.shard_bytes);
   const std::unique_ptr<Publication> publication = begin_repack(o, a, plan);
   const std::unique_ptr<Writer> writer = create_weights(plan, publication->stage());
   write_all(a, plan, *writer);

@@ -19,6 +19,7 @@ struct RepackOptions {
   std::string packed;  // a quantized repository or a GGUF file
   std::string target;  // NAME, whose scheme is then the one that holds the numbers, or NAME:SCHEME
   std::filesystem::path out;
+  std::string dtype;         // of the model around the packed weights; "": one that holds the same numbers
   bool force = false;        // write into a folder that is not empty
   uint64_t shard_bytes = 0;  // of one file; 0: 5 GB of safetensors, GGUF in one file
 };
@@ -33,7 +34,9 @@ struct Repacked {
 /// Moves codes, scales and zero points of every packed matrix, bit for bit; what is not packed stays as it is. Error
 /// unsupported, with the matrix and the reason, where the other layout cannot hold the same numbers: other widths,
 /// groups that its runtime does not take, scales or plain numbers that would be rounded, zero points that it cannot
-/// store. The files are staged, read again and compared with the source, and published with a card and a report of
+/// store. Where the model's own dtype does not hold the scales (those of GPTQ and AWQ are F16, those of
+/// compressed-tensors have the model's dtype), the model is written in another that holds every number, and a note says
+/// so. The files are staged, read again and compared with the source, and published with a card and a report of
 /// their own (pipeline/repository/publication.h); errors leave what was there before.
 Repacked repack(const RepackOptions&);
 

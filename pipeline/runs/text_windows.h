@@ -2,6 +2,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "model/text/windows.h"
 #include "pipeline/plan/options.h"
@@ -9,9 +11,9 @@
 
 namespace kerf {
 
-/// The evaluation windows; nullopt when no text was given. Error bad_input for a text that fills no window or is not
-/// UTF-8, a model without a tokenizer, or tokens that its embedding lacks; usage for a ctx below 2 or past the model's
-/// context.
+/// The evaluation windows, chats through the model's template; nullopt when no text was given. Error bad_input for a
+/// text that fills no window or is none (model/text/text_file.h), a model without a tokenizer, or tokens that its
+/// embedding lacks; usage for a ctx below 2 or past the model's context; and as Records says.
 std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
 
 /// The calibration windows, chats through the model's template. At most `windows` of them: the text may hold fewer.
@@ -20,5 +22,11 @@ Windows read_calibration(const Artifact&, const CalibrationOptions&);
 /// The same, with a plain text without a seed cut into the chunks of llama-imatrix (model/text/windows.h): BOS only
 /// where the tokenizer begins a text with it.
 Windows read_imatrix_chunks(const Artifact&, const CalibrationOptions&);
+
+/// What is to be known of figures on these windows, a sentence each: that there are fewer than were asked for, and that
+/// what is evaluated was calibrated on: both texts are the same or one is inside of the other, by content, or windows
+/// of one stand in those of the other. nullptr: there are none.
+std::vector<std::string> remarks_on_windows(const EvalOptions&, const Windows* evaluated, const CalibrationOptions&,
+                                            const Windows* calibrated);
 
 }  // namespace kerf

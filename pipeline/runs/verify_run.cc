@@ -1,34 +1,17 @@
 #include "pipeline/runs/verify_run.h"
 
-#include <algorithm>
-
 #include "core/error.h"
+#include "core/log.h"
+#include "formats/gguf.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "pipeline/runs/models_in.h"
 #include "pipeline/runs/text_windows.h"
 
 namespace kerf {
 namespace {
 namespace fs = std::filesystem;
-
-bool holds_model(const fs::path& folder) {
-  if (fs::exists(folder / "config.json")) return true;
-  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                     [](const auto& entry) { return entry.path().extension() == ".gguf"; });
-}
-
-// The path itself, or, of a run with several targets, every folder in it that holds a model.
-std::vector<fs::path> packed_models(const fs::path& path) {
-  if (!fs::is_directory(path) || holds_model(path)) return {path};
-  std::vector<fs::path> folders;
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.is_directory() && !is_private(entry.path().filename()) && holds_model(entry.path()))
-      folders.push_back(entry.path());
-  std::sort(folders.begin(), folders.end());
-  if (folders.empty()) return {path};  // open_artifact says what is missing
-  return folders;
-}
 
 // A smaller vocabulary cuts the text in its own way; the original can follow that, not the other way round.
 std::optional<Windows> windows_for(const Artifact& reference, std::span<const Measured> measured,
@@ -46,12 +29,14 @@ std::optional<Windows> windows_for(const Artifact& reference, std::span<const Me
 
 Report verify_run(const VerifyOptions& o) {
   if (o.eval.text.empty()) fail(ErrorKind::usage, "verify needs a text to compare the models on; give --text FILE");
-  parse_gate(o.gate);
-  finish_publication(o.packed);
+  for (const std::string& remark : remarks_on(parse_gate(o.gate))) warn(remark);
+  const fs::path packed = resolve_model(o.packed.string());
+  finish_publication(packed);
   const Artifact reference = open_artifact(resolve_model(o.against));
   std::vector<Measured> measured;
-  for (const fs::path& path : packed_models(o.packed)) {
+  for (const fs::path& path : models_in(packed)) {
     Artifact a = open_artifact(path);
+    set_runtime(a, o.eval.runtime, o.numerics);
     const TargetChoice choice = target_of(a);
     std::vector<fs::path> files = a.files;
     measured.push_back({std::move(a), choice, std::move(files)});
@@ -61,10 +46,15 @@ Report verify_run(const VerifyOptions& o) {
                 .parameters = reference.parameters(),
                 .eval = o.eval,
                 .gate = o.gate};
-  const fs::path root = fs::is_directory(o.packed) ? o.packed : o.packed.parent_path();
+  const fs::path root = fs::is_directory(packed) ? packed : packed.parent_path();
   const std::optional<Windows> windows = windows_for(reference, measured, o.eval);
   report.windows_have_bos = !windows || windows->bos;
+  report.windows_of_documents = windows && windows->documents;
+  const auto remarks = remarks_on_windows(o.eval, windows ? &*windows : nullptr, {}, nullptr);
+  for (const std::string& remark : remarks) warn(remark);
   report.targets = measure(reference, measured, windows, o.numerics, o.gate, root);
+  for (TargetResult& target : report.targets)
+    target.remarks.insert(target.remarks.end(), remarks.begin(), remarks.end());
   return report;
 }
 

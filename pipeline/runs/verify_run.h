@@ -10,7 +10,7 @@
 namespace kerf {
 
 struct VerifyOptions {
-  std::filesystem::path packed;  // a folder or file that open_artifact reads, or a folder of such folders
+  std::filesystem::path packed;  // MODEL, or a folder of folders with one each
   std::string against;           // MODEL
   EvalOptions eval;
   std::string gate;

@@ -41,11 +41,81 @@ std::string text() { return "'" + (test::example_dir() / "heldout.txt").string()
 TEST(Program, EveryCommandHasHelpAndExitsWithZero) {
   EXPECT_EQ(run("--help").exit_code, 0);
   EXPECT_TRUE(test::mentions(run("--help").out, "Exit codes"));
-  for (const char* c : {"compress", "bench", "imatrix", "verify", "eval", "inspect", "targets", "tokenize"}) {
-    const Outcome o = run(std::string(c) + " --help");
+  for (const std::string c :
+       {"compress", "bench", "imatrix", "verify", "eval", "inspect", "repack", "targets", "tokenize", "help"}) {
+    const Outcome o = run(c + " --help");
     EXPECT_EQ(o.exit_code, 0) << c;
     EXPECT_TRUE(test::mentions(o.out, "--")) << c;
     EXPECT_EQ(o.err, "") << c;
+    EXPECT_TRUE(test::mentions(o.out, "Examples:\n  kerf " + c)) << o.out;
+    // Nothing of how the parser maps words to values.
+    for (const char* internal : {"->", " OR ", ":{", "POSITIVE", ":in [", "1000b"})
+      EXPECT_FALSE(test::mentions(o.out, internal)) << o.out;
+    EXPECT_EQ(run("help " + c).out, o.out);
+  }
+  const std::string help = run("help").out;
+  EXPECT_EQ(help, run("--help").out);
+  for (const char* code : {"130", "143", "129"}) EXPECT_TRUE(test::mentions(help, code)) << help;
+}
+
+TEST(Program, SuggestsWhatWasProbablyMeant) {
+  for (const auto& [arguments, sentence] : std::vector<std::pair<std::string, std::string>>{
+           {"comprss x", "there is no command 'comprss'; did you mean compress?"},
+           {"quantize x", "there is no command 'quantize'; the commands are "},
+           {"help evla", "there is no command 'evla'; did you mean eval?"},
+           {"compress x --taget y -o z", "kerf: compress has no option --taget; did you mean --target?"},
+           {"compress x --ouput=z", "kerf: compress has no option --ouput; did you mean --out?"},
+           {"verify x --againts y", "kerf: verify has no option --againts; did you mean --against?"},
+           {"eval x --thread 2", "kerf: eval has no option --thread; did you mean --threads?"},
+           {"eval x --nonsense", "kerf: eval has no option --nonsense\n"},
+           {"eval x y", "kerf: eval was given 'y', and takes no further argument"},
+           {"eval x --arithmetic exact", "it is one of runtime, vllm, float32, target, not exact"},
+           {"", "a command is missing; the commands are "}}) {
+    const Outcome o = run(arguments);
+    EXPECT_EQ(o.exit_code, 2) << arguments;
+    EXPECT_TRUE(test::mentions(o.err, sentence)) << arguments << ": " << o.err;
+  }
+}
+
+TEST(Program, RunsAReportAgainFromTheFolderOfItsTextsOrWithTextsGivenAnew) {
+  const test::TempDir dir;
+  fs::copy_file(test::example_dir() / "calibration.txt", dir / "c.txt");
+  const std::string in = "cd '" + dir.path().string() + "';", c = "'" + (dir / "c.txt").string() + "'";
+  const std::string first =
+      "compress " + model() + " --target vllm:w4a16-g32 --method gptq --calib-windows 4 --calib-ctx 32 ";
+  const std::string again = "compress " + model() + " --recipe ";
+  ASSERT_EQ(run(first + "--calib " + c + " -o absolute", in).exit_code, 0);
+  ASSERT_EQ(run(first + "--calib c.txt -o relative", in).exit_code, 0);
+  for (const std::string report : {"absolute/kerf-report.json", "relative/kerf-report.json"}) {
+    EXPECT_FALSE(test::mentions(read_text(dir / report), dir.path().string()));
+    const Outcome o = run(again + report + " --force -o again", in);
+    EXPECT_EQ(o.exit_code, 0) << o.err;
+    EXPECT_EQ(read_text(dir / "again" / "model.safetensors"), read_text(dir / "relative" / "model.safetensors"));
+    const Outcome lost = run(again + "'" + (dir / report).string() + "' -o '" + (dir / "lost").string() + "'", "cd /;");
+    EXPECT_EQ(lost.exit_code, 6);
+    EXPECT_TRUE(test::mentions(lost.err, "say where it is: --calib FILE")) << lost.err;
+    const Outcome given =
+        run(again + "'" + (dir / report).string() + "' --calib " + c + " --force -o '" + (dir / "given").string() + "'",
+            "cd /;");
+    EXPECT_EQ(given.exit_code, 0) << given.err;
+    EXPECT_FALSE(test::mentions(given.err, "another file")) << given.err;
+    EXPECT_EQ(read_text(dir / "given" / "model.safetensors"), read_text(dir / "relative" / "model.safetensors"));
+  }
+}
+
+TEST(Program, TakesTheFolderAboveSeveralTargets) {
+  const test::TempDir dir;
+  const std::string out = "'" + (dir / "out").string() + "'", eval = " --text " + text() + " --windows 1 --ctx 32 ";
+  ASSERT_EQ(run("compress " + model() + " --target llama.cpp-cpu:Q8_0,vllm:w4a16-g32" + eval + "-o " + out).exit_code,
+            0);
+  for (const std::string& arguments :
+       {"eval " + out + eval, "inspect " + out, "verify " + out + " --against " + model() + eval}) {
+    const Outcome o = run(arguments);
+    EXPECT_EQ(o.exit_code, 0) << o.err;
+    for (const char* folder : {"llama.cpp-cpu-Q8_0", "vllm-w4a16-g32"})
+      EXPECT_TRUE(test::mentions(o.out, folder)) << arguments << o.out.substr(0, 1000);
+    const Outcome json = run(arguments + " --json");
+    EXPECT_TRUE(nlohmann::json::accept(json.out)) << json.out.substr(0, 1000);
   }
 }
 
@@ -87,6 +157,38 @@ TEST(Program, RefusesNumbersThatMeanNothing) {
   }
 }
 
+TEST(Program, SizesTakeFractionsAndADryRunNeedsNoFolder) {
+  const std::string dry = "compress " + model() + " --target llama.cpp-cpu --dry-run --json --calib " + text() +
+                          " --calib-windows 2 --calib-ctx 64 --method rtn ";
+  const Outcome o = run(dry + "--bytes 2.5MB --memory 1.5GB");
+  EXPECT_EQ(o.exit_code, 0) << o.err;
+  EXPECT_EQ(nlohmann::json::parse(o.out)["targets"][0]["bytes"], 2'500'000);
+  EXPECT_EQ(run(dry + "--shard-size 0.5MiB").exit_code, 0);
+  for (const char* bad : {"--bytes 2.5", "--bytes 2,5MB", "--memory 1.5XB", "--shard-size 1.5B"}) {
+    const Outcome refused = run(dry + bad);
+    EXPECT_EQ(refused.exit_code, 2) << bad;
+    EXPECT_TRUE(test::mentions(refused.err, "is no size")) << refused.err;
+  }
+  const Outcome nowhere = run("compress " + model() + " --target llama.cpp-cpu:Q4_0");
+  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_TRUE(test::mentions(nowhere.err, "-o DIR")) << nowhere.err;
+}
+
+// Recipes of before say ppl<1.03 and meant the ratio.
+TEST(Program, SaysThatAGateOnPplIsAbsolute) {
+  test::TempDir dir;
+  write_text(dir / "r.yaml", "targets: llama.cpp-cpu:Q8_0\ngate: ppl<1.03\n");
+  const std::string rest = " --text " + text() + " --windows 1 --ctx 32 -o '" + (dir / "out").string() + "'";
+  const Outcome o = run("compress " + model() + " --recipe '" + (dir / "r.yaml").string() + "'" + rest);
+  EXPECT_EQ(o.exit_code, 1) << o.err;
+  EXPECT_TRUE(test::mentions(o.err, "limits the perplexity itself")) << o.err;
+  EXPECT_TRUE(test::mentions(o.err, "ppl_ratio")) << o.err;
+  const Outcome ratio =
+      run("compress " + model() + " --target llama.cpp-cpu:Q8_0 --gate 'ppl_ratio<1.03,ppl<1e9'" + rest);
+  EXPECT_EQ(ratio.exit_code, 0) << ratio.err;
+  EXPECT_FALSE(test::mentions(ratio.err, "itself")) << ratio.err;
+}
+
 TEST(Program, AFolderThatCannotBeIsAnErrorOfTheFileSystem) {
   test::TempDir dir;
   std::ofstream(dir / "file") << "x";
@@ -115,6 +217,18 @@ TEST(Program, TokenizeRendersChats) {
   const Outcome lacking = run(arguments + "chats.jsonl'");
   EXPECT_EQ(lacking.exit_code, 4);
   EXPECT_TRUE(test::mentions(lacking.err, "line 2: the tag 'include'")) << lacking.err;
+}
+
+TEST(Program, ReadsATextFromStandardInput) {
+  const std::string model = "'" + test::example_dir().string() + "'",
+                    given = " < '" + (test::example_dir() / "heldout.txt").string() + "'";
+  const Outcome from_file =
+      run("eval " + model + " --windows 2 --ctx 64 --text '" + (test::example_dir() / "heldout.txt").string() + "'");
+  const Outcome o = run("eval " + model + " --windows 2 --ctx 64 --text -" + given);
+  EXPECT_EQ(o.exit_code, 0);
+  EXPECT_EQ(o.out, from_file.out);
+  EXPECT_EQ(run("tokenize " + model + " --text - < /dev/null").exit_code, 0);
+  EXPECT_EQ(run("eval " + model + " --text - < /dev/null").exit_code, 3);
 }
 
 TEST(Program, VersionNamesTheCpuAndTheKernels) {
@@ -188,6 +302,60 @@ TEST(Program, AFullDiskAtAnyWriteLeavesTheOldOutput) {
     for (const auto& entry : fs::directory_iterator(out))
       EXPECT_NE(entry.path().extension(), ".partial") << limit << entry.path();
   }
+}
+
+TEST(Program, ARunThatIsStoppedSaysHowToGoOn) {
+  const test::TempDir dir;
+  const fs::path out = dir / "out";
+  const std::string again = "compress " + model() + " --target vllm:w4a16-g32 --calib " + text() +
+                            " --calib-windows 64 --save-every 0 -o '" + out.string() + "' ";
+  int expected = 130;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const fs::path said = dir / "said";
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      if (!freopen(said.c_str(), "w", stderr)) _exit(98);
+      execl("/bin/sh", "sh", "-c",
+            ("exec '" + std::string(KERF_BINARY) + "' -j 1 " + again + (signal == SIGINT ? "" : "--resume")).c_str(),
+            static_cast<char*>(nullptr));
+      _exit(99);
+    }
+    const auto begun = [&] {
+      std::error_code none;
+      for (const auto& entry : fs::recursive_directory_iterator(out / ".kerf-resume", none))
+        if (entry.path().filename() == "run.json") return true;
+      return false;
+    };
+    // Of the second run the saved state was there before: then the staging folder, which the first has taken away.
+    for (int i = 0; i < 12000 && !(begun() && fs::exists(out / ".kerf-staging")); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    kill(child, signal);
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) GTEST_SKIP() << "the run was over before it could be stopped";
+    ASSERT_TRUE(WIFEXITED(status)) << status;
+    EXPECT_EQ(WEXITSTATUS(status), expected);
+    const std::string sentence = read_text(said);
+    EXPECT_TRUE(test::mentions(sentence, "kerf: stopped; ")) << sentence;
+    EXPECT_TRUE(test::mentions(sentence, signal == SIGINT ? "the same command with --resume goes on from there"
+                                                          : "the same command goes on from there"))
+        << sentence;
+    expected = 143;
+  }
+  // Without --resume it is said that there is something to go on with; with it, it goes on.
+  const Outcome anew = run(again);
+  EXPECT_EQ(anew.exit_code, 2);
+  EXPECT_TRUE(test::mentions(anew.err, "or --resume to go on with that run")) << anew.err;
+  const Outcome on = run(again + "--resume");
+  EXPECT_EQ(on.exit_code, 0) << on.err;
+  // Of a folder with something else in it, --resume is not advised, which would be refused.
+  fs::create_directories(dir / "other");
+  write_text(dir / "other" / "x", "x");
+  const Outcome other = run("compress " + model() + " --target vllm:w4a16-g32 -o '" + (dir / "other").string() + "'");
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_FALSE(test::mentions(other.err, "--resume")) << other.err;
 }
 
 TEST(Program, AnInterruptedRunLeavesNoPartialFile) {

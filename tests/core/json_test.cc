@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -39,6 +41,40 @@ TEST(Json, RefusesWhatIsNone) {
 }
 
 TEST(Json, LastOfEqualKeysCounts) { EXPECT_EQ(parse_json(R"({"a":1,"a":2})", "it")["a"], 2); }
+
+TEST(Json, ReadsTheNumbersThatPythonNames) {
+  const nlohmann::json v =
+      parse_json(R"({"NaN":NaN,"a":[Infinity,-Infinity,1],"s":"NaN, \"Infinity\" [-Infinity"})", "it");
+  EXPECT_TRUE(std::isnan(v["NaN"].get<double>()));
+  EXPECT_EQ(v["a"][0], std::numeric_limits<double>::infinity());
+  EXPECT_EQ(v["a"][1], -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(v["s"], "NaN, \"Infinity\" [-Infinity");
+  EXPECT_EQ(short_json(v["a"]), "[Infinity,-Infinity,1]");
+  for (const char* text :
+       {"[NaNs]", "[Infinityx]", "[+Infinity]", "[nan]", "[inf]", "{NaN:1}", "[1NaN]", "[--Infinity]"})
+    EXPECT_TRUE(said(text).starts_with("it.json: not valid JSON: ")) << text;
+}
+
+TEST(Json, WritesThemAsPythonDoes) {
+  const std::string text = R"({
+  "z": NaN,
+  "a": [
+    -Infinity,
+    Infinity
+  ],
+  "s": "NaN"
+})";
+  EXPECT_EQ(json_text(parse_ordered_json(text, "it")), text);
+  const nlohmann::ordered_json plain = {{"a", 1.5}};
+  EXPECT_EQ(json_text(plain), plain.dump(2));
+}
+
+TEST(Json, NamesFilesOfAnotherKind) {
+  EXPECT_EQ(said("<html>x"),
+            "it.json is no JSON, but an HTML page, as servers send instead of a file: download it again");
+  EXPECT_TRUE(test::mentions(said("Entry not found"), "'Entry not found'"));
+  EXPECT_TRUE(test::mentions(said(std::string_view("PK\x03\x04\0\0", 6)), "ZIP archive"));
+}
 
 TEST(Json, KeepsTheOrderWhereAsked) {
   EXPECT_EQ(parse_ordered_json(R"({"b":1,"a":2})", "it").dump(), R"({"b":1,"a":2})");

@@ -98,12 +98,42 @@ TEST(SafetensorsFolder, ComparesTheIndexWithTheShards) {
   f.put(kIndex, R"({"weight_map":{"a":"1","b":"2","c":"2"}})");
   f.refuses(bad_input, {"'c' lies in 2, but it does not"});
   f.put(kIndex, R"({"weight_map":{"a":"2","b":"1"}})");
-  f.refuses(bad_input, {"shard 1 holds the tensor 'a'", "says it lies in 2"});
+  f.refuses(bad_input, {"says that the tensor", "but it does not"});
   f.put(kIndex, R"({"weight_map":{"a":"1","c":"2"}})");
-  f.refuses(bad_input, {"shard 2 holds the tensor 'b'", "does not name"});
+  f.refuses(bad_input, {"'c' lies in 2, but it does not"});
   f.put("2", kShardA);
+  f.put("3", kShardB);
+  f.put(kIndex, R"({"weight_map":{"b":"3","c":"1","d":"2"}})");
+  f.refuses(bad_input, {"shards 1 and 2 both hold the tensor 'a'", "does not name it"});
+}
+
+TEST(SafetensorsFolder, LeavesOutWhatTheIndexPutsElsewhere) {
+  Folder f;
+  f.put("1", safetensors_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                               R"("b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                               "ao"));
+  f.put("2", kShardB);
   f.put(kIndex, R"({"weight_map":{"a":"1","b":"2"}})");
-  f.refuses(bad_input, {"shard 2 holds the tensor 'a'", "lies in 1"});
+  testing::internal::CaptureStderr();
+  const auto r = open_safetensors(f.dir.path());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(r->tensors().size(), 2u);
+  EXPECT_EQ(r->find("b")->bytes[0], std::byte{'b'});
+  EXPECT_NE(said.find("'b' in 1 (2 counts)"), said.npos) << said;
+}
+
+TEST(SafetensorsFolder, TakesWhatTheIndexDoesNotName) {
+  Folder f;
+  f.put("1", kShardA);
+  f.put("2", safetensors_bytes(R"({"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                               R"("c":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+                               "bc"));
+  f.put(kIndex, R"({"weight_map":{"a":"1","b":"2"}})");
+  testing::internal::CaptureStderr();
+  const auto r = open_safetensors(f.dir.path());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(r->find("c")->bytes[0], std::byte{'c'});
+  EXPECT_NE(said.find("'c' in 2"), said.npos) << said;
 }
 
 TEST(SafetensorsFolder, NamesADamagedShard) {
@@ -124,7 +154,10 @@ TEST(SafetensorsFolder, PrefersModelSafetensorsAndTakesALoneFile) {
   f.put("more.safetensors", kShardB);
   f.refuses(bad_input, {"2 .safetensors files", "add the index"});
   f.put("model.safetensors", kShardB);
+  f.put(kIndex, R"({"weight_map":{"a":"weights.safetensors"}})");
+  testing::internal::CaptureStderr();
   EXPECT_NE(open_safetensors(f.dir.path())->find("b"), nullptr);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("model.safetensors.index.json"), std::string::npos);
 }
 
 }  // namespace

@@ -16,6 +16,8 @@ import sys
 os.environ["GPTQMODEL_CPU_WORKERS"] = "2"
 os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
+import json
+
 import numpy as np
 
 from interop import ORDER_KL, Checks, Setting, mean_kl, perplexity, workplace
@@ -42,8 +44,8 @@ def main():
         kinds = sorted({type(m).__name__ for m in quantized.values()})
         checks.that(len(quantized) == 7 * config["num_hidden_layers"], f"{len(quantized)} modules loaded as {kinds}")
         dtype = str(loaded.dtype).removeprefix("torch.")
-        stated = config.get("dtype", config.get("torch_dtype"))
-        stated = "float16" if stated == "float32" else stated
+        said = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        stated = said.get("dtype", said.get("torch_dtype"))
         checks.that(dtype == stated, f"loaded as {dtype}")
         if kinds == ["TorchLinear"]:
             apart = 0

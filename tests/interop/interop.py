@@ -129,6 +129,9 @@ class Setting:
         parser.add_argument("--skip-tokens", type=int, default=0)
         parser.add_argument("--method", default="rtn")
         parser.add_argument("--calib", help="text that --method is calibrated on")
+        parser.add_argument("--flash-attention", choices=["on", "off"], help="of llama.cpp; default: auto, and kerf's own")
+        parser.add_argument("--kv-cache", help="type of llama.cpp's key/value cache, as kerf calls it")
+        parser.add_argument("--dtype", help="of the packed model, as kerf compress has it")
         self.options = parser.parse_args()
         self.kerf = Kerf(self.options.kerf)
         if "model" in required:
@@ -143,12 +146,27 @@ class Setting:
     def log_probabilities(self, model, file, *arguments):
         return self.kerf.log_probabilities(model, file, *arguments, *self.windows.options())
 
+    def llama_cpp_options(self):
+        """With which kerf computes a GGUF file."""
+        given = {"--flash-attention": self.options.flash_attention, "--kv-cache": self.options.kv_cache}
+        return [part for flag, value in given.items() if value for part in (flag, value)]
+
+    def llama_cpp_job(self):
+        """The same for llama.cpp."""
+        return {
+            "flash_attention": {None: "auto", "on": True, "off": False}[self.options.flash_attention],
+            "cache": (self.options.kv_cache or "f16").upper(),
+        }
+
     def compress(self, target, out):
         """Packs the model; what the report says of the target."""
         how = ["--method", self.options.method]
         if self.options.calib:
             how += ["--calib", resolve(self.options.calib)]
-        return self.kerf.json("compress", self.model, "--target", target, *how, *self.windows.options(), "-o", out)["targets"][0]
+        if self.options.dtype:
+            how += ["--dtype", self.options.dtype]
+        return self.kerf.json("compress", self.model, "--target", target, *how, *self.windows.options(),
+                              *self.llama_cpp_options(), "-o", out)["targets"][0]
 
 
 @contextlib.contextmanager

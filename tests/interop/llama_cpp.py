@@ -2,13 +2,14 @@
 """llama.cpp itself runs what kerf packed for it, on the same tokens.
 
   llama_cpp.py --kerf KERF --model MODEL --scheme Q8_0 --text FILE [--windows N] [--skip-tokens N]
+               [--flash-attention on|off] [--kv-cache TYPE]
 
 (a) the mean KL(float32 reference || llama.cpp) is what kerf predicts, within 2 %, and so is the perplexity, within 0.1 %;
 (b) it is the arithmetic that agrees and not just the weights: the mean KL(kerf's packed || llama.cpp) is at most a
     hundredth of the same figure with kerf's rounding of activations switched off, or what float32 can tell (5e-8);
 (c) llama.cpp's tokenizer, from the tables in the GGUF file, gives kerf's ids;
 (d) a story that a trained model writes greedily is printed for the reader.
-Flash attention is off; batches of one window; two threads.
+Without options both take their defaults: flash attention on, the cache in F16. Batches of one window; two threads.
 """
 from interop import FLOAT32_KL, TRICKY_TEXTS, Checks, Setting, llama_cpp, mean_kl, perplexity, workplace
 
@@ -22,7 +23,7 @@ def main():
         (gguf,) = (work / "packed").rglob("*.gguf")
 
         reference = setting.log_probabilities(model, work / "reference.npy")
-        packed = setting.log_probabilities(gguf, work / "packed.npy")
+        packed = setting.log_probabilities(gguf, work / "packed.npy", *setting.llama_cpp_options())
         plain = setting.log_probabilities(gguf, work / "plain.npy", "--arithmetic", "float32")
 
         texts = [windows.text.read_text(encoding="utf-8")[:50000], *TRICKY_TEXTS]
@@ -37,6 +38,7 @@ def main():
             "windows": ids,
             "vocabulary": config["vocab_size"],
             "texts": texts,
+            **setting.llama_cpp_job(),
         }
         tells = not setting.options.model.startswith("RANDOM/")
         if tells:
@@ -44,7 +46,7 @@ def main():
         result, runtime = llama_cpp(job, work / "runtime.npy", work)
 
         checks = Checks()
-        checks.that(result["flash_attention"] is False, "flash attention is off")
+        checks.that(result["flash_attention"] == job["flash_attention"], f"flash attention is {job['flash_attention']}")
         for text, mine, theirs in zip(texts, tokens, result["texts"]):
             checks.that(mine == theirs, f"the same {len(mine)} ids of {text[:40]!r}")
         checks.close("mean KL to the reference", predicted["kl_mean"], mean_kl(reference, runtime), 0.02, FLOAT32_KL)

@@ -7,11 +7,14 @@
 //   windows        lists of token ids, all of one length: the model sees each one in an empty context, as one batch
 //   vocabulary     number of logits
 //   texts          strings to tokenize (optional): special tokens that they spell out count as such, none are added
+//   flash_attention, cache   true, false or "auto" (the default), and the type of the key/value cache (default F16)
+//   ends           true: which tokens end a text (optional)
 //   story          {prompt, tokens}: continue a prompt greedily (optional)
 // OUT.npy receives float32 log-probabilities [windows, length, vocabulary]: the log-softmax, in double precision, of
-// the raw logits after every token. stdout gets one JSON object {flash_attention, threads, texts: [[id]], story}.
+// the raw logits after every token. stdout gets one JSON object {flash_attention, threads, texts: [[id]], ends: [id],
+// story}.
 //
-// Fixed, because they change llama.cpp's sums: CPU only, flash attention off, two threads, key/value cache in fp16.
+// Fixed, because they change llama.cpp's sums: CPU only, two threads.
 import {closeSync, openSync, readFileSync, writeSync} from "node:fs";
 import {join} from "node:path";
 import {pathToFileURL} from "node:url";
@@ -85,7 +88,8 @@ async function main(packages, jobFile, outFile) {
     const llama = await getLlama({gpu: false, build: "never", maxThreads: threads, progressLogs: false, logLevel: "error"});
     const model = await llama.loadModel({modelPath: job.model, gpuLayers: 0});
     const context = await model.createContext({
-        contextSize: Math.max(length + 8, 256), batchSize: length, sequences: 1, flashAttention: false,
+        contextSize: Math.max(length + 8, 256), batchSize: length, sequences: 1, flashAttention: job.flash_attention ?? "auto",
+        experimentalKvCacheKeyType: job.cache ?? "F16", experimentalKvCacheValueType: job.cache ?? "F16",
         threads: {ideal: threads, min: threads}
     });
     const sequence = context.getSequence();
@@ -103,6 +107,8 @@ async function main(packages, jobFile, outFile) {
         flash_attention: context.flashAttention, threads: context.currentThreads,
         texts: (job.texts ?? []).map((text) => model.tokenize(text, true))
     };
+    if (job.ends)
+        result.ends = [...Array(vocabulary).keys()].filter((id) => model.isEogToken(id));
     if (job.story != null)
         result.story = await continueGreedily(model, sequence, job.story.prompt, job.story.tokens);
     process.stdout.write(JSON.stringify(result) + "\n");

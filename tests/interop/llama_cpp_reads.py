@@ -10,7 +10,7 @@ FILE may be PACKAGE/*.gguf, which is looked for among the packages of requiremen
     same figure with kerf's rounding of activations switched off, or what float32 can tell (5e-8);
 (c) the tokenizers give the same ids;
 (d) `kerf repack` writes every matrix again from its codes and scales: the gguf package finds the same bytes.
-Flash attention is off; batches of one window; two threads.
+Both take their defaults of attention; batches of one window; two threads.
 """
 import pathlib
 import subprocess

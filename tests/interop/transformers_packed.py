@@ -2,10 +2,11 @@
 """transformers with compressed-tensors runs the folder that kerf packed for vLLM, on the CPU, on the same tokens.
 
   transformers_packed.py --kerf KERF --model MODEL --target vllm:w4a16-g32 --text FILE [--windows N] [--skip-tokens N]
-      [--method NAME --calib TEXT]
+      [--method NAME --calib TEXT] [--dtype NAME]
 
-The folder loads as it is, with the dtype it states. A float32 model: every log-probability agrees with kerf's own within
-float32 tolerance. A bfloat16 model: kerf rounds where transformers rounds, but the order of summation differs between
+The folder loads as it is, with the dtype it states (that of a float32 model is float16 or bfloat16, as kerf chooses, or what
+--dtype says). In float32 every log-probability agrees with kerf's own within
+float32 tolerance. In bfloat16 and float16 kerf rounds where transformers rounds, but the order of summation differs between
 machines' matrix products, and a last bit of bfloat16 is 0.4 %; so the bound is on the mean KL(kerf || transformers), a
 tenth of what packing costs, or what the order alone makes of it. For both, KL to the reference within 2 % of kerf's prediction, perplexity within 0.1 %.
 
@@ -14,6 +15,8 @@ the same rule differ by a good part of what the rounding costs (docs/decisions.m
 bit, is tested in tests/kernels/w8_golden_test.cc. So: KL(kerf || transformers) below the KL to the reference, perplexity
 within 0.5 %, and windows enough for the 2 % (with 8 of them the two means are some 2 % apart by chance, with 60 0.8 %).
 """
+
+import json
 
 import numpy as np
 from transformers import CompressedTensorsConfig
@@ -44,8 +47,13 @@ def main():
         wanted = 0 if dequantize else 7 * config["num_hidden_layers"]
         checks.that(len(quantized) == wanted, f"{len(quantized)} quantized modules loaded")
         dtype = str(loaded.dtype).removeprefix("torch.")
-        stated = config.get("dtype", config.get("torch_dtype"))
-        checks.that(dtype == stated, f"loaded as {dtype}, the checkpoint's dtype")
+        said = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        stated = said.get("dtype", said.get("torch_dtype"))
+        checks.that(dtype == stated, f"loaded as {dtype}, the dtype that the folder states")
+        if options.dtype:
+            checks.that(dtype == options.dtype, "which is what was asked for")
+        else:
+            checks.that(dtype != "float32", "which runtimes compute in")
         kl = mean_kl(reference, runtime)
         checks.close("mean KL to the reference", predicted["kl_mean"], kl, 0.02)
         rounded = options.target.split(":")[1].startswith(("w8a8", "fp8"))

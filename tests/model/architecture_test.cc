@@ -251,7 +251,6 @@ TEST(Architecture, WrongValuesAreNamed) {
 TEST(Architecture, UnsupportedFeaturesAreNamed) {
   const std::vector<std::pair<const char*, nlohmann::json>> cases = {
       {"hidden_act", "gelu"},
-      {"pretraining_tp", 2},
       {"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 4}}},
       {"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4}}},
       {"partial_rotary_factor", 0.5},

@@ -108,12 +108,16 @@ TEST(CalibrationText, LinesPastTheWindowsAreNotRead) {
       cut("{\"text\": \"One two three four five six seven.\"}\nbroken", "t.jsonl", {.count = 1, .length = 4}).count, 1);
 }
 
-TEST(CalibrationText, JsonLinesAreKnownByNameOrByTheirFirstLine) {
-  EXPECT_TRUE(is_json_lines("", "a.jsonl"));
-  EXPECT_TRUE(is_json_lines("\xEF\xBB\xBF\n \n {\"text\": \"a\"}\nx", "a.txt"));
-  EXPECT_FALSE(is_json_lines("{not json}\n{\"text\": 1}", "a.txt"));
-  EXPECT_FALSE(is_json_lines("[1]\n", "a.txt"));
-  EXPECT_FALSE(is_json_lines("  \n", "a.txt"));
+TEST(CalibrationText, RecordsAreKnownByNameOrByHowTheyBegin) {
+  EXPECT_TRUE(holds_records("", "a.jsonl"));
+  EXPECT_TRUE(holds_records("\xEF\xBB\xBF\n \n {\"text\": \"a\"}\nx", "a.txt"));
+  EXPECT_TRUE(holds_records("{not json}\n{\"text\": 1}", "a.txt"));  // and its first line is refused
+  EXPECT_TRUE(holds_records("[\n {\"text\": \"a\"},\n {\"text\": \"b\"}\n]\n", "a.txt"));
+  EXPECT_TRUE(holds_records("{\n \"text\": \"a\"\n}\n{\n \"text\": \"b\"\n}", "a.txt"));
+  EXPECT_FALSE(holds_records("{braces} are no JSON\nand this is none", "a.txt"));
+  EXPECT_FALSE(holds_records("[Scene 1]\n\"Who is there?\"", "a.txt"));
+  EXPECT_FALSE(holds_records("[1]\n", "a.txt"));
+  EXPECT_FALSE(holds_records("  \n", "a.txt"));
 }
 
 TEST(CalibrationText, RefusesWhatCannotBeRead) {
@@ -138,7 +142,7 @@ TEST(CalibrationText, NamesTheLineThatIsWrong) {
   expect_says(
       refusal(good + "{\"messages\": [{\"role\": \"user\", \"content\": [{}, 1]}]}\n{\"messages\": 3}", "t.jsonl"),
       "line 4: the chat template of the model: the messages are a int");
-  expect_says(refusal(good + "{\"messages\": " + std::string(100000, '['), "t.jsonl"), "line 3 is nested deeper");
+  expect_says(refusal(good + "{\"messages\": " + std::string(100000, '['), "t.jsonl"), "line 3 nests");
   const Tokenizer bare(read_tokenizer_spec(test::example_dir()));
   const auto chat = "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}";
   expect_says(test::refusal([&] { cut_calibration(bare, {}, chat, "t.jsonl", "M", {}); }, ErrorKind::bad_input),

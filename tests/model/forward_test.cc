@@ -172,7 +172,7 @@ TEST_P(Forward, ABlockAloneIsWhatThePassMakesOfIt) {
   const Windows windows = golden.windows();
   for (const Arithmetic& arithmetic :
        {Arithmetic{}, Arithmetic{.stream = Dtype::bf16, .attention = Dtype::bf16, .fused_attention = true},
-        Arithmetic{.attention = Dtype::f16, .order = SumOrder::ggml}}) {
+        Arithmetic{.order = SumOrder::ggml}, Arithmetic{.order = SumOrder::ggml, .ggml_attention = {.flash = false}}}) {
     BlockwiseForward pass(a, *weights, arithmetic, windows);
     for (int64_t layer = 0; layer < a.layers(); ++layer) {
       const std::vector<float> before(pass.hidden().begin(), pass.hidden().end());
@@ -302,13 +302,17 @@ TEST(Forward, InLlamaCppsStepsIsTheSameModel) {
     const Architecture a = describe_architecture(golden.config());
     const RandomCheckpoint checkpoint(a);
     const std::vector<float> expected = golden.logits();
-    const std::vector<float> actual =
-        logits_of(a, checkpoint, golden, {.attention = Dtype::f16, .order = SumOrder::ggml});
-    float worst = 0;
-    for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::fabs(expected[i] - actual[i]));
-    RecordProperty(variant, std::to_string(worst / largest(expected)));
-    // Queries, keys, values and probabilities are rounded to F16, 2^-11 each, in two layers.
-    EXPECT_LT(worst, 8 * 0x1p-11F * largest(expected)) << variant;
+    for (const bool flash : {false, true}) {
+      const std::vector<float> actual =
+          logits_of(a, checkpoint, golden, {.order = SumOrder::ggml, .ggml_attention = {.flash = flash}});
+      float worst = 0;
+      for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::fabs(expected[i] - actual[i]));
+      RecordProperty(variant, std::to_string(worst / largest(expected)));
+      // Queries, keys, values and probabilities (or the sums of values, in windows as short as these) are rounded to
+      // F16, 2^-11 each, in two layers.
+      EXPECT_LT(worst, 8 * 0x1p-11F * largest(expected))
+          << variant << (flash ? " with" : " without") << " flash attention";
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "core/cpu.h"
 #include "core/dtype.h"
+#include "kernels/gguf/ggml_flash.h"
 #include "model/ops/ggml_attention.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/logits.h"
@@ -142,6 +143,51 @@ TEST_P(GgmlOpsTest, AttentionHasTheBitsOfTheDefinition) {
   }
 }
 
+TEST_P(GgmlOpsTest, FlashAttentionHasTheBitsOfTheDefinition) {
+  struct Case {
+    int64_t length, head_dim, window;
+    bool interleaved, scale_queries;
+  };
+  constexpr int64_t kAll = INT64_MAX;
+  // On both sides of a tile, windows that end inside of one and skip others, heads of no whole vectors and steps, and
+  // those that a quantized cache takes with and without rotation.
+  for (const Case c : {Case{2, 64, kAll, true, false},
+                       {63, 48, kAll, true, false},
+                       {64, 48, kAll, true, false},
+                       {65, 96, kAll, false, false},
+                       {200, 128, kAll, false, true},
+                       {131, 64, 70, false, false},
+                       {300, 256, 64, false, true},
+                       {300, 32, 5, false, true},
+                       {150, 20, kAll, true, false},
+                       {150, 8, 33, true, false},
+                       {70, 192, kAll, true, false},
+                       {40, 6, kAll, false, false}})
+    for (const KvCache cache : {KvCache::f16, KvCache::f32, KvCache::q8_0, KvCache::q4_0}) {
+      if (is_quantized(cache) && c.head_dim % kGgmlBlock != 0) continue;
+      SCOPED_TRACE(testing::Message() << "cache " << static_cast<int>(cache) << ", " << c.length << " of " << c.head_dim
+                                      << ", window " << c.window);
+      const GgmlHead head{.length = c.length,
+                          .head_dim = c.head_dim,
+                          .q_stride = c.head_dim + 5,
+                          .kv_stride = c.head_dim + 3,
+                          .scale = 0.37F,
+                          .interleaved = c.interleaved,
+                          .scale_queries = c.scale_queries,
+                          .window = c.window,
+                          .cache = cache};
+      const auto q = random_values(c.length * head.q_stride, 3, 8), k = random_values(c.length * head.kv_stride, 3, 9),
+                 v = random_values(c.length * head.kv_stride, 3, 10);
+      std::vector<float> a(q.size(), 7), b(q.size(), 7),
+          scratch(static_cast<size_t>(ggml_flash_scratch_floats(head)) + 1, NAN);
+      scratch.back() = 7;
+      ops().vector.flash_attention(head, q.data(), k.data(), v.data(), a.data(), scratch.data());
+      ops().definition.flash_attention(head, q.data(), k.data(), v.data(), b.data(), nullptr);
+      expect_same_bits(a, b);
+      EXPECT_EQ(scratch.back(), 7.0F);
+    }
+}
+
 TEST(GgmlOps, DefinitionsComputeWhatTheyAreFor) {
   for (const GgmlOps* ops : {&ggml_ops_ref16(), &ggml_ops_ref8()}) {
     const auto gate = random_values(20000, 80, 11);
@@ -176,6 +222,59 @@ TEST(GgmlOps, DefinitionsComputeWhatTheyAreFor) {
       }
     }
   }
+}
+
+TEST(GgmlOps, FlashAttentionIsAttentionOverWhatTheCacheHolds) {
+  // The result of each cache against doubles with exact keys and values, within what the cache rounds away.
+  struct Case {
+    KvCache cache;
+    int64_t length;
+    double tolerance;
+  };
+  for (const GgmlOps* ops : {&ggml_ops_ref16(), &ggml_ops_ref8()})
+    for (const Case c : {Case{KvCache::f16, 100, 0x1p-9},
+                         {KvCache::f32, 100, 0x1p-9},
+                         {KvCache::f16, 60, 0x1p-6},  // values are summed in F16
+                         {KvCache::q8_0, 100, 0x1p-5},
+                         {KvCache::q4_0, 100, 0.5}})
+      for (const int64_t window : {int64_t{100}, int64_t{30}}) {
+        const GgmlHead head{.length = c.length,
+                            .head_dim = 64,
+                            .q_stride = 64,
+                            .kv_stride = 64,
+                            .scale = 0.125F,
+                            .window = window,
+                            .cache = c.cache};
+        const auto n = c.length * 64;
+        const auto q = random_values(n, 2, 12), k = random_values(n, 2, 13), v = random_values(n, 2, 14);
+        std::vector<float> attended(q.size());
+        ops->flash_attention(head, q.data(), k.data(), v.data(), attended.data(), nullptr);
+        double squares = 0;
+        for (int64_t t = 0; t < c.length; ++t) {
+          std::vector<double> p;
+          double sum = 0;
+          const int64_t first = std::max<int64_t>(0, t - window + 1);
+          for (int64_t s = first; s <= t; ++s) {
+            double score = 0;
+            for (int64_t i = 0; i < 64; ++i)
+              score += static_cast<double>(q[static_cast<size_t>(t * 64 + i)]) *
+                       static_cast<double>(k[static_cast<size_t>(s * 64 + i)]);
+            p.push_back(std::exp(0.125 * score));
+            sum += p.back();
+          }
+          for (int64_t i = 0; i < 64; ++i) {
+            double expected = 0;
+            for (int64_t s = first; s <= t; ++s)
+              expected +=
+                  p[static_cast<size_t>(s - first)] / sum * static_cast<double>(v[static_cast<size_t>(s * 64 + i)]);
+            const double d = static_cast<double>(attended[static_cast<size_t>(t * 64 + i)]) - expected;
+            squares += d * d;
+            ASSERT_NEAR(d, 0, c.tolerance) << static_cast<int>(c.cache) << ": " << t << ", " << i;
+          }
+        }
+        // A coarser cache is farther away: each of them does round.
+        EXPECT_GT(std::sqrt(squares / static_cast<double>(n)), c.tolerance / 200);
+      }
 }
 
 TEST(GgmlOps, TablesTurnPairsAsTheFrequenciesOfTheModelDo) {

@@ -235,6 +235,13 @@ TEST(TokenizerTables, OfTooFewRowsAreRefusedUnlessAddedTokensCanGo) {
     EXPECT_EQ(kept.tokens.size(), 3u);
   }
   fitted = spec;
+  fitted.eos = fitted.pad = fitted.unk = 2;
+  fitted.ends = {2, 1};
+  drop_tokens_past(fitted, 2);
+  EXPECT_EQ(fitted.eos, 1);
+  EXPECT_TRUE(fitted.ends.empty());
+  EXPECT_FALSE(fitted.pad || fitted.unk);
+  fitted = spec;
   drop_tokens_past(fitted, 3);
   EXPECT_EQ(fitted.tokens.size(), 3u);
 }

@@ -221,7 +221,7 @@ group_options() {
   c options.shards-eval eval "$(ls out/options.shards/o/*00001-of* | head -1)" --text $HELD --windows 2 --ctx 48 --json
   c options.shards-verify verify out/options.shards-st/o --against $TT --text $HELD --windows 2 --ctx 48 --json
   c options.gate compress $TT --target llama.cpp-cpu:Q4_0,llama.cpp-cpu:Q2_K --text $HELD --windows 2 --ctx 48 \
-    --gate 'kl<0.05,ppl<1.03,top1>0.9,bytes<90MB' -o OUT
+    --gate 'kl<0.05,ppl_ratio<1.03,top1>0.9,bytes<90MB' -o OUT
   c options.gate-missed compress $TT --target llama.cpp-cpu:Q2_K --text $HELD --windows 2 --ctx 48 --json \
     --gate 'kl<0.0001,top1>=99%,site_error_max<0.1,bpw_body<3' -o OUT
   c options.gate-bytes compress $TT --target llama.cpp-cpu:Q2_K --gate 'bytes<1MB,bpw<9' -o OUT

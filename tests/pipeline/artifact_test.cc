@@ -10,8 +10,12 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "formats/gguf.h"
+#include "model/arch/decoder.h"
 #include "pipeline/runs/compress.h"
+#include "pipeline/runs/inspect.h"
 #include "pipeline/runs/tokenizer_path.h"
+#include "pipeline/runs/verify_run.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
 
@@ -21,7 +25,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 void expect_refusal(const fs::path& model, ErrorKind kind, std::string_view mentioned) {
-  const std::string said = test::refusal([&] { open_artifact(model); }, kind);
+  const std::string said = test::refusal([&] { open_artifact(model).tokenizer(); }, kind);
   EXPECT_TRUE(test::mentions(said, mentioned)) << "'" << said << "' should mention " << mentioned;
 }
 
@@ -160,7 +164,108 @@ TEST_F(GgufArtifact, WithMetadataOfTheWrongTypeOrMissingIsRefused) {
   expect_refusal(rewritten([](FilePlan& p) { key(p, "llama.attention.head_count") = 3u; }), ErrorKind::bad_input, "");
 }
 
-// Whatever a number of the header says, the file is read or refused with a sentence.
+// Of the Rope of the first block.
+RopeTable rope_of(const Artifact& a) { return first_of<Rope>(a.architecture)->table; }
+
+TEST_F(GgufArtifact, ScalesRotationsByOldAndNewKeysAsLlamaCppDoes) {
+  using Keys = std::vector<std::pair<std::string, MetaValue>>;
+  const std::string old_key = "llama.rope.scale_linear", factor = "llama.rope.scaling.factor",
+                    type = "llama.rope.scaling.type";
+  const auto rope = [&](const Keys& keys) {
+    return rope_of(
+        open_artifact(rewritten([&](FilePlan& p) { p.metadata.insert(p.metadata.end(), keys.begin(), keys.end()); })));
+  };
+  const auto expect = [&](const Keys& keys, RopeScaling scaling, double by) {
+    const RopeTable t = rope(keys);
+    EXPECT_EQ(t.scaling, scaling) << keys.front().first;
+    EXPECT_EQ(t.factor, by) << keys.front().first;
+  };
+  const std::string linear = "linear", none = "none", yarn = "yarn";
+  expect({{old_key, 4.0F}}, RopeScaling::linear, 4);
+  expect({{factor, 4.0F}}, RopeScaling::linear, 4);  // without a type
+  expect({{factor, 2.0F}, {old_key, 4.0F}}, RopeScaling::linear, 2);
+  expect({{type, linear}, {old_key, 4.0F}}, RopeScaling::linear, 4);
+  expect({{type, yarn}, {old_key, 4.0F}}, RopeScaling::yarn, 4);
+  expect({{type, none}, {old_key, 4.0F}}, RopeScaling::none, 1);
+  expect({{factor, 0.0F}}, RopeScaling::none, 1);
+  expect({{factor, 1.0F}}, RopeScaling::none, 1);
+  // llama.cpp reads these for other architectures only.
+  const RopeTable t = rope({{type, yarn}, {factor, 4.0F}, {"llama.rope.scaling.yarn_beta_slow", 0.01F}});
+  EXPECT_EQ(t.beta_slow, 1);
+  // 0 stands for the context length.
+  EXPECT_EQ(rope({{type, yarn}, {factor, 4.0F}, {"llama.rope.scaling.original_context_length", 0u}}).original_context,
+            512);
+  const auto refuse = [&](const Keys& keys, ErrorKind kind, std::string_view mentioned) {
+    expect_refusal(rewritten([&](FilePlan& p) { p.metadata.insert(p.metadata.end(), keys.begin(), keys.end()); }), kind,
+                   mentioned);
+  };
+  refuse({{"llama.rope.scaling.attn_factor", 2.0F}}, ErrorKind::unsupported, "llama.rope.scaling.attn_factor is 2");
+  refuse({{type, std::string("longrope")}}, ErrorKind::unsupported, "longrope");
+  refuse({{type, std::string("su")}}, ErrorKind::bad_input, "llama.rope.scaling.type is \"su\"");
+  refuse({{factor, -1.0F}}, ErrorKind::bad_input, "llama.rope.scaling.factor must be positive");
+}
+
+// rope_freqs.weight divides first, then the keys scale.
+TEST_F(GgufArtifact, WithRopeFactorsAndAScaleTurnsByBoth) {
+  const auto add_factors = [](FilePlan& p) {
+    p.tensors.push_back({"rope_freqs.weight", "F32", {32}, 128});
+    p.metadata.emplace_back("llama.rope.scaling.factor", 4.0F);
+  };
+  Artifact a = open_artifact(rewritten(add_factors));
+  Rope rope = *first_of<Rope>(a.architecture);
+  rope.table.divisors.assign(32, 2.0F);
+  const Rope plain{{.theta = rope.table.theta}, rope.rotated};
+  for (size_t i = 0; i < 32; ++i) EXPECT_FLOAT_EQ(rope.frequencies()[i], plain.frequencies()[i] / 8);
+}
+
+TEST_F(GgufArtifact, WithOneNumberForEachLayerIsReadWhereTheyAreEqual) {
+  for (const MetaValue& heads :
+       {MetaValue(MetaArray{std::vector<int32_t>(4, 2)}), MetaValue(MetaArray{std::vector<uint32_t>(4, 2)})}) {
+    const Artifact a = open_artifact(rewritten([&](FilePlan& p) { key(p, "llama.attention.head_count_kv") = heads; }));
+    EXPECT_EQ(dimensions_of(a.architecture).kv_heads, 2);
+  }
+  expect_refusal(rewritten([](FilePlan& p) {
+                   key(p, "llama.feed_forward_length") = MetaArray{std::vector<int32_t>{768, 768, 512, 768}};
+                 }),
+                 ErrorKind::unsupported, "llama.feed_forward_length differs from layer to layer (768 and 512)");
+}
+
+TEST_F(GgufArtifact, ThatIsSomethingElseThanAModelSaysSo) {
+  const auto typed = [&](const std::string& type) {
+    return rewritten([&](FilePlan& p) { key(p, "general.type") = type; });
+  };
+  expect_refusal(typed("imatrix"), ErrorKind::bad_input, "--imatrix");
+  expect_refusal(typed("adapter"), ErrorKind::unsupported, "LoRA");
+  expect_refusal(typed("mmproj"), ErrorKind::unsupported, "text model");
+  expect_refusal(rewritten([&](FilePlan& p) { p.tensors.clear(); }), ErrorKind::bad_input, "no weights");
+  expect_refusal(rewritten([](FilePlan& p) { p.metadata.emplace_back("llama.attention.causal", false); }),
+                 ErrorKind::unsupported, "llama.attention.causal");
+  expect_refusal(rewritten([](FilePlan& p) { p.metadata.emplace_back("llama.expert_count", 8u); }),
+                 ErrorKind::unsupported, "llama.expert_count is 8");
+  expect_refusal(rewritten([](FilePlan& p) {
+                   std::erase_if(p.metadata, [](auto& m) { return m.first.ends_with("rms_epsilon"); });
+                 }),
+                 ErrorKind::bad_input, "llama.attention.layer_norm_rms_epsilon");
+}
+
+TEST_F(GgufArtifact, WithTensorsThatAreMissingOrOfAnotherShapeNamesThoseOfTheFile) {
+  const auto without = [&](const std::string& name) {
+    return rewritten([&](FilePlan& p) { std::erase_if(p.tensors, [&](auto& t) { return t.name == name; }); });
+  };
+  expect_refusal(without("blk.1.ffn_up.weight"), ErrorKind::bad_input,
+                 "no tensor blk.1.ffn_up.weight of shape [768, 256], which a llama of 4 blocks needs; there are "
+                 "blk.1.attn");
+  expect_refusal(without("output_norm.weight"), ErrorKind::bad_input, "there are token_embd.weight");
+  expect_refusal(rewritten([](FilePlan& p) {
+                   for (PlannedTensor& t : p.tensors)
+                     if (t.name == "blk.0.attn_q.weight") t.name = "blk.0.attn_qkv.weight";
+                 }),
+                 ErrorKind::bad_input, "queries, keys and values in one matrix");
+  expect_refusal(rewritten([](FilePlan& p) { key(p, "llama.feed_forward_length") = 512u; }), ErrorKind::bad_input,
+                 "blk.0.ffn_gate.weight has the shape [768, 256], and the keys llama.* imply [512, 256]");
+}
+
+// Whatever a number of the header says, the file is read or refused with a sentence that speaks of the file.
 TEST_F(GgufArtifact, WithAnyNumberInItsMetadataIsReadOrRefused) {
   for (const char* name : {"context_length", "embedding_length", "feed_forward_length", "attention.head_count",
                            "attention.head_count_kv", "attention.key_length", "vocab_size"})
@@ -168,6 +273,8 @@ TEST_F(GgufArtifact, WithAnyNumberInItsMetadataIsReadOrRefused) {
         open_artifact(rewritten([&](FilePlan& p) { key(p, std::string("llama.") + name) = n; }));
       } catch (const Error& e) {
         EXPECT_TRUE(e.kind() == ErrorKind::bad_input || e.kind() == ErrorKind::unsupported) << name << n << e.what();
+        EXPECT_FALSE(test::mentions(e.what(), "config.json") || test::mentions(e.what(), "_size\"")) << e.what();
+        EXPECT_TRUE(test::mentions(e.what(), ".gguf")) << e.what();
       }
 }
 
@@ -235,6 +342,56 @@ TEST_F(GgufArtifact, WithAScaleThatIsNoSingleNumberOrStandsBesidePlainNumbersIsR
                    p.tensors.push_back({"blk.1.attn_norm.scale", "F32", {1}, 4});
                  }),
                  ErrorKind::unsupported, "blk.1.attn_norm.scale");
+}
+
+// Ollama's blobs have no suffix.
+TEST_F(GgufArtifact, IsRecognisedByItsFirstBytesWhateverItsName) {
+  const test::TempDir dir;
+  const fs::path blob = dir / "sha256-6f0a0d6a";
+  fs::copy_file(original(), blob);
+  write_text(dir / "sha256-aaaa", R"({"stop":["<end>"]})");
+  write_text(dir / "sha256-bbbb-partial", "GGUF");
+  write_text(dir / "x.gguf.incomplete", "GGUF");
+  for (const fs::path& path : {blob, dir.path()}) {
+    EXPECT_EQ(open_artifact(path).format, "GGUF") << path;
+    EXPECT_EQ(open_tokenizer(path).tokens.size(), 4096u) << path;
+    EXPECT_EQ(inspect(path)["model"]["format"], "GGUF") << path;
+    const VerifyOptions v{.packed = path,
+                          .against = path,
+                          .eval = {.text = test::example_dir() / "heldout.txt", .ctx = 32, .windows = 1}};
+    EXPECT_TRUE(verify_run(v).targets[0].verification) << path;
+  }
+  expect_refusal(dir / "sha256-aaaa", ErrorKind::bad_input, "neither a GGUF nor a safetensors file");
+}
+
+TEST_F(GgufArtifact, IsFoundBesideAConfigAndBesideFilesOfOtherKinds) {
+  const test::TempDir dir;
+  fs::copy_file(original(), dir / "model-Q8_0.gguf");
+  write_text(dir / "config.json", R"({"model_type": "llama"})");
+  EXPECT_EQ(open_artifact(dir.path()).format, "GGUF");
+  for (const char* type : {"imatrix", "mmproj"})
+    fs::copy_file(rewritten([&](FilePlan& p) { key(p, "general.type") = std::string(type); }),
+                  dir / (std::string(type) + ".gguf"));
+  EXPECT_EQ(open_artifact(dir.path()).path, dir / "model-Q8_0.gguf");
+  fs::copy_file(original(), dir / "other.gguf");
+  expect_refusal(dir.path(), ErrorKind::bad_input, "2 models in GGUF files (model-Q8_0.gguf, other.gguf)");
+}
+
+TEST_F(GgufArtifact, InSeveralFilesNamesThePartThatIsMissing) {
+  const test::TempDir dir;
+  CompressOptions o;
+  o.model = test::example_dir();
+  o.targets = {"llama.cpp-cpu:Q8_0"};
+  o.out = dir / "out";
+  o.shard_bytes = 2'000'000;
+  compress(o);
+  EXPECT_NO_THROW(open_artifact(o.out));
+  const fs::path second = gguf_models_in(o.out).front().parent_path() / "tinytales-Q8_0-00002-of-00003.gguf";
+  ASSERT_TRUE(fs::exists(second));
+  fs::remove(second);
+  expect_refusal(o.out, ErrorKind::bad_input, "tinytales-Q8_0-00002-of-00003.gguf is missing");
+  fs::remove(o.out / "tinytales-Q8_0-00001-of-00003.gguf");
+  expect_refusal(o.out, ErrorKind::bad_input, "the first, NAME-00001-of-0000N.gguf, is missing beside it");
 }
 
 TEST_F(GgufArtifact, GivesBackTheTokenizerOfItsSource) {

@@ -309,6 +309,67 @@ TEST(Eval, ThePackedModelWithoutActivationRoundingIsNearerToItsSource) {
   EXPECT_LT(verify_run(v).targets[0].verification->comparison.kl_mean, with);
 }
 
+TEST(Runtime, SettingsOfLlamaCppChangeTheFiguresAndTheReportNamesThem) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q8_0"});
+  o.eval.windows = 1;
+  const Report made = compress(o);
+  EXPECT_EQ(to_text(made.targets[0].runtime), "flash attention on, key/value cache f16");
+  EXPECT_TRUE(test::mentions(to_table(made), "llama.cpp-cpu: flash attention on, key/value cache f16"));
+  EXPECT_TRUE(test::mentions(read_text(dir / "out" / "README.md"), "flash attention on, key/value cache f16"));
+  const auto kl = [&](RuntimeSettings settings) {
+    VerifyOptions v{.packed = dir / "out", .against = o.model, .eval = o.eval};
+    v.eval.runtime = std::move(settings);
+    const Report r = verify_run(v);
+    const auto runtime = to_json(r).at("targets").at(0).at("runtime");
+    EXPECT_EQ(runtime.at("flash_attention"), v.eval.runtime.flash_attention.value_or(true) ? "on" : "off");
+    EXPECT_EQ(runtime.at("kv_cache"), v.eval.runtime.kv_cache.empty() ? "f16" : v.eval.runtime.kv_cache);
+    return r.targets[0].verification->comparison.kl_mean;
+  };
+  const double by_default = made.targets[0].verification->comparison.kl_mean;
+  EXPECT_EQ(kl({.flash_attention = true, .kv_cache = "f16"}), by_default);
+  EXPECT_EQ(kl({.kv_cache = "f32"}), by_default) << "with flash attention it is rounded to F16 when it is read";
+  EXPECT_NE(kl({.flash_attention = false}), by_default);
+  const double q8_0 = kl({.kv_cache = "q8_0"});
+  EXPECT_NE(q8_0, by_default);
+  EXPECT_GT(kl({.kv_cache = "q4_0"}), 2 * q8_0);
+
+  // What compress is told, it measures with, and says so where it is asked again.
+  o.out = dir / "again";
+  o.eval.runtime.kv_cache = "q8_0";
+  const Report again = compress(o);
+  EXPECT_EQ(again.targets[0].verification->comparison.kl_mean, q8_0);
+  EXPECT_EQ(recipe_from_json(to_json(again).at("recipe")).eval.runtime.kv_cache, "q8_0");
+  EXPECT_EQ(eval_run({.model = dir / "again", .eval = o.eval}).runtime.kv_cache, "q8_0");
+}
+
+TEST(Runtime, SettingsThatNothingIsComputedWithAreRefused) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"llama.cpp-cpu:Q8_0", "vllm:w4a16-g32"});
+  o.eval.runtime.kv_cache = "q8_0";
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "--kv-cache is no setting of vllm"));
+  o.eval.runtime = {.flash_attention = false};
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "--flash-attention is no setting of vllm"));
+  EXPECT_FALSE(fs::exists(dir / "out"));
+  o.targets = {"llama.cpp-cpu:Q8_0"};
+  o.eval.runtime = {.kv_cache = "q9_0"};
+  EXPECT_TRUE(test::mentions(refusal(o, ErrorKind::usage), "f16, f32, q8_0, q4_0"));
+
+  const auto eval = [&](VerifyMode mode) {
+    return test::refusal(
+        [&] {
+          eval_run({.model = o.model, .eval = {.text = o.eval.text, .runtime = {.kv_cache = "f16"}}, .numerics = mode});
+        },
+        ErrorKind::usage);
+  };
+  EXPECT_TRUE(test::mentions(eval(VerifyMode::runtime), "full-precision checkpoint"));
+  o.eval = {.text = o.eval.text, .ctx = 16, .windows = 1};
+  compress(o);
+  VerifyOptions v{.packed = dir / "out", .against = o.model, .eval = o.eval, .numerics = VerifyMode::float32};
+  v.eval.runtime.flash_attention = false;
+  EXPECT_TRUE(test::mentions(test::refusal([&] { verify_run(v); }, ErrorKind::usage), "--arithmetic float32"));
+}
+
 TEST(Compress, SharesOutASizeToTheByte) {
   test::TempDir dir;
   CompressOptions o = job(dir / "bytes", {"llama.cpp-cpu"});

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "pipeline/runs/compress.h"
 #include "tests/support/data.h"
+#include "tests/support/refusal.h"
 
 namespace kerf {
 namespace {
@@ -115,6 +116,49 @@ TEST(Importance, LowersTheLossOfRtn) {
   const double norms = kl({});
   EXPECT_LT(kl(golden()), norms);
   EXPECT_LT(norms, 0.95 * kl(dir / "alike"));
+}
+
+// Columns and matrices of which the matrix knows nothing keep their weights, in every kind of type, and that is said.
+TEST(Importance, OfZeroLeavesTheWeights) {
+  test::TempDir dir;
+  Imatrix zeros = read_imatrix(golden()), unknown = zeros;
+  int64_t i = 0;
+  for (auto& [name, entry] : zeros.entries) {
+    for (size_t c = 0; c < entry.sums.size(); ++c)
+      if (c / 64 % 2 == 0) entry.sums[c] = c % 3 ? 0.0f : 1e-30f;  // blocks of them
+    if (++i % 3 == 0) std::fill(entry.sums.begin(), entry.sums.end(), 0.0f);
+  }
+  for (auto& [name, entry] : unknown.entries) entry = {std::vector<float>(entry.sums.size()), 0};
+  write_imatrix(dir / "zeros", zeros, ImatrixFormat::gguf);
+  write_imatrix(dir / "unknown", unknown, ImatrixFormat::gguf);
+  CompressOptions o;
+  o.model = test::example_dir();
+  o.eval = {.text = test::example_dir() / "heldout.txt", .ctx = 64, .windows = 2};
+  o.targets = {"llama.cpp-cpu:Q8_0",   "llama.cpp-cpu:Q4_0",       "llama.cpp-cpu:Q5_0", "llama.cpp-cpu:Q4_K-pure",
+               "llama.cpp-cpu:IQ4_XS", "vllm:w4a16-g32",           "vllm:w8a8",          "vllm:fp8",
+               "awq:w4-g32",           "transformers-gptq:w4-g32", "vllm:w4a16-g32-asym"};
+  const auto kl = [&](const fs::path& imatrix, std::string* said) {
+    o.imatrix = imatrix;
+    o.out = dir / ("of " + imatrix.filename().string());
+    testing::internal::CaptureStderr();
+    const Report r = compress(o);
+    *said = testing::internal::GetCapturedStderr();
+    std::vector<double> all;
+    for (const TargetResult& t : r.targets) all.push_back(t.verification->comparison.kl_mean);
+    return all;
+  };
+  std::string said;
+  const std::vector<double> good = kl(golden(), &said);
+  EXPECT_FALSE(test::mentions(said, "importance of 0")) << said;
+  const std::vector<double> with_zeros = kl(dir / "zeros", &said);
+  EXPECT_TRUE(test::mentions(said, "knows nothing of 9 of the 28 matrices")) << said;
+  EXPECT_TRUE(test::mentions(said, "an importance of 0 for")) << said;
+  const std::vector<double> with_none = kl(dir / "unknown", &said);
+  EXPECT_TRUE(test::mentions(said, "knows nothing of 28 of the 28 matrices")) << said;
+  for (size_t t = 0; t < good.size(); ++t) {
+    EXPECT_LT(with_zeros[t], 2 * good[t]) << o.targets[t];
+    EXPECT_LT(with_none[t], 2 * good[t]) << o.targets[t];
+  }
 }
 
 TEST(Importance, AndACalibrationTextAreOneTooMany) {

@@ -62,6 +62,12 @@ TEST(Recipe, ComesBackFromTheReport) {
   EXPECT_EQ(parse_recipe("method: null\ncalib: {}", "r.yaml"), Recipe{});
 }
 
+TEST(Recipe, TakesSizesAsTheCommandLineDoes) {
+  EXPECT_EQ(parse_recipe("shard_size: 2.5MB", "r.yaml").shard_bytes, 2'500'000u);
+  EXPECT_EQ(parse_recipe("shard_size: \"1.5 GiB\"", "r.yaml").shard_bytes, 1'610'612'736u);
+  EXPECT_EQ(parse_recipe("shard_size: 4000000", "r.yaml").shard_bytes, 4'000'000u);
+}
+
 TEST(Recipe, TheCommandLineComesFirst) {
   const Recipe r = parse_recipe(kAll, "r.yaml");
   const Recipe flags = {.targets = {"vllm"}, .calib = {.windows = 3, .ctx = 9}, .imatrix = "b", .gate = "kl<1"};
@@ -104,6 +110,8 @@ TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
     if (o.key == "targets") changed.targets = {"vllm"};
     if (o.key == "method") changed.method = "gptq";
     if (o.key == "gate") changed.gate = "kl<1";
+    if (o.key == "eval.kv_cache") changed.eval.runtime.kv_cache = "q8_0";
+    if (o.key == "dtype") changed.dtype = "float16";
     const Recipe& recipe = changed;
     EXPECT_FALSE(recipe == Recipe{}) << "the test has no other value for it";
     EXPECT_EQ(recipe_from_json(to_json(recipe)), recipe);
@@ -128,7 +136,7 @@ TEST(Recipe, IsFoundInReportsOfEveryVersion) {
   EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "targets": []})", ErrorKind::usage), "holds no recipe"));
   EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "recipe": {"metod": "rtn"}})", ErrorKind::usage), "'metod'"));
   EXPECT_TRUE(test::mentions(refusal(R"({"kerf": "1", "recipe": )" + std::string(200'000, '['), ErrorKind::bad_input),
-                             "nested"));
+                             "nests deeper"));
   EXPECT_TRUE(test::mentions(refusal("{method: magic}", ErrorKind::usage), "line 1"));  // YAML, not JSON
 }
 
@@ -148,7 +156,10 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"targets: {a: b}", "line 1", "a map, not a text"},
       {"method: magic", "line 1", "the methods are"},
       {"strict: maybe", "line 1", "'maybe'; it is true or false"},
-      {"shard_size: 0", "line 1", "shard_size is 0"},
+      {"shard_size: 0", "line 1", "shard_size: '0' is no size"},
+      {"shard_size: -1", "line 1", "shard_size: '-1' is no size"},
+      {"shard_size: 2,5GB", "line 1", "such as 2.5GB"},
+      {"dtype: float64", "line 1", "choose auto, bfloat16"},
       {"gptq: {refine: 101}", "line 1", "at most 100"},
       {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2",
        "no regular expression"},
@@ -315,6 +326,27 @@ TEST(Plan, RefusesOverridesThatConcernNothingOrThatTheTargetLacks) {
   };
   EXPECT_NE(refusal({.sites = {"mlp.down"}, .method = "rtn"}).find("concerns no matrix"), std::string::npos);
   EXPECT_NE(refusal({.sites = {"attn_v"}, .scheme = "Q4_0"}).find("Q4_0"), std::string::npos);
+}
+
+TEST(Recipe, TheReadmesRecipeAndMatrixAreUnderstood) {
+  const std::string readme = read_text(test::source_dir() / "README.md");
+  const size_t begin = readme.find("# r.yaml"), end = readme.find("```", begin);
+  ASSERT_NE(begin, std::string::npos);
+  const Recipe r = parse_recipe(readme.substr(begin, end - begin), "README.md");
+  const Artifact model = open_artifact(test::example_dir());
+  ASSERT_EQ(r.targets.size(), 1u);
+  EXPECT_NO_THROW(make_plan(model.architecture, parse_target(r.targets[0]), "m", false, r.overrides, true));
+  EXPECT_EQ(r.overrides.size(), 2u);
+  const size_t matrix = readme.find("target: [\""), line_end = readme.find('\n', matrix);
+  ASSERT_NE(matrix, std::string::npos);
+  int targets = 0;
+  for (size_t at = readme.find('"', matrix); at < line_end; at = readme.find('"', at + 1)) {
+    const size_t close = readme.find('"', at + 1);
+    EXPECT_NO_THROW(parse_target(readme.substr(at + 1, close - at - 1))) << targets;
+    ++targets;
+    at = close;
+  }
+  EXPECT_EQ(targets, 3);
 }
 
 }  // namespace

@@ -95,6 +95,16 @@ TEST(Repack, PacksAGgufFromItsNumbersToTheSameFile) {
   }
 }
 
+// 8-bit weights with rounded activations are those of another scheme with plain ones, and another file for a runtime.
+TEST(Repack, KeepsTheRoundingOfActivationsOrSaysThatItGoes) {
+  const test::TempDir dir;
+  const fs::path source = compressed(dir, "vllm:w8a8");
+  EXPECT_EQ(repacked(source, "vllm", dir / "same").choice.scheme, "w8a8");
+  EXPECT_EQ(repacked(source, "vllm:w8a16-channel", dir / "other").choice.scheme, "w8a16-channel");
+  const auto report = nlohmann::json::parse(read_text(dir / "other" / "kerf-report.json"));
+  EXPECT_TRUE(test::mentions(report["targets"][0]["remarks"].dump(), "rounds activations to 8 bits"));
+}
+
 // Metadata that nobody computes with may hold anything.
 TEST(Repack, KeepsANanOfTheMetadata) {
   const test::TempDir dir;

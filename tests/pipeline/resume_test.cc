@@ -133,7 +133,7 @@ TEST(ResumeState, DamagedBlocksAreRefusedWithTheFolderToRemove) {
          t.shape = {4};
        }},
       {"the outcomes cannot be read", [](FilePlan& p, auto&) { set_metadata(p, "outcomes", "[[1]]"); }},
-      {"the outcomes cannot be read", [](FilePlan& p, auto&) { set_metadata(p, "outcomes", "[[\"a\","); }},
+      {"outcomes: not valid JSON", [](FilePlan& p, auto&) { set_metadata(p, "outcomes", "[[\"a\","); }},
       {"no matrix z.weight",
        [](FilePlan& p, auto&) { set_metadata(p, "outcomes", R"([["z.weight","gptq",1.0,1.0,0.0,0.0,0.0,0]])"); }},
   };

@@ -14,8 +14,8 @@ TEST(ReadCalibration, GivesTheWindowsOfAPlainText) {
   const Artifact model = open_artifact(test::example_dir());
   const std::filesystem::path text = test::example_dir() / "calibration.txt";
   const Windows w = read_calibration(model, {.text = text, .windows = 4, .ctx = 32});
-  const Tokenizer tokenizer(model.tokenizer);
-  EXPECT_EQ(w.ids, cut_windows(tokenizer.encode(read_text(text), false), model.tokenizer.bos, 32, 4, 0).ids);
+  const Tokenizer tokenizer(model.tokenizer());
+  EXPECT_EQ(w.ids, cut_windows(tokenizer.encode(read_text(text), false), model.tokenizer().bos, 32, 4, 0).ids);
 }
 
 TEST(ReadCalibration, RefusesWindowsPastTheContextAndModelsWithoutATokenizer) {

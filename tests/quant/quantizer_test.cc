@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <random>
 
@@ -99,6 +100,75 @@ std::vector<std::pair<std::string, Scheme>> gguf_schemes() {
           {"IQ1_M", codebook_words("iq1_m", 3, 8, 16, 3)},
           {"IQ2_S", codebook_words("iq2_s", 3, 8, 16)},
           {"IQ3_XXS", codebook_words("iq3_xxs", 4, 8, 32)}};
+}
+
+std::vector<std::pair<std::string, Scheme>> importance_schemes() {
+  auto all = gguf_schemes();
+  for (const Scheme& s : schemes()) all.emplace_back(describe(s), s);
+  for (const Scheme& s : {symmetric_int(5, 32, Dtype::f16), symmetric_int(8, 32, Dtype::f16),
+                          asymmetric_int(4, 128, Dtype::f16, 1), two_level_symmetric(6, 16, 8),
+                          affine(4, 32, Dtype::f16), fp8({1, 0}, Dtype::bf16), fp8({128, 128}, Dtype::bf16)})
+    all.emplace_back(describe(s), s);
+  return all;
+}
+
+// An importance matrix may know nothing of some columns, or of all: they count a little, as on a text they might.
+TEST(Rtn, ColumnsWithoutImportanceKeepTheirWeights) {
+  constexpr int64_t kRows = 128, kCols = 768;
+  std::vector<float> w = normal(kRows * kCols);
+  for (int64_t r = 0; r < kRows; ++r)
+    for (int64_t c = 0; c < kCols; c += 32)
+      w[static_cast<size_t>(r * kCols + c)] *= 0.01f;  // what alone counts in some cases
+  struct Case {
+    const char* name;
+    std::function<float(int64_t)> importance;
+  };
+  const Case cases[] = {{"all zero", [](int64_t) { return 0.0f; }},
+                        {"all tiny", [](int64_t) { return 1e-30f; }},
+                        {"all denormal", [](int64_t) { return 1e-42f; }},
+                        {"all huge", [](int64_t) { return 1e30f; }},
+                        {"blocks of zeros", [](int64_t c) { return c / 32 % 2 ? 0.0f : 1.0f; }},
+                        {"blocks of tiny ones", [](int64_t c) { return c / 32 % 2 ? 1e-30f : 1.0f; }},
+                        {"every other", [](int64_t c) { return c % 2 ? 0.0f : 1.0f; }},
+                        {"small weights alone", [](int64_t c) { return c % 32 ? 0.0f : 1.0f; }},
+                        {"small weights, others tiny", [](int64_t c) { return c % 32 ? 1e-30f : 1.0f; }}};
+  double squares = 0;
+  for (const float x : w) squares += static_cast<double>(x) * static_cast<double>(x);
+  const auto error = [&](const Scheme& s, const InputStatistics* known) {
+    std::vector<float> values(w.size());
+    find_grid(s.grid).decode(find_quantizer("rtn").prepare(known, s, {})->quantize(w, kRows, kCols), values);
+    double sum = 0;
+    for (size_t i = 0; i < w.size(); ++i)
+      sum += std::pow(static_cast<double>(w[i]) - static_cast<double>(values[i]), 2);
+    return sum / squares;
+  };
+  for (const auto& [name, scheme] : importance_schemes()) {
+    const double even = error(scheme, nullptr);
+    for (const Case& c : cases) {
+      InputStatistics known, little;
+      float most = 0;
+      for (int64_t col = 0; col < kCols; ++col) known.importance.push_back(c.importance(col));
+      for (const float v : known.importance) most = std::max(most, v);
+      for (const float v : known.importance) little.importance.push_back(most > 0 ? std::max(v / most, 1e-4f) : 1.0f);
+      EXPECT_LT(error(scheme, &known), 1.5 * error(scheme, &little) + 1e-6)
+          << name << ", " << c.name << ", even " << even;
+    }
+  }
+}
+
+TEST(Rtn, OnlyTheRatiosOfImportanceCount) {
+  const std::vector<float> w = normal(128 * 768);
+  InputStatistics known, scaled;
+  for (int64_t c = 0; c < 768; ++c) {
+    known.importance.push_back(0.25f + static_cast<float>(c * 37 % 101));
+    scaled.importance.push_back(std::ldexp(known.importance.back(), -40));
+  }
+  for (const auto& [name, scheme] : importance_schemes()) {
+    const auto bytes = [&](const InputStatistics& s) {
+      return find_quantizer("rtn").prepare(&s, scheme, {})->quantize(w, 128, 768);
+    };
+    EXPECT_EQ(bytes(known), bytes(scaled)) << name;
+  }
 }
 
 TEST(EveryQuantizer, KeepsNumbersThatAreOnTheGrid) {

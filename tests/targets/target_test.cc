@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "model/arch/family.h"
 #include "targets/compressed_tensors.h"
 #include "tests/support/refusal.h"
 
@@ -28,12 +29,63 @@ TEST(EveryTarget, ListsSchemesAndRulesAndHasADefault) {
 
 TEST(ParseTarget, NamesTheChoicesWhenThereIsNone) {
   EXPECT_EQ(parse_target("llama.cpp-cpu:q8_0").text(), "llama.cpp-cpu:Q8_0");
-  EXPECT_EQ(parse_target("vllm").text(), "vllm:w4a16-g128");
+  EXPECT_EQ(parse_target("vllm").text(), "vllm:w4a16") << "the model's widths decide the group";
+  EXPECT_EQ(parse_target("vllm:W4A16_ASYM").text(), "vllm:w4a16-asym") << "as llm-compressor spells it";
+  EXPECT_EQ(parse_target("vllm:FP8-Block").text(), "vllm:fp8-block");
   EXPECT_TRUE(test::mentions(test::refusal([] { parse_target("tensorflow"); }, ErrorKind::usage), "llama.cpp-cpu"));
   EXPECT_TRUE(test::mentions(test::refusal([] { parse_target("llama.cpp-cpu:Q9_9"); }, ErrorKind::usage), "Q4_0"));
   for (const char* bad : {"vllm:w4a16-g", "vllm:w4a16-g0", "vllm:w4a16-g12x", "vllm:w9a16", "vllm:w4a16-asym-g32",
                           "vllm:w4a16-g99999999999"})
     EXPECT_TRUE(test::mentions(test::refusal([&] { parse_target(bad); }, ErrorKind::usage), "w4a16-g128")) << bad;
+}
+
+// What people say of runtimes and formats, schemes in place of targets, and typing mistakes.
+TEST(ParseTarget, SuggestsWhatWasMeant) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"gguf", "did you mean llama.cpp-cpu?"},
+      {"GGUF:Q4_K_M", "did you mean llama.cpp-cpu:Q4_K_M?"},
+      {"ollama", "did you mean llama.cpp-cpu?"},
+      {"llama.cpp:q8_0", "did you mean llama.cpp-cpu:Q8_0?"},
+      {"llama.cpp-cpu-Q4_0", "did you mean llama.cpp-cpu:Q4_0?"},
+      {"gptq", "did you mean transformers-gptq?"},
+      {"gptq:w4-g64", "did you mean transformers-gptq:w4-g64?"},
+      {"compressed-tensors", "did you mean vllm?"},
+      {"VLLM:w8a8", "did you mean vllm:w8a8?"},
+      {"vllm/w4a16-g32", "did you mean vllm:w4a16-g32?"},
+      {"vlm", "did you mean vllm?"},
+      {"olama", "did you mean llama.cpp-cpu?"},
+      {"autowaq", "did you mean awq?"},
+      {"mlx", "the nearest is llama.cpp-cpu"},
+      {"onnx:int4", "the nearest is llama.cpp-cpu"},
+      {"Q4_K_M", "that is a scheme; did you mean llama.cpp-cpu:Q4_K_M?"},
+      {"w4a16", "that is a scheme; did you mean vllm:w4a16?"},
+      {"fp8", "that is a scheme; did you mean vllm:fp8?"},
+      {"Q4_0:llama.cpp-cpu", "did you mean llama.cpp-cpu:Q4_0?"},
+      {"tensorflow", "there is no target 'tensorflow'. The targets are"}};
+  for (const auto& [text, said] : cases) {
+    const std::string sentence = test::refusal([&, t = text] { parse_target(t); }, ErrorKind::usage);
+    EXPECT_TRUE(test::mentions(sentence, said)) << sentence;
+    EXPECT_TRUE(test::mentions(sentence, "The targets are")) << sentence;
+  }
+  const std::string both = test::refusal([] { parse_target("w4-g128"); }, ErrorKind::usage);
+  EXPECT_TRUE(test::mentions(both, "awq:w4-g128")) << both;
+  EXPECT_TRUE(test::mentions(both, "transformers-gptq:w4-g128")) << both;
+  const std::string scheme = test::refusal([] { parse_target("llama.cpp-cpu:Q4_KM"); }, ErrorKind::usage);
+  EXPECT_TRUE(test::mentions(scheme, "did you mean Q4_K_M?")) << scheme;
+}
+
+TEST(EveryTarget, FitsAnOpenGroupToTheWidths) {
+  const std::pair<std::vector<int64_t>, const char*> cases[] = {
+      {{256, 768}, "-g128"}, {{576, 1536}, "-g64"}, {{288, 768}, "-g32"}, {{48, 80}, "-g16"}, {{64, 172}, "-channel"}};
+  for (const auto& [widths, group] : cases) {
+    EXPECT_EQ(find_target("vllm").fitted("w4a16", widths), fmt::format("w4a16{}", group));
+    EXPECT_EQ(find_target("vllm").fitted("w8a16-asym", widths), fmt::format("w8a16{}-asym", group));
+    EXPECT_EQ(find_target("awq").fitted("w4-sym", widths), fmt::format("w4{}-sym", group));
+    EXPECT_EQ(find_target("transformers-gptq").fitted("w3-asym-v2", widths), fmt::format("w3{}-asym-v2", group));
+    EXPECT_EQ(find_target("vllm").fitted("w4a16-g128", widths), "w4a16-g128") << "what was said stays";
+    EXPECT_EQ(find_target("vllm").fitted("fp8", widths), "fp8");
+    EXPECT_EQ(find_target("llama.cpp-cpu").fitted("Q4_K_M", widths), "Q4_K_M");
+  }
 }
 
 TEST(LlamaCpp, StoresRowsOutsideTheBlocksAsF16AndSaysSo) {
@@ -65,6 +117,60 @@ TEST(LlamaCpp, RefusesTypesWithoutALayoutAndWidthsWithoutASubstitute) {
   EXPECT_TRUE(test::mentions(refused("Q1_0", 288), "blocks of 128"));
 }
 
+// A model of one layer with heads of this size.
+Architecture with_heads_of(int64_t head_dim) {
+  return describe_architecture({{"architectures", {"LlamaForCausalLM"}},
+                                {"model_type", "llama"},
+                                {"hidden_size", 2 * head_dim},
+                                {"intermediate_size", 64},
+                                {"max_position_embeddings", 64},
+                                {"num_attention_heads", 2},
+                                {"num_hidden_layers", 1},
+                                {"vocab_size", 64}});
+}
+
+TEST(LlamaCpp, AttendsAsItDoesByDefaultUnlessItsUserSaysOtherwise) {
+  const Target& t = find_target("llama.cpp-cpu");
+  const Architecture a = with_heads_of(64);
+  EXPECT_EQ(t.arithmetic_with({}, a).ggml_attention, (GgmlAttention{.flash = true, .cache = KvCache::f16}));
+  EXPECT_EQ(t.arithmetic_with({.flash_attention = false}, a).ggml_attention,
+            (GgmlAttention{.flash = false, .cache = KvCache::f16}));
+  for (const char* cache : {"f16", "f32", "q8_0", "q4_0"}) {
+    const RuntimeSettings settings{.flash_attention = true, .kv_cache = cache};
+    EXPECT_EQ(t.settings_of(t.arithmetic_with(settings, a)), settings);
+  }
+}
+
+TEST(LlamaCpp, RefusesACacheThatLlamaCppRefuses) {
+  const Target& t = find_target("llama.cpp-cpu");
+  const auto refused = [&](const RuntimeSettings& s, int64_t head_dim, ErrorKind kind) {
+    return test::refusal([&] { t.arithmetic_with(s, with_heads_of(head_dim)); }, kind);
+  };
+  for (const char* cache : {"q8_0", "q4_0"}) {
+    EXPECT_TRUE(test::mentions(refused({.flash_attention = false, .kv_cache = cache}, 64, ErrorKind::usage),
+                               "without flash attention"));
+    EXPECT_TRUE(test::mentions(refused({.kv_cache = cache}, 48, ErrorKind::unsupported), "heads of 48"));
+  }
+  EXPECT_TRUE(
+      test::mentions(refused({.flash_attention = false, .kv_cache = "f32"}, 64, ErrorKind::unsupported), "f32"));
+  EXPECT_TRUE(test::mentions(refused({.kv_cache = "bf16"}, 64, ErrorKind::usage), "f16, f32, q8_0, q4_0"));
+}
+
+TEST(EveryTarget, RefusesSettingsThatItsRuntimeDoesNotHave) {
+  const Architecture a = with_heads_of(64);
+  for (const Target* t : all_targets()) {
+    const RuntimeSettings all = t->settings_of(t->arithmetic_with({}, a));
+    for (const RuntimeSettings& given :
+         {RuntimeSettings{.flash_attention = true}, RuntimeSettings{.kv_cache = "f16"}}) {
+      if (all.any())
+        EXPECT_EQ(t->settings_of(t->arithmetic_with(given, a)), all) << t->name();
+      else
+        EXPECT_TRUE(test::mentions(test::refusal([&] { t->arithmetic_with(given, a); }, ErrorKind::usage),
+                                   std::string(t->name())));
+    }
+  }
+}
+
 TEST(Vllm, RefusesAGroupThatDoesNotDivideAndNamesThoseThatDo) {
   const SiteShape site{.name = "model.q", .gguf = "blk.0.attn_q.weight", .out = 288, .in = 288};
   const std::string said =
@@ -85,7 +191,7 @@ SiteShape square(const char* name, int64_t n) {
 TEST(Vllm, HoldsTwoToEightBitsAndSaysWhichOnlyTransformersLoads) {
   const Target& t = find_target("vllm");
   EXPECT_EQ(t.canonical("w3a16-channel-asym"), "w3a16-channel-asym");
-  EXPECT_EQ(t.canonical("w4a16-asym"), "w4a16-g128-asym");
+  EXPECT_EQ(t.canonical("w4a16-asym"), "w4a16-asym");
   EXPECT_TRUE(test::mentions(t.storage("w3a16-g32", square("q", 256), Dtype::bf16).remark, "transformers"));
   EXPECT_EQ(t.storage("w4a16-g32-asym", square("q", 256), Dtype::bf16).remark, "");
   EXPECT_TRUE(test::mentions(t.storage("w8a16-g32-asym", square("q", 256), Dtype::bf16).remark, "slow path"));
@@ -93,7 +199,7 @@ TEST(Vllm, HoldsTwoToEightBitsAndSaysWhichOnlyTransformersLoads) {
 
 TEST(TransformersGptq, SpellsItsSchemesOneWay) {
   const Target& t = find_target("transformers-gptq");
-  EXPECT_EQ(t.canonical(""), "w4-g128");
+  EXPECT_EQ(t.canonical(""), "w4");
   EXPECT_EQ(t.canonical("w3-channel-asym-v2"), "w3-channel-asym-v2");
   for (const char* bad : {"w5-g128", "w4a16-g128", "w4-g128-v2-asym", "w4-g-1", "w04-g128", "w4-g0128", "w4-g128-sym"})
     EXPECT_TRUE(test::mentions(test::refusal([&] { (void)t.canonical(bad); }, ErrorKind::usage), "w4-g128")) << bad;

@@ -46,8 +46,7 @@ void fuse(Ops& ops, const std::string& how) {
   }
 }
 
-Architecture describe(const nlohmann::json& json) {
-  const ConfigReader config(json, "config.json");
+Architecture describe(const ConfigReader& config) {
   const Dimensions d = read_dimensions(config);
   DecoderBuilder b("toy", "", d);
   read_dtype_and_ids(config, b.a);

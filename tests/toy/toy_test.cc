@@ -358,6 +358,7 @@ TEST_P(Toy, IsCalibrated) {
   double rtn = 0;
   for (const char* method : {"rtn", "gptq", "awq", "auto"}) {
     CompressOptions o = job(dir / "model", dir / method, "vllm:w4a16-g32", method);
+    o.dtype = "float32";  // norms as they are
     if (method == std::string("rtn")) o.calib = {};
     const Report report = compress(o);
     const double kl = report.targets[0].verification->comparison.kl_mean;

@@ -92,7 +92,7 @@ void keep_layers(const std::vector<int64_t>& layers, Tensors& tensors, json& con
 }
 
 Windows windows_of(const Artifact& a, int64_t count = 3, int64_t length = 24) {
-  const Tokenizer tokenizer(a.tokenizer);
+  const Tokenizer tokenizer(a.tokenizer());
   return cut_windows(tokenizer.encode(read_text(test::example_dir() / "heldout.txt"), false), a.architecture.bos,
                      length, count, 0);
 }

@@ -12,20 +12,38 @@ namespace kerf {
 namespace {
 
 TEST(Gate, ParsesLimitsUnitsAndShortNames) {
-  const Gate g = parse_gate("kl<0.05, ppl<=1.03,top1>90%,bytes<90MB,bpw<4.5");
+  const Gate g = parse_gate("kl<0.05, ppl_ratio<=1.03,top1>90%,bytes<90.5MB,bpw<4.5");
   ASSERT_EQ(g.limits.size(), 5u);
   EXPECT_EQ(g.limits[0].metric, "kl_mean");
   EXPECT_EQ(g.limits[1].metric, "ppl_ratio");
   EXPECT_FALSE(g.limits[1].strict);
   EXPECT_DOUBLE_EQ(g.limits[2].value, 0.9);
   EXPECT_FALSE(g.limits[2].below);
-  EXPECT_DOUBLE_EQ(g.limits[3].value, 90e6);
+  EXPECT_DOUBLE_EQ(g.limits[3].value, 90.5e6);
+  EXPECT_EQ(parse_gate("ratio<3%").limits[0].metric, "ppl_ratio");
+  EXPECT_DOUBLE_EQ(parse_gate("bytes<1.5GiB").limits[0].value, 1.5 * 0x1p30);
+  EXPECT_DOUBLE_EQ(parse_gate("bytes<2TB").limits[0].value, 2e12);
   EXPECT_TRUE(parse_gate("").limits.empty());
 }
 
 TEST(Gate, RefusesWhatItDoesNotKnow) {
-  for (const char* bad : {"kl", "<3", "speed<3", "kl<", "kl<abc", "bytes<9XB", "kl<0.1;ppl<2"})
+  for (const char* bad : {"kl", "<3", "speed<3", "kl<", "kl<abc", "bytes<9XB", "kl<0.1;ppl<2", "kl<5MB", "bytes<90%",
+                          "ppl<3%", "kl<inf", "bytes<2,5MB"})
     EXPECT_THROW(parse_gate(bad), Error) << bad;
+}
+
+// The table's column ppl is absolute, and so is the gate: a file of perplexity 117 does not pass ppl<60.
+TEST(Gate, PplIsThePerplexityItself) {
+  const std::map<std::string, double> figures = {{"ppl_packed", 117.0}, {"ppl_ratio", 1.01}};
+  EXPECT_FALSE(check_gate(parse_gate("ppl<60"), figures).passed);
+  EXPECT_TRUE(check_gate(parse_gate("ppl<120,ppl_ratio<1.03"), figures).passed);
+  EXPECT_EQ(find_metric("ppl")->column, "ppl");
+  EXPECT_TRUE(remarks_on(parse_gate("ppl<60,ppl_ratio<1.03")).empty());
+  for (const char* old : {"ppl<1.03", "kl<1,ppl<=1.5"}) {
+    const std::vector<std::string> remarks = remarks_on(parse_gate(old));
+    ASSERT_EQ(remarks.size(), 1u) << old;
+    EXPECT_NE(remarks[0].find("ppl_ratio"), std::string::npos) << remarks[0];
+  }
 }
 
 TEST(Gate, SaysWhichLimitWasMissedAndByWhat) {

@@ -23,7 +23,7 @@ void refused(const std::string& file, const std::string& text) {
     if (entry.path().filename() != file) fs::copy(entry.path(), dir / entry.path().filename());
   if (file.ends_with(".index.json")) fs::remove(dir / "model.safetensors");
   write_text(dir / file, text);
-  const std::string said = test::refusal([&] { open_artifact(dir.path()); }, ErrorKind::bad_input);
+  const std::string said = test::refusal([&] { open_artifact(dir.path()).tokenizer(); }, ErrorKind::bad_input);
   EXPECT_TRUE(test::mentions(said, file)) << said;
   EXPECT_TRUE(test::mentions(said, "nests deeper than ")) << said;
   EXPECT_LT(said.size(), 300u);
@@ -53,9 +53,9 @@ TEST(NestedJson, InIndex) {
 TEST(NestedJson, InALineOfChats) {
   const TokenizerSpec spec;
   const std::string text = "{\"messages\": " + kOpen + kClose + "}";
-  JsonLines lines(text, "chats.jsonl", spec, "a model");
+  Records lines(text, "chats.jsonl", spec, "a model");
   const std::string said = test::refusal([&] { lines.document(0); }, ErrorKind::bad_input);
-  EXPECT_TRUE(test::mentions(said, "chats.jsonl, line 1 is nested deeper than")) << said;
+  EXPECT_TRUE(test::mentions(said, "chats.jsonl, line 1 nests deeper than")) << said;
 }
 
 TEST(NestedJson, InACorrespondence) {

@@ -160,9 +160,18 @@ TEST(StoredGptq, RefusesPartsThatDoNotFitTogether) {
   const auto bad = [](std::string_view mentioned, const Change& change) {
     refused("gptq_w4_g16_asym_v1", ErrorKind::bad_input, mentioned, change);
   };
-  for (const char* part : {"qzeros", "scales", "g_idx"}) {
+  for (const char* part : {"qzeros", "scales"}) {
     bad("belong together", [&](Tensors& t, json&) { t.erase(part); });
   }
+  bad("no g_idx", [](Tensors& t, json& c) {
+    t.erase("g_idx");
+    c["desc_act"] = true;
+  });
+  bad("group_size is 32", [](Tensors& t, json& c) {
+    t.erase("g_idx");
+    c["desc_act"] = false;
+    c["group_size"] = 32;
+  });
   for (const char* part : {"qweight", "qzeros", "scales"}) {
     bad("", [&](Tensors& t, json&) { shorten(t[part], 0); });
     bad("", [&](Tensors& t, json&) { shorten(t[part], 1); });
@@ -179,6 +188,15 @@ TEST(StoredGptq, RefusesPartsThatDoNotFitTogether) {
     t["g_idx"].shape = {56};
     t["g_idx"].bytes.resize(56 * 4);
   });
+}
+
+TEST(StoredGptq, TakesGroupsInOrderWhereThereIsNoGIdx) {
+  const auto read = [](const Change& change) { return decoded(Changed("gptq_w4_g16_asym_v1", change).read()); };
+  EXPECT_EQ(read([](Tensors& t, json& c) {
+              t.erase("g_idx");
+              c["desc_act"] = false;
+            }),
+            read([](Tensors&, json&) {}));
 }
 
 TEST(StoredGptq, RefusesConfigsThatItsTensorsContradictOrThatItDoesNotKnow) {

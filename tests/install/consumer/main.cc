@@ -1,7 +1,6 @@
+#include <kerf/core/version.h>
+#include <kerf/targets/target.h>
 #include <cstdio>
-
-#include "core/version.h"
-#include "targets/target.h"
 
 int main() {
   for (const kerf::Target* target : kerf::all_targets())

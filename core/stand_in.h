@@ -1,0 +1,23 @@
+// What lies where a file of a model should be: a download that was not made, or the answer of a server kept under the
+// file's name.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace kerf {
+
+/// "is a Git LFS pointer, ..." with what to do, when a whole file is such a pointer or a link of the hub cache written
+/// as text; "" for everything else. No file of a model looks like these.
+std::string pointer_in_place_of(std::string_view file);
+
+/// What a file that is not what was expected seems to be, by its first bytes: "an HTML page, as ...", "a ZIP archive,
+/// as ...", "text that begins with '...'". "" when nothing can be said, or when it is empty.
+std::string seems_to_be(std::string_view file);
+inline std::string seems_to_be(std::span<const std::byte> file) {
+  return seems_to_be(std::string_view(reinterpret_cast<const char*>(file.data()), file.size()));
+}
+
+}  // namespace kerf

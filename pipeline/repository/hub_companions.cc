@@ -1,0 +1,107 @@
+#include "pipeline/repository/hub_companions.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "model/arch/family.h"
+#include "model/text/tokenizer_tables.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+// rope_freqs.weight of Llama 3.1 and later holds what these settings give; their factor is the largest divisor.
+std::optional<RopeTable> as_llama3(const Rope& rope) {
+  const std::vector<float>& given = rope.table.divisors;
+  RopeTable t = rope.table;
+  t.divisors.clear();
+  t.scaling = RopeScaling::llama3;
+  t.factor = *std::max_element(given.begin(), given.end());
+  t.low_freq_factor = 1;
+  t.high_freq_factor = 4;
+  t.original_context = 8192;
+  const std::vector<float> implied = Rope{t, rope.rotated}.divisors();
+  for (size_t i = 0; i < given.size(); ++i)
+    if (std::abs(implied[i] - given[i]) > 1e-5F * given[i]) return std::nullopt;
+  return t;
+}
+
+Architecture in_words_of_a_config(const Artifact& source) {
+  Architecture a = source.architecture;
+  for (Ops& ops : a.kinds)
+    for (Op& op : ops) {
+      Rope* rope = std::get_if<Rope>(&op.what);
+      if (!rope || rope->table.divisors.empty()) continue;
+      const auto table = rope->table.scaling == RopeScaling::none ? as_llama3(*rope) : std::nullopt;
+      if (!table)
+        fail(ErrorKind::unsupported,
+             "{}: rope_freqs.weight divides the rotations as no rope_scaling of a config.json does; choose a GGUF "
+             "target",
+             source.path.string());
+      rope->table = *table;
+    }
+  return a;
+}
+
+// Spelled with spaces: user-defined tokens of a GGUF have them for U+2581.
+std::string with_spaces(std::string token) {
+  constexpr std::string_view kMetaspace = "\xE2\x96\x81";
+  for (size_t at = 0; (at = token.find(kMetaspace, at)) != std::string::npos;)
+    token.replace(at, kMetaspace.size(), " ");
+  return token;
+}
+
+void check_same_tokens(const Artifact& source, const fs::path& file, const TokenizerSpec& beside) {
+  const TokenizerSpec& spec = source.tokenizer();
+  const std::vector<std::string>&mine = spec.tokens, &theirs = beside.tokens;
+  const auto differ = [&](size_t id, const std::string& a, const std::string& b) {
+    fail(ErrorKind::bad_input, "{} is of another model: token {} is '{}' there and '{}' in {}", file.string(), id, b, a,
+         source.path.string());
+  };
+  for (size_t id = 0; id < std::max(mine.size(), theirs.size()); ++id) {
+    const bool unused = id < mine.size() && spec.types[id] == TokenType::unused;
+    if (id >= theirs.size()) {
+      if (!unused) differ(id, mine[id], "missing");
+    } else if (id >= mine.size()) {
+      differ(id, "missing", theirs[id]);
+    } else if (!unused && with_spaces(mine[id]) != with_spaces(theirs[id])) {
+      differ(id, mine[id], theirs[id]);
+    }
+  }
+}
+
+}  // namespace
+
+fs::path folder_of(const Artifact& source) {
+  return fs::is_directory(source.path) ? source.path : source.path.parent_path();
+}
+
+ordered_json config_of(const Artifact& source) {
+  if (source.format == kGgufFormat) return write_config(in_words_of_a_config(source));
+  const fs::path file = folder_of(source) / "config.json";
+  ordered_json config = parse_ordered_json(read_text(file), file.string());
+  config.erase("quantization_config");
+  for (const auto& [key, value] : source.config_changes) config[key] = parse_ordered_json(value, key);
+  return config;
+}
+
+void check_hub_source(const Artifact& source) {
+  if (source.format != kGgufFormat) return;
+  (void)config_of(source);
+  const fs::path file = folder_of(source) / "tokenizer.json";
+  if (!fs::exists(file))
+    fail(ErrorKind::unsupported,
+         "{} has no tokenizer.json beside it, which the target's repository needs and which cannot be made of a GGUF's "
+         "tables exactly; put the files tokenizer*.json of the original model there, or choose a GGUF target",
+         source.path.string());
+  TokenizerSpec beside = read_tokenizer_spec(folder_of(source));
+  drop_tokens_past(beside, source.architecture.vocab());
+  check_same_tokens(source, file, beside);
+}
+
+}  // namespace kerf
