@@ -3,6 +3,7 @@
 #include "model/arch/config_reader.h"
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -113,8 +114,16 @@ Dimensions read_dimensions(const ConfigReader& c, const DimensionDefaults& defau
   return d;
 }
 
+double read_theta(const ConfigReader& r, const char* key, double otherwise) {
+  const double theta = r.number_or(key, otherwise);
+  // Programs keep it in float32.
+  if (!(theta > 0 && theta <= std::numeric_limits<float>::max()))
+    fail(ErrorKind::bad_input, "{}: {} must be positive and fit float32, not {}", r.name(), r.spelled(key), theta);
+  return theta;
+}
+
 RopeTable read_rope_object(const ConfigReader& r, RopeTable rope, int64_t context) {
-  rope.theta = r.number_or("rope_theta", rope.theta);
+  rope.theta = read_theta(r, "rope_theta", rope.theta);
   const std::string type = r.text_or("rope_type", r.text_or("type", "default"));
   const auto original = [&] { return r.size_or("original_max_position_embeddings", context); };
   if (type == "linear") {
@@ -152,8 +161,6 @@ RopeTable read_rope_object(const ConfigReader& r, RopeTable rope, int64_t contex
     rope.attention_factor =
         r.number_or("attention_factor", m != 0 && all != 0 ? magnitude(m) / magnitude(all) : magnitude(1));
   }
-  if (!(rope.theta > 0))
-    fail(ErrorKind::bad_input, "{}: {} must be positive, not {}", r.name(), r.spelled("rope_theta"), rope.theta);
   return rope;
 }
 
@@ -161,11 +168,9 @@ RopeTable read_rope(const ConfigReader& c, double default_theta, int64_t context
   // transformers 5 keeps everything in rope_parameters; earlier versions had rope_theta beside rope_scaling, with
   // "type" before it was "rope_type". Where several are present transformers lets rope_scaling win.
   RopeTable rope;
-  rope.theta = c.number_or("rope_theta", default_theta);
+  rope.theta = read_theta(c, "rope_theta", default_theta);
   const char* key = c.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
   if (c.has(key)) rope = read_rope_object(c.object(key), rope, context);
-  if (!(rope.theta > 0))
-    fail(ErrorKind::bad_input, "{}: {} must be positive, not {}", c.name(), c.spelled("rope_theta"), rope.theta);
   return rope;
 }
 

@@ -63,6 +63,8 @@ struct DimensionDefaults {
 Dimensions read_dimensions(const ConfigReader&, const DimensionDefaults& = {});
 /// rope_parameters, or rope_scaling with rope_theta: default, linear, llama3 and yarn; Error unsupported for others.
 RopeTable read_rope(const ConfigReader&, double default_theta, int64_t context);
+/// The base of rotations at `key`. Error bad_input unless it is positive and fits float32.
+double read_theta(const ConfigReader&, const char* key, double otherwise);
 /// The scaling that an object of one of these keys describes, over `table`'s theta.
 RopeTable read_rope_object(const ConfigReader&, RopeTable table, int64_t context);
 /// The inverse of read_rope_object(): {"rope_type": ...}, without theta.

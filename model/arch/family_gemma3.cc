@@ -26,8 +26,8 @@ struct Ropes {
 // rope_local_base_freq, and rope_scaling, which is for global layers.
 Ropes read_ropes(const ConfigReader& c, int64_t context) {
   Ropes r;
-  r.global.theta = c.number_or("rope_theta", kGlobalTheta);
-  r.local.theta = c.number_or("rope_local_base_freq", kLocalTheta);
+  r.global.theta = read_theta(c, "rope_theta", kGlobalTheta);
+  r.local.theta = read_theta(c, "rope_local_base_freq", kLocalTheta);
   const bool both = c.has("rope_parameters");
   if (both) {
     const ConfigReader p = c.object("rope_parameters");

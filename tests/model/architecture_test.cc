@@ -205,6 +205,21 @@ TEST(Architecture, MissingKeysAreNamed) {
   EXPECT_EQ(caught([] { describe_architecture(nlohmann::json::array()); }).kind, ErrorKind::bad_input);
 }
 
+TEST(Architecture, BothBasesOfGemmasRotationsAreChecked) {
+  nlohmann::json gemma = config();
+  gemma["architectures"] = {"Gemma3ForCausalLM"};
+  gemma["model_type"] = "gemma3_text";
+  describe_architecture(gemma);
+  for (const char* key : {"rope_theta", "rope_local_base_freq"})
+    for (const double theta : {-5.0, 0.0, 1e300}) {
+      nlohmann::json c = gemma;
+      c[key] = theta;
+      const Caught e = caught([&] { describe_architecture(c); });
+      EXPECT_EQ(e.kind, ErrorKind::bad_input) << key << " " << theta;
+      says(e, key);
+    }
+}
+
 TEST(Architecture, WrongValuesAreNamed) {
   const std::vector<std::pair<const char*, nlohmann::json>> wrong = {
       {"vocab_size", 0},
@@ -224,6 +239,7 @@ TEST(Architecture, WrongValuesAreNamed) {
       {"attention_bias", "yes"},
       {"rope_theta", 0},
       {"rope_theta", -10000.0},
+      {"rope_theta", 1e300},
       {"rope_scaling", "linear"},
       {"rope_scaling", {{"type", "linear"}}},
       {"rope_scaling", {{"type", "linear"}, {"factor", 0}}},
