@@ -191,9 +191,8 @@ nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t most
 
 std::string json_text(const nlohmann::ordered_json& v) {
   nlohmann::ordered_json marked = v;
-  std::string text = v.dump(2);
-  if (!mark_named_numbers(marked)) return text;
-  text = marked.dump(2);
+  if (!mark_named_numbers(marked)) return v.dump(2);
+  std::string text = marked.dump(2);
   for (const std::string_view name : {kNanWord, kInfinity, kMinusInfinity}) {
     const std::string stand_in = nlohmann::json(fmt::format("{}{}", kMark, name)).dump();
     for (size_t at = 0; (at = text.find(stand_in, at)) != text.npos; at += name.size())

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/words.h"
+
 namespace kerf {
 namespace {
 
@@ -24,13 +26,6 @@ size_t distance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
-
-std::string lower_case(std::string_view text) {
-  std::string s(text);
-  for (char& c : s)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return s;
-}
 
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known) {
   constexpr size_t kLongest = 64, kShortestBeginning = 3;  // of words worth comparing

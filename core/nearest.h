@@ -2,7 +2,6 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <string_view>
 
 namespace kerf {
@@ -11,8 +10,5 @@ namespace kerf {
 /// left out, replaced or exchanged with the next, or as its beginning. "" when none is alike enough to be meant, which
 /// is more than a third of the letters.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known);
-
-/// In lower case (ASCII).
-std::string lower_case(std::string_view);
 
 }  // namespace kerf

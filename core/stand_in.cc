@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/words.h"
+
 namespace kerf {
 namespace {
 using namespace std::literals;
@@ -14,10 +16,7 @@ constexpr size_t kQuoted = 60;
 // The beginning in lower case without leading white space.
 std::string beginning(std::string_view file) {
   const size_t at = file.substr(0, kPointerLimit).find_first_not_of(" \t\r\n\xEF\xBB\xBF");
-  std::string s(at == file.npos ? ""sv : file.substr(at, 64));
-  for (char& c : s)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return s;
+  return lower_case(at == file.npos ? ""sv : file.substr(at, 64));
 }
 
 bool printable(std::string_view s) {
@@ -37,10 +36,13 @@ std::string pointer_in_place_of(std::string_view file) {
   return "";
 }
 
-std::string seems_to_be(std::string_view file) {
+bool is_html_page(std::string_view file) {
   const std::string begins = beginning(file);
-  for (const std::string_view tag : {"<!doctype html", "<html", "<head"})
-    if (begins.starts_with(tag)) return "an HTML page, as servers send instead of a file: download it again";
+  return begins.starts_with("<!doctype html") || begins.starts_with("<html") || begins.starts_with("<head");
+}
+
+std::string seems_to_be(std::string_view file) {
+  if (is_html_page(file)) return "an HTML page, as servers send instead of a file: download it again";
   constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kMagic = {{
       {"PK\x03\x04"sv, "a ZIP archive, as PyTorch's .bin and .pt files are"},
       {"\x1F\x8B"sv, "a file compressed by gzip"},

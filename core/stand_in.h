@@ -13,6 +13,9 @@ namespace kerf {
 /// as text; "" for everything else. No file of a model looks like these.
 std::string pointer_in_place_of(std::string_view file);
 
+/// By its first tag.
+bool is_html_page(std::string_view file);
+
 /// What a file that is not what was expected seems to be, by its first bytes: "an HTML page, as ...", "a ZIP archive,
 /// as ...", "text that begins with '...'". "" when nothing can be said, or when it is empty.
 std::string seems_to_be(std::string_view file);

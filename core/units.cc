@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/words.h"
 
 namespace kerf {
 namespace {
@@ -14,8 +15,6 @@ std::string_view trim(std::string_view s) {
   while (!s.empty() && s.back() == ' ') s.remove_suffix(1);
   return s;
 }
-
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 [[noreturn]] void refuse(std::string_view text) {
   std::string point(text);
@@ -29,8 +28,7 @@ char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + '
 }  // namespace
 
 std::optional<double> bytes_of_unit(std::string_view unit) {
-  std::string u(unit);
-  std::transform(u.begin(), u.end(), u.begin(), lower);
+  const std::string u = lower_case(unit);
   if (u.empty() || u == "b") return 1;
   constexpr std::string_view kPowers = "kmgt";
   const size_t power = kPowers.find(u[0]);
@@ -59,6 +57,12 @@ uint64_t parse_bytes(std::string_view text) {
   const double bytes = n->number * *factor;
   if (!(bytes >= 1 && bytes < 0x1p63) || (*factor == 1 && bytes != std::floor(bytes))) refuse(text);
   return static_cast<uint64_t>(std::llround(bytes));
+}
+
+std::string grouped(std::string digits) {
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
+  return digits;
 }
 
 std::string duration_text(double seconds) {

@@ -26,6 +26,9 @@ struct NumberAndUnit {
 };
 std::optional<NumberAndUnit> number_and_unit(std::string_view text);
 
+/// A whole number with commas between groups of three digits: "2,773,152".
+std::string grouped(std::string digits);
+
 /// "45 s", "28 min", "3 h 20 min": at least "1 s", to the nearest step.
 std::string duration_text(double seconds);
 

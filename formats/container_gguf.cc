@@ -4,6 +4,7 @@
 #include <fstream>
 #include <regex>
 
+#include "core/words.h"
 #include "formats/container.h"
 #include "formats/gguf.h"
 
@@ -59,12 +60,11 @@ std::vector<fs::path> gguf_models_in(const fs::path& folder) {
 fs::path gguf_model_in(const fs::path& folder, std::string_view nothing) {
   const std::vector<fs::path> files = gguf_models_in(folder);
   if (files.size() == 1) return files.front();
-  std::string names;
-  for (size_t i = 0; i < std::min(kShownModels, files.size()); ++i)
-    names += (i ? ", " : "") + files[i].filename().string();
+  std::vector<std::string> names;
+  for (const fs::path& file : files) names.push_back(file.filename());
   if (files.size() > 1)
-    fail(ErrorKind::bad_input, "{} holds {} models in GGUF files ({}{}); name one of them", folder.string(),
-         files.size(), names, files.size() > kShownModels ? ", ..." : "");
+    fail(ErrorKind::bad_input, "{} holds {} models in GGUF files ({}); name one of them", folder.string(), files.size(),
+         some_of(names, kShownModels));
   for (const auto& entry : fs::directory_iterator(folder))
     if (is_later_shard(entry.path().filename()))
       fail(ErrorKind::bad_input,

@@ -1,12 +1,11 @@
 // A sharded checkpoint is read as one container: every shard is mapped and checked by itself, then against the index.
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <set>
 #include <unordered_map>
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/words.h"
 #include "formats/safetensors.h"
 #include "formats/text.h"
 
@@ -52,13 +51,6 @@ std::unique_ptr<Reader> open_file(const fs::path& path) {
   return std::make_unique<Reader>(path, std::move(parts.files), std::move(parts.tensors), std::move(parts.metadata));
 }
 
-// The first few, for sentences.
-std::string first_of(std::span<const std::string> names) {
-  constexpr size_t kShown = 3;
-  const bool more = names.size() > kShown;
-  return fmt::format("{}{}", fmt::join(names.first(std::min(names.size(), kShown)), ", "), more ? ", ..." : "");
-}
-
 std::unique_ptr<Reader> open_index(const fs::path& path) {
   const std::string text = read_text(path, kSafetensorsHeaderLimit);
   std::unordered_map<std::string, std::string> file_of;
@@ -100,11 +92,10 @@ std::unique_ptr<Reader> open_index(const fs::path& path) {
       fail(ErrorKind::bad_input, "the index {} says that the tensor {} lies in {}, but it does not", path.string(),
            in_quotes(tensor), file);
   if (!stale.empty())
-    note(
-        fmt::format("{} says in which shard each tensor lies; left out of others: {}", path.string(), first_of(stale)));
+    note(fmt::format("{} says in which shard each tensor lies; left out of others: {}", path.string(), some_of(stale)));
   if (!unnamed.empty())
     note(fmt::format("{} does not name what its shards hold besides, which is read: {}", path.string(),
-                     first_of(unnamed)));
+                     some_of(unnamed)));
   return std::make_unique<Reader>(path, std::move(parts.files), std::move(parts.tensors), std::move(parts.metadata));
 }
 

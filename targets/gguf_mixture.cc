@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/words.h"
 #include "formats/ggml_type.h"
 
 namespace kerf {
@@ -247,9 +248,7 @@ std::string_view wanted_gguf_type(std::string_view scheme, const SiteShape& site
 }
 
 const Layout* gguf_layout(std::string_view type) {
-  std::string name = fmt::format("gguf-{}", type);
-  for (char& c : name)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const std::string name = lower_case(fmt::format("gguf-{}", type));
   for (const Layout* l : all_layouts())
     if (l->name() == name) return l;
   return nullptr;

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/nearest.h"
+#include "core/words.h"
 
 namespace kerf {
 namespace {

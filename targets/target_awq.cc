@@ -68,11 +68,7 @@ class Awq final : public Target {
   }
 
   std::string fitted(std::string_view scheme, std::span<const int64_t> widths) const override {
-    auto c = parse(scheme);
-    if (!c->open) return std::string(scheme);
-    c->group = open_group(widths);
-    c->open = false;
-    return scheme_text_awq(*c);
+    return scheme_text_awq(parse(scheme)->closed(widths));
   }
 
   std::optional<std::string> scheme_holding(const Scheme& s) const override {

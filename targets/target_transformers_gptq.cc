@@ -97,11 +97,7 @@ class TransformersGptq final : public Target {
   }
 
   std::string fitted(std::string_view scheme, std::span<const int64_t> widths) const override {
-    auto c = parse_weight_only(scheme, "");
-    if (!c->open) return std::string(scheme);
-    c->group = open_group(widths);
-    c->open = false;
-    return scheme_text_gptq(*c);
+    return scheme_text_gptq(parse_weight_only(scheme, "")->closed(widths));
   }
 
   std::optional<std::string> scheme_holding(const Scheme& s) const override {

@@ -67,11 +67,8 @@ class Vllm final : public Target {
   }
 
   std::string fitted(std::string_view scheme, std::span<const int64_t> widths) const override {
-    auto c = parse_weight_only(scheme, "a16");
-    if (!c || !c->open) return std::string(scheme);
-    c->group = open_group(widths);
-    c->open = false;
-    return scheme_text_vllm(*c);
+    const auto c = parse_weight_only(scheme, "a16");
+    return c ? scheme_text_vllm(c->closed(widths)) : std::string(scheme);
   }
 
   std::optional<std::string> scheme_holding(const Scheme& s) const override {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "targets/weight_only.h"
 
 namespace kerf {
 namespace {
@@ -42,8 +43,7 @@ bool is_vllm_w8(std::string_view scheme) {
 }
 
 std::optional<std::string> canonical_vllm_w8(std::string_view scheme) {
-  std::string plain(scheme);
-  for (char& c : plain) c = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string plain = plain_scheme(scheme);
   return is_vllm_w8(plain) ? std::optional(plain) : std::nullopt;
 }
 

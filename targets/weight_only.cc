@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/words.h"
 
 namespace kerf {
 namespace {
@@ -34,9 +35,21 @@ std::string WeightOnly::group_text() const {
   return group == 0 ? "-channel" : fmt::format("-g{}", group);
 }
 
+WeightOnly WeightOnly::closed(std::span<const int64_t> widths) const {
+  WeightOnly w = *this;
+  if (open) w.group = open_group(widths);
+  w.open = false;
+  return w;
+}
+
+std::string plain_scheme(std::string_view scheme) {
+  std::string plain = lower_case(scheme);
+  std::replace(plain.begin(), plain.end(), '_', '-');
+  return plain;
+}
+
 std::optional<WeightOnly> parse_weight_only(std::string_view scheme, std::string_view after_bits) {
-  std::string plain(scheme);
-  for (char& c : plain) c = c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string plain = plain_scheme(scheme);
   std::string_view s = plain;
   WeightOnly w;
   if (!take(&s, "w")) return std::nullopt;

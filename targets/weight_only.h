@@ -21,10 +21,15 @@ struct WeightOnly {
 
   /// "-g128" or "-channel"; "" while it is open.
   std::string group_text() const;
+  /// With the group that open_group() finds, where it is open.
+  WeightOnly closed(std::span<const int64_t> widths) const;
 };
 
-/// Reads "w" BITS `after_bits` ("-g" N | "-channel"), then the flags "-asym" and "-v2" in this order, in whatever case
-/// and with "_" for "-" too (W4A16_ASYM). Without a group it stays open. nullopt when that is not what it says; bits
+/// In lower case, with "-" for "_": "W4A16_ASYM" is "w4a16-asym".
+std::string plain_scheme(std::string_view);
+
+/// Reads "w" BITS `after_bits` ("-g" N | "-channel"), then the flags "-asym" and "-v2" in this order, of a
+/// plain_scheme(). Without a group it stays open. nullopt when that is not what it says; bits
 /// are 1 ... 9 here.
 std::optional<WeightOnly> parse_weight_only(std::string_view scheme, std::string_view after_bits);
 

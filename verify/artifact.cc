@@ -81,20 +81,18 @@ bool is_checkpoint(const fs::path& folder) {
          (find_container("safetensors").recognises(folder) || gguf_models_in(folder).empty());
 }
 
-namespace {
-
-// As a run with several targets leaves them.
-std::vector<std::string> folders_with_models(const fs::path& path) {
-  std::vector<std::string> folders;
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.is_directory() && !entry.path().filename().string().starts_with(".") &&
-        (fs::exists(entry.path() / "config.json") || !gguf_models_in(entry.path()).empty()))
-      folders.push_back(entry.path().filename().string());
-  std::sort(folders.begin(), folders.end());
-  return folders;
+bool holds_model(const fs::path& folder) {
+  return fs::exists(folder / "config.json") || !gguf_models_in(folder).empty();
 }
 
-}  // namespace
+std::vector<fs::path> folders_with_models(const fs::path& folder) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.is_directory() && !entry.path().filename().string().starts_with(".") && holds_model(entry.path()))
+      found.push_back(entry.path());
+  std::sort(found.begin(), found.end());
+  return found;
+}
 
 Artifact open_artifact(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::io, "there is no file or folder {}", path.string());
@@ -107,7 +105,9 @@ Artifact open_artifact(const fs::path& path) {
   if (!fs::is_directory(path) || is_checkpoint(path)) return open_huggingface_artifact(path);
   if (gguf_models_in(path).empty()) {
     refuse_lone_adapter(path);
-    if (const auto below = folders_with_models(path); !below.empty())
+    std::vector<std::string> below;
+    for (const fs::path& folder : folders_with_models(path)) below.push_back(folder.filename());
+    if (!below.empty())
       fail(ErrorKind::bad_input, "{} holds no model itself, but the folders {}; name one of them", path.string(),
            fmt::join(below, ", "));
   }

@@ -108,6 +108,11 @@ struct Artifact {
 /// A folder with a config.json; not one where it lies beside GGUF files and no safetensors.
 bool is_checkpoint(const std::filesystem::path& folder);
 
+/// A folder with a config.json or a GGUF model.
+bool holds_model(const std::filesystem::path& folder);
+/// Folders in this one, hidden ones apart, that hold a model, by name: as a run with several targets leaves them.
+std::vector<std::filesystem::path> folders_with_models(const std::filesystem::path& folder);
+
 /// Opens a folder with config.json and safetensors (plain or quantized), a .safetensors file beside a config.json, a
 /// GGUF file (by its suffix or its first bytes), or a folder that holds exactly one. Everything that the architecture
 /// needs is checked to be there with the right shape. Errors: io, bad_input and unsupported as the readers say.

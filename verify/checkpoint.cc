@@ -61,7 +61,7 @@ std::optional<Anchor> anchor_of(const Architecture& a) {
 class Renaming {
  public:
   Renaming(const Architecture& a, const Anchor& anchor, std::string prefix) : base_(anchor.base), all_(prefix) {
-    head_ = without_last(weight_name(a.after[a.head_at()].as<MatMul>()->weight, -1));
+    head_ = without_last(a.head_matrix());
     if (all_ == base_ || all_.ends_with("." + base_)) wrapper_ = all_.substr(0, all_.size() - base_.size());
   }
   std::string operator()(const std::string& name) const {
@@ -206,7 +206,7 @@ void refuse_codes(const Artifact& a, const Reader& reader, std::span<const Store
   std::unordered_set<std::string> used;
   for (int64_t layer = -1; layer < a.architecture.layers(); ++layer)
     for (const ExpectedTensor& t : a.architecture.expected_tensors(layer)) used.insert(t.stored.tensor);
-  used.insert(weight_name(a.architecture.after[a.architecture.head_at()].as<MatMul>()->weight, -1));
+  used.insert(a.architecture.head_matrix());
   std::vector<std::string> codes, scales;
   std::unordered_set<std::string> modules;
   for (const StoredWeight& w : weights) {
@@ -236,7 +236,7 @@ void find_tied_embedding(Artifact& a, std::vector<StoredWeight>& weights) {
     return std::find_if(weights.begin(), weights.end(), [&](const StoredWeight& w) { return w.info.name == name; });
   };
   const std::string embedding = a.architecture.embedding().name;
-  const auto head = named(weight_name(a.architecture.after[a.architecture.head_at()].as<MatMul>()->weight, -1));
+  const auto head = named(a.architecture.head_matrix());
   if (head == weights.end() || named(embedding) != weights.end()) return;
   note(fmt::format("{}: {} is not stored; as config.json ties it to the head, {} is both", a.path.string(), embedding,
                    head->file_name));
@@ -246,7 +246,7 @@ void find_tied_embedding(Artifact& a, std::vector<StoredWeight>& weights) {
 void untie_different_head(Artifact& a) {
   Architecture& arch = a.architecture;
   if (!arch.tied) return;
-  const std::string head_name = weight_name(arch.after[arch.head_at()].as<MatMul>()->weight, -1);
+  const std::string head_name = arch.head_matrix();
   const TensorInfo *embedding = a.weights->find(arch.embedding().name), *head = a.weights->find(head_name);
   if (!embedding || !head) return;
   if (embedding->shape == head->shape) {

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/words.h"
 #include "targets/half_model.h"
 #include "verify/packed_bits.h"
 #include "verify/stored.h"
@@ -16,9 +17,7 @@ constexpr int kNibble[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 bool recognises(const QuantizedRepository& r) {
   if (r.text("quant_method") != "awq") return false;
-  std::string version = r.text("version").empty() ? r.text("format") : r.text("version");
-  for (char& c : version)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const std::string version = lower_case(r.text("version").empty() ? r.text("format") : r.text("version"));
   if (!version.empty() && version != "gemm")
     fail(ErrorKind::unsupported, "{}: the AWQ version \"{}\" is not supported; kerf reads gemm", r.config_file,
          version);

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/words.h"
 
 namespace kerf {
 namespace {
@@ -47,17 +48,6 @@ void add_expected(const Architecture& a, const Ops& ops, int64_t layer, std::vec
     });
 }
 
-// Names of one kind, the first few shown.
-struct Names {
-  int64_t count = 0;
-  std::string shown;
-  void add(const std::string& name) {
-    constexpr int64_t kShown = 3;
-    if (count++ < kShown) shown += (shown.empty() ? "" : ", ") + name;
-    if (count == kShown + 1) shown += ", ...";
-  }
-};
-
 using NameSet = std::unordered_set<std::string>;
 
 NameSet expected_names(const Architecture& a) {
@@ -97,21 +87,21 @@ std::string why_unused(const Architecture& a, const std::string& name) {
 std::string what_is_there(const Architecture& a, const TensorSource& source, const std::string& name) {
   const NameSet known = expected_names(a);
   const std::string module = fmt::format("{}.", parent(name)), block = fmt::format("{}.", parent(parent(name)));
-  Names of_module, of_block, any;
+  std::vector<std::string> of_module, of_block, any;
   std::string why;
   for (const TensorInfo& t : source.tensors()) {
     if (known.contains(t.name)) continue;
-    any.add(t.name);
+    any.push_back(t.name);
     if (t.name.starts_with(module)) {
-      of_module.add(t.name);
+      of_module.push_back(t.name);
       if (why.empty()) why = why_unused(a, t.name);
     } else if (t.name.starts_with(block)) {
-      of_block.add(t.name);
+      of_block.push_back(t.name);
     }
   }
-  if (of_module.count) return fmt::format("; in its place there are {}{}", of_module.shown, why);
-  if (of_block.count) return fmt::format("; beside it there are {}", of_block.shown);
-  if (any.count) return fmt::format("; among its {} tensors are {}", source.tensors().size(), any.shown);
+  if (!of_module.empty()) return fmt::format("; in its place there are {}{}", some_of(of_module), why);
+  if (!of_block.empty()) return fmt::format("; beside it there are {}", some_of(of_block));
+  if (!any.empty()) return fmt::format("; among its {} tensors are {}", source.tensors().size(), some_of(any));
   if (source.tensors().empty()) return "; it has none at all";
   return fmt::format("; its {} tensors are all other parts of the model", source.tensors().size());
 }
@@ -145,7 +135,7 @@ bool harmless(const Architecture& a, const TensorSource& source, const TensorInf
        {"rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", ".position_ids"})
     if (t.name.ends_with(table)) return true;
   if (t.name.starts_with("v_head.")) return true;
-  if (a.tied && t.name == weight_name(a.after[a.head_at()].as<MatMul>()->weight, -1)) return true;
+  if (a.tied && t.name == a.head_matrix()) return true;
   return t.name.ends_with(".bias") && t.shape.size() == 1 && bits_of(t.dtype) >= 16 && all_zero(source, t);
 }
 
@@ -222,6 +212,8 @@ size_t Architecture::head_at() const {
   fail(ErrorKind::internal, "{} has no head", family);
 }
 
+std::string Architecture::head_matrix() const { return weight_name(after[head_at()].as<MatMul>()->weight, -1); }
+
 Site Architecture::head() const { return tied ? embedding() : site_of(*this, after[head_at()], -1); }
 
 std::vector<ExpectedTensor> Architecture::expected_tensors(int64_t layer) const {
@@ -236,30 +228,33 @@ std::vector<ExpectedTensor> Architecture::expected_tensors(int64_t layer) const 
 }
 
 void check_tensors(const Architecture& a, const TensorSource& source) {
+  NameSet used;
   for (int64_t layer = -1; layer < a.layers(); ++layer)
-    for (const ExpectedTensor& expected : a.expected_tensors(layer)) check_tensor(a, source, expected);
+    for (const ExpectedTensor& expected : a.expected_tensors(layer)) {
+      check_tensor(a, source, expected);
+      used.insert(expected.name);
+    }
 
-  const NameSet used = expected_names(a);
-  Names left_out, unknown;
+  std::vector<std::string> left_out, unknown;
   std::string why;
   for (const TensorInfo& t : source.tensors()) {
     if (used.contains(t.name)) continue;
     if (harmless(a, source, t)) {
-      left_out.add(t.name);
+      left_out.push_back(t.name);
       continue;
     }
-    unknown.add(t.name);
+    unknown.push_back(t.name);
     if (why.empty()) why = why_unused(a, t.name);
   }
-  if (unknown.count)
+  if (!unknown.empty())
     fail(ErrorKind::unsupported,
          "the checkpoint has {} tensor(s) that are no part of {} as config.json describes it: {}{}; only what is known "
          "to "
          "change nothing is left out",
-         unknown.count, a.family, unknown.shown, why);
-  if (left_out.count)
-    note(fmt::format("{} tensor(s) of the checkpoint are left out, which change nothing: {}", left_out.count,
-                     left_out.shown));
+         unknown.size(), a.family, some_of(unknown), why);
+  if (!left_out.empty())
+    note(fmt::format("{} tensor(s) of the checkpoint are left out, which change nothing: {}", left_out.size(),
+                     some_of(left_out)));
 }
 
 }  // namespace kerf

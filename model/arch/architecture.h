@@ -199,6 +199,8 @@ struct Architecture {
   std::vector<ExpectedTensor> expected_tensors(int64_t layer) const;
   /// The head's place in `after`; Error internal when there is none.
   size_t head_at() const;
+  /// What checkpoints call the head's own matrix, which a tied model may hold besides.
+  std::string head_matrix() const;
 };
 
 /// A pattern with the layer filled in.

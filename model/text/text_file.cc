@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/stand_in.h"
 #include "model/text/unicode.h"
 
 namespace kerf {
@@ -111,16 +112,6 @@ std::string_view utf16_without_mark(std::string_view bytes) {
   return "";
 }
 
-bool is_html(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
-  if (begin == std::string_view::npos) return false;
-  const auto begins = [&](std::string_view with) {
-    return std::ranges::equal(text.substr(begin, with.size()), with,
-                              [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
-  };
-  return begins("<!doctype html") || begins("<html");
-}
-
 }  // namespace
 
 bool is_standard_input(const fs::path& path) { return path == "-"; }
@@ -132,8 +123,8 @@ void require_text(std::string_view bytes, const std::string& name) {
       refuse_format(name, f.is, f.convert);
   if (bytes.size() > 262 && bytes.substr(257).starts_with("ustar"))
     refuse_format(name, "a tar archive", "`tar -xOf {0}`");
-  if (bytes.starts_with("version https://git-lfs.github.com/spec/"))
-    fail(ErrorKind::bad_input, "{} is a Git LFS pointer, not the text itself; `git lfs pull` fetches it", name);
+  if (const std::string what = pointer_in_place_of(bytes); !what.empty())
+    fail(ErrorKind::bad_input, "{} {}", name, what);
   const auto other_encoding = [&](std::string_view encoding) {
     fail(ErrorKind::bad_input, "{} is {}, not UTF-8; convert it: `iconv -f {} -t UTF-8`", name, encoding, encoding);
   };
@@ -165,7 +156,7 @@ std::string read_text_file(const fs::path& path) {
          path.string(), path.string());
   std::string text = is_standard_input(path) || is_pipe(path) ? read_stream(path) : read_text(path);
   require_text(text, text_name(path));
-  if (is_html(text)) warn(fmt::format("{} is an HTML page, and its tags count as text", text_name(path)));
+  if (is_html_page(text)) warn(fmt::format("{} is an HTML page, and its tags count as text", text_name(path)));
   if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
   return text;
 }

@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <set>
 
-#include <fmt/ranges.h>
-
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "core/words.h"
 #include "model/ops/folds.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/fast_linear.h"
@@ -52,12 +51,6 @@ constexpr double kWorthWeighing = 1.0 / 16;
 
 // As llama.cpp calls the matrix; where it has no name for it, as the checkpoint does.
 const std::string& entry_name(const Site& site) { return site.gguf.empty() ? site.name : site.gguf; }
-
-std::string some_of(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 3;
-  const std::span<const std::string> shown(names.data(), std::min(names.size(), kShown));
-  return fmt::format("{}{}", fmt::join(shown, ", "), names.size() > kShown ? ", ..." : "");
-}
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/cpu.h"
+#include "core/units.h"
 #include "core/version.h"
 #include "model/text/text_file.h"
 
@@ -105,13 +106,6 @@ std::string aligned(const std::vector<Row>& rows) {
     text += line + "\n";
   }
   return text;
-}
-
-// Groups of three digits.
-std::string grouped(std::string digits) {
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return digits;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/sha256.h"
+#include "core/words.h"
 
 namespace kerf {
 namespace fs = std::filesystem;
@@ -107,7 +108,7 @@ void read_licence_file(const fs::path& folder, SourceIdentity& id) {
   }
   for (const fs::path& file : licence_files(folder)) {
     const std::string name = file.filename().string();
-    if (std::tolower(static_cast<unsigned char>(name[0])) != 'l') continue;  // a notice is no licence
+    if (!lower_case(name).starts_with('l')) continue;  // a notice is no licence
     id.license = "other";
     id.license_link = name;
     id.license_said_by = "its file " + name;
@@ -130,8 +131,7 @@ std::vector<fs::path> licence_files(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(folder, none)) {
-    std::string name = entry.path().filename().string();
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::string name = lower_case(entry.path().filename().string());
     constexpr std::string_view kStems[] = {"license", "licence", "copying", "notice", "use_policy"};
     const bool named = std::any_of(std::begin(kStems), std::end(kStems), [&](std::string_view stem) {
       constexpr std::string_view kAfter = ".-_";

@@ -1,11 +1,11 @@
 #include "pipeline/repository/card.h"
 
-#include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/version.h"
+#include "core/words.h"
 #include "model/text/text_file.h"
 
 namespace kerf {
@@ -29,10 +29,8 @@ constexpr Row kRows[] = {
 std::string yaml(const std::string& text) {
   static const std::set<std::string> kNoTexts = {"y", "n", "yes", "no", "true", "false", "on", "off", "null"};
   constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_-";
-  std::string lower = text;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
   const bool plain = !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) &&
-                     text.find_first_not_of(kPlain) == std::string::npos && !kNoTexts.contains(lower);
+                     text.find_first_not_of(kPlain) == std::string::npos && !kNoTexts.contains(lower_case(text));
   return plain ? text : nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

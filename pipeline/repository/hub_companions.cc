@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "model/arch/family.h"
 #include "model/text/tokenizer_tables.h"
+#include "pipeline/report/source_identity.h"
 
 namespace kerf {
 namespace {
@@ -77,13 +78,9 @@ void check_same_tokens(const Artifact& source, const fs::path& file, const Token
 
 }  // namespace
 
-fs::path folder_of(const Artifact& source) {
-  return fs::is_directory(source.path) ? source.path : source.path.parent_path();
-}
-
 ordered_json config_of(const Artifact& source) {
   if (source.format == kGgufFormat) return write_config(in_words_of_a_config(source));
-  const fs::path file = folder_of(source) / "config.json";
+  const fs::path file = folder_of_model(source.path) / "config.json";
   ordered_json config = parse_ordered_json(read_text(file), file.string());
   config.erase("quantization_config");
   for (const auto& [key, value] : source.config_changes) config[key] = parse_ordered_json(value, key);
@@ -93,13 +90,13 @@ ordered_json config_of(const Artifact& source) {
 void check_hub_source(const Artifact& source) {
   if (source.format != kGgufFormat) return;
   (void)config_of(source);
-  const fs::path file = folder_of(source) / "tokenizer.json";
+  const fs::path file = folder_of_model(source.path) / "tokenizer.json";
   if (!fs::exists(file))
     fail(ErrorKind::unsupported,
          "{} has no tokenizer.json beside it, which the target's repository needs and which cannot be made of a GGUF's "
          "tables exactly; put the files tokenizer*.json of the original model there, or choose a GGUF target",
          source.path.string());
-  TokenizerSpec beside = read_tokenizer_spec(folder_of(source));
+  TokenizerSpec beside = read_tokenizer_spec(folder_of_model(source.path));
   drop_tokens_past(beside, source.architecture.vocab());
   check_same_tokens(source, file, beside);
 }

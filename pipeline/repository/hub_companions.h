@@ -2,15 +2,11 @@
 // and a tokenizer.json that agrees with it.
 #pragma once
 
-#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 
 #include "verify/artifact.h"
 
 namespace kerf {
-
-/// The folder in which a source lies.
-std::filesystem::path folder_of(const Artifact& source);
 
 /// config.json of a source, without what it says of its own quantization: the file, or, of a GGUF, what its keys say
 /// (write_config). Error unsupported when config.json cannot say how a GGUF turns its heads.

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "pipeline/report/source_identity.h"
 #include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
 
@@ -61,7 +62,7 @@ void name_dtype(ordered_json& config, Dtype dtype) {
 }
 
 std::vector<fs::path> write_companions(const RepositoryContent& c) {
-  const fs::path source = folder_of(c.source);
+  const fs::path source = folder_of_model(c.source.path);
   std::vector<fs::path> written;
   ordered_json config = config_of(c.source);
   const Target& target = *c.plan.choice.target;

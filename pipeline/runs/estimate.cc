@@ -89,14 +89,6 @@ double product_count(const Architecture& a, const Method& m, const QuantizerOpti
   return count;
 }
 
-// Groups of three digits.
-std::string grouped(uint64_t n) {
-  std::string digits = fmt::format("{}", n);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return digits;
-}
-
 std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 uint64_t bytes_of_floats(int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); }
 
@@ -247,7 +239,7 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
 std::string to_table(const RunEstimate& e) {
   std::string text;
   for (const TargetEstimate& t : e.targets) {
-    text += fmt::format("{:<28} {:>12}  ", t.target, grouped(t.bytes));
+    text += fmt::format("{:<28} {:>12}  ", t.target, grouped(fmt::format("{}", t.bytes)));
     text += t.open ? fmt::format("bytes at most; {:.3f} bits per weight\n", t.bpw.all)
                    : fmt::format("bytes; {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.bpw.all,
                                  t.bpw.body, t.bpw.embedding);

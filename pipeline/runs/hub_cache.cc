@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/file.h"
-#include "core/nearest.h"
+#include "core/words.h"
 #include "formats/gguf.h"
 
 namespace kerf {

@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "core/nearest.h"
+#include "core/words.h"
 #include "formats/gguf.h"
 #include "pipeline/repository/publication.h"
 #include "pipeline/runs/hub_cache.h"
@@ -80,10 +80,9 @@ std::vector<fs::path> meant(const std::vector<fs::path>& files, const fs::path& 
 }
 
 std::string listed(const std::vector<fs::path>& files, const fs::path& snapshot) {
-  std::string names;
-  for (size_t i = 0; i < std::min(kShownFiles, files.size()); ++i)
-    names += (i ? ", " : "") + files[i].lexically_relative(snapshot).string();
-  return names + (files.size() > kShownFiles ? ", ..." : "");
+  std::vector<std::string> names;
+  for (const fs::path& file : files) names.push_back(file.lexically_relative(snapshot));
+  return some_of(names, kShownFiles);
 }
 
 // The folder itself, or the GGUF file in it that is meant; "" when it has none of that name.

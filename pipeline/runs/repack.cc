@@ -357,9 +357,9 @@ void publish_repacked(const StagedRepack& staged, const std::function<void(const
     files.push_back(std::move(f));
   Artifact again = open_artifact(entrance(plan, stage, weights));
   compare_with_source(again);
-  Report report{.model = model_name(a.path), .method = "repack", .parameters = a.parameters()};
-  report.repacked_from = a.format;
   const ModelLocation location = locate_model(a.path.string());
+  Report report{.model = location.name, .method = "repack", .parameters = a.parameters()};
+  report.repacked_from = a.format;
   report.source = identify(a, location.name, location.repository, location.revision);
   for (const fs::path& f : a.files) report.inputs.push_back(describe_input("model", f));
   std::vector<Measured> measured;

@@ -2,8 +2,6 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "formats/gguf.h"
-#include "pipeline/repository/publication.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/models_in.h"
@@ -31,7 +29,6 @@ Report verify_run(const VerifyOptions& o) {
   if (o.eval.text.empty()) fail(ErrorKind::usage, "verify needs a text to compare the models on; give --text FILE");
   for (const std::string& remark : remarks_on(parse_gate(o.gate))) warn(remark);
   const fs::path packed = resolve_model(o.packed.string());
-  finish_publication(packed);
   const Artifact reference = open_artifact(resolve_model(o.against));
   std::vector<Measured> measured;
   for (const fs::path& path : models_in(packed)) {

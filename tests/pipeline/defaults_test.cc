@@ -18,14 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-void tiny(ordered_json& config) {
-  config["hidden_size"] = 64;
-  config["intermediate_size"] = 128;
-  config["num_attention_heads"] = 2;
-  config["num_key_value_heads"] = 1;
-  config["head_dim"] = 32;
-  config["num_hidden_layers"] = 2;
-}
+void tiny(ordered_json& config) { test::set_shape(config, {64, 128, 2, 1, 32, 2}); }
 
 CompressOptions job(const fs::path& model, const fs::path& out, std::vector<std::string> targets) {
   CompressOptions o;

@@ -58,14 +58,19 @@ inline void write_small_model(
   writer->commit();
 }
 
-/// The shape of SmolLM2-135M, one layer of it: widths 576 and 1536.
-inline void shape_of_smollm(nlohmann::ordered_json& config) {
-  config["hidden_size"] = 576;
-  config["intermediate_size"] = 1536;
-  config["num_attention_heads"] = 9;
-  config["num_key_value_heads"] = 3;
-  config["head_dim"] = 64;
-  config["num_hidden_layers"] = 1;
+struct ModelShape {
+  int64_t hidden, ffn, heads, kv_heads, head_dim, layers;
+};
+inline void set_shape(nlohmann::ordered_json& config, const ModelShape& s) {
+  config["hidden_size"] = s.hidden;
+  config["intermediate_size"] = s.ffn;
+  config["num_attention_heads"] = s.heads;
+  config["num_key_value_heads"] = s.kv_heads;
+  config["head_dim"] = s.head_dim;
+  config["num_hidden_layers"] = s.layers;
 }
+
+/// The shape of SmolLM2-135M, one layer of it: widths 576 and 1536.
+inline void shape_of_smollm(nlohmann::ordered_json& config) { set_shape(config, {576, 1536, 9, 3, 64, 1}); }
 
 }  // namespace kerf::test
