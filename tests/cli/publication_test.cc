@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -102,16 +103,23 @@ void kill_at_any_moment(bool from_inside) {
   ASSERT_EQ(finish(start(job(out, targets[0]), dir.path())), 0);
   add_others(out);
   ASSERT_EQ(seen(out), complete[0]);
+  // A file that only the second of the two has.
+  const auto of_second = std::find_if(complete[1].begin(), complete[1].end(), [&](const auto& file) {
+    return file.second != "folder" && !complete[0].contains(file.first);
+  });
+  ASSERT_NE(of_second, complete[1].end());
   std::mt19937 rng(from_inside ? 2 : 1);
   int now = 0, old = 0, next = 0;
   for (int i = 0; i < kills(); ++i) {
     const pid_t child = start(job(from_inside ? fs::path(".") : out, targets[1 - now]), from_inside ? out : dir.path());
-    // Some at any moment, more while files change places: when the last file is staged, or the journal of renames is
-    // there.
+    // The first before anything is done, the second after a new file is in its place. Then some at any moment, more
+    // while files change places: when the last file is staged, or the journal of renames is there.
     if (i % 4 == 0) {
-      std::this_thread::sleep_for(whole * static_cast<int>(rng() % 110) / 100);
+      std::this_thread::sleep_for(i == 0 ? whole * 0 : whole * static_cast<int>(rng() % 110) / 100);
     } else {
-      const fs::path sign = out / (from_inside && i % 4 == 1 ? ".kerf-publish.json" : ".kerf-staging/kerf-report.json");
+      const fs::path sign = out / (i == 1                      ? of_second->first
+                                   : from_inside && i % 4 == 1 ? ".kerf-publish.json"
+                                                               : ".kerf-staging/kerf-report.json");
       const auto deadline = Clock::now() + std::chrono::seconds(20);
       while (!fs::exists(sign) && Clock::now() < deadline && runs(child)) {
       }
