@@ -35,8 +35,8 @@ class MappedFile {
   int fd_ = -1;
 };
 
-/// The name under which FOLDER/NAME is written until it is complete: FOLDER/.kerf-NAME.partial. Names that begin so are
-/// kerf's own: what lies there is replaced.
+/// The name under which FOLDER/NAME is written until it is complete: FOLDER/.kerf-NAME.partial. Such names are kerf's
+/// own: what a process that is gone has left there is replaced.
 std::filesystem::path partial_name(const std::filesystem::path&);
 
 /// What a file of that name would be written to: where a link leads, else the name. Error usage when something lies
@@ -44,11 +44,11 @@ std::filesystem::path partial_name(const std::filesystem::path&);
 std::filesystem::path writable_file(const std::filesystem::path&);
 
 /// Writes partial_name(writable_file(NAME)); commit() flushes it to disk and renames it. Destroyed without commit(), it
-/// removes the partial file and NAME is as it was. Every failed write is an Error io that names the file and the
-/// reason.
+/// removes the partial file and NAME is as it was. A file that is replaced hands on its mode. Every failed write is an
+/// Error io that names the file and the reason.
 class AtomicFile {
  public:
-  /// Errors of writable_file(); io when the file cannot be created.
+  /// Errors of writable_file(); io when the file cannot be created, usage while another writes it.
   explicit AtomicFile(const std::filesystem::path& name);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;

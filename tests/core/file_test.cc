@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "tests/support/data.h"
+#include "tests/support/refusal.h"
 
 namespace kerf {
 namespace {
@@ -84,6 +85,29 @@ TEST(AtomicFile, WritesWhereALinkLeadsAndRefusesWhatIsNoFile) {
     EXPECT_EQ(kind_of([&] { AtomicFile f(name); }), ErrorKind::usage) << name;
   EXPECT_TRUE(fs::is_fifo(dir / "pipe"));
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+
+TEST(AtomicFile, RefusesANameThatIsBeingWrittenAndTakesOneThatWasLeft) {
+  const test::TempDir dir;
+  {
+    AtomicFile first(dir / "a");
+    EXPECT_TRUE(test::mentions(test::refusal([&] { AtomicFile(dir / "a"); }, ErrorKind::usage), "another run"));
+    first.append(std::as_bytes(std::span("first", 5)));
+    first.commit();
+  }
+  EXPECT_EQ(read_text(dir / "a"), "first");
+  write_text(dir / "b", "left by a run that was killed");
+  std::filesystem::rename(dir / "b", partial_name(dir / "a"));
+  write_text(dir / "a", "second");
+  EXPECT_EQ(read_text(dir / "a"), "second");
+}
+
+TEST(AtomicFile, KeepsTheModeOfWhatItReplaces) {
+  const test::TempDir dir;
+  write_text(dir / "a", "x");
+  fs::permissions(dir / "a", fs::perms::owner_read | fs::perms::owner_write);
+  write_text(dir / "a", "y");
+  EXPECT_EQ(fs::status(dir / "a").permissions(), fs::perms::owner_read | fs::perms::owner_write);
 }
 
 TEST(AtomicFile, RefusesAFolderThatDoesNotExist) {
