@@ -114,7 +114,10 @@ std::set<fs::path> files_in_danger(const fs::path& out, std::span<const Destinat
 
 }  // namespace
 
-bool is_private(const fs::path& name) { return name.string().starts_with(".kerf-"); }
+bool is_private(const fs::path& name) {
+  return name == kStagingFolder || name == kResumeFolder || name == kJournal ||
+         (name.string().starts_with(".kerf-") && name.extension() == ".partial");
+}
 
 void check_output_folder(const fs::path& out, bool force, bool resume) {
   if (fs::exists(out) && !fs::is_directory(out))

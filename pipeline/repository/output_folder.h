@@ -15,7 +15,8 @@ constexpr const char* kResumeFolder = ".kerf-resume";
 constexpr const char* kReportFile = "kerf-report.json";
 constexpr const char* kCardFile = "README.md";
 
-/// True for names by which kerf keeps things for itself: ".kerf-...". No loader reads them, and they count for nothing.
+/// True for names by which kerf keeps things for itself in an output folder: the staging folder, the state of a run,
+/// the journal of renames, and ".kerf-NAME.partial". No loader reads them, and they count for nothing.
 bool is_private(const std::filesystem::path& name);
 
 /// Finishes a publication that was stopped there (publication.h). Error usage when the folder is a file, or without

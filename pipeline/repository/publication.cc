@@ -18,7 +18,6 @@ namespace kerf {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kJournal = ".kerf-publish.json";
 // Files and folders that are not kerf's, linked into the new folder; with more, renames come cheaper.
 constexpr size_t kMostCarried = 10'000;
 
@@ -185,17 +184,31 @@ std::vector<fs::path> names_in(const nlohmann::json& journal, const char* key) {
   return names;
 }
 
+// A number that a folder has on this machine and a journal from elsewhere does not know.
+uint64_t inode_of(const fs::path& folder) {
+  struct stat s {};
+  return ::lstat(folder.c_str(), &s) == 0 ? s.st_ino : 0;
+}
+
 void finish_in(const fs::path& out) {
   const fs::path journal = out / kJournal;
-  if (!fs::is_regular_file(fs::symlink_status(journal))) return;
+  struct stat found {};
+  if (::lstat(journal.c_str(), &found) != 0 || !S_ISREG(found.st_mode)) return;
+  const auto leave = [&](const char* why) {
+    warn(fmt::format("{} {}; nothing that it names was moved or removed", journal.string(), why));
+  };
+  if (found.st_uid != ::geteuid())
+    return leave("says that a run of kerf was stopped while it published its files, and belongs to another user");
   const FolderLock lock(out);
   if (!lock.held())
     fail(ErrorKind::usage, "another run of kerf is publishing its files in {}; wait until it is over", out.string());
   std::vector<fs::path> moved, removed;
+  uint64_t inode = 0;
   try {
     const auto j = parse_json(read_text(journal, uint64_t{64} << 20), journal.string());
     moved = names_in(j, "move");
     removed = names_in(j, "remove");
+    inode = j.at("inode").get<uint64_t>();
   } catch (const std::exception& e) {
     fail(ErrorKind::bad_input,
          "a run of kerf was stopped while it published its files in {}, and {}, which says how to finish that, is "
@@ -203,14 +216,18 @@ void finish_in(const fs::path& out) {
          "({}); the new files are in {} as far as they are not in their place: move them there, and remove both",
          out.string(), journal.string(), e.what(), (out / kStagingFolder).string());
   }
+  if (inode != inode_of(out)) return leave("was written in another folder than the one it lies in now");
   roll_forward(out, moved, removed);
   note(fmt::format("a run of kerf was stopped while it published its files in {}; that is finished now", out.string()));
 }
 
 void publish_by_renames(const fs::path& out, const std::vector<fs::path>& moved, const std::set<fs::path>& stale) {
   const std::vector<fs::path> removed(stale.begin(), stale.end());
-  write_text(out / kJournal,
-             nlohmann::ordered_json{{"move", names_of(moved)}, {"remove", names_of(removed)}}.dump(2) + "\n");
+  write_text(
+      out / kJournal,
+      nlohmann::ordered_json{{"inode", inode_of(out)}, {"move", names_of(moved)}, {"remove", names_of(removed)}}.dump(
+          2) +
+          "\n");
   roll_forward(out, moved, removed);
 }
 

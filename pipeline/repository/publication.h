@@ -26,6 +26,7 @@
 namespace kerf {
 
 constexpr const char* kStagingFolder = ".kerf-staging";
+constexpr const char* kJournal = ".kerf-publish.json";
 
 /// Where the whole folder's other half lies while the two change places: .NAME.kerf-replaced beside it.
 std::filesystem::path replaced_folder(const std::filesystem::path& out);
@@ -71,9 +72,10 @@ class Publication {
 };
 
 /// Finishes what a publication that was stopped between its renames has left, in the folder itself (of a file: in which
-/// it lies) or in one of the two above, which of a run with several targets are its output folder. Says so in a note.
-/// Error io when that cannot be done, bad_input when .kerf-publish.json is damaged, usage while another process is at
-/// it.
+/// it lies) or in one of the two above, which of a run with several targets are its output folder. Says so in a note. A
+/// journal that belongs to another user, or names the inode of another folder (it came with an archive, or the folder
+/// is a copy), is left with a warning. Error io when that cannot be done, bad_input when .kerf-publish.json is damaged,
+/// usage while another process is at it.
 void finish_publication(const std::filesystem::path&);
 
 }  // namespace kerf

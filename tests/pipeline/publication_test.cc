@@ -35,6 +35,11 @@ Files files_below(const fs::path& folder) {
   return files;
 }
 
+uint64_t inode_of(const fs::path& folder) {
+  struct stat s {};
+  return ::stat(folder.c_str(), &s) == 0 ? s.st_ino : 0;
+}
+
 CompressOptions job(const fs::path& out, std::vector<std::string> targets, bool measured = false) {
   CompressOptions o;
   o.model = test::example_dir();
@@ -350,7 +355,8 @@ TEST(Publication, WhatWasStoppedBetweenItsRenamesIsFinishedByTheNextCommand) {
     const Files files = files_below(wanted);
     // As a run leaves it that is stopped after `done` renames.
     fs::create_directories(old / kStagingFolder);
-    nlohmann::json journal = {{"move", nlohmann::json::array()}, {"remove", {"quantize_config.json"}}};
+    nlohmann::json journal = {
+        {"inode", inode_of(old)}, {"move", nlohmann::json::array()}, {"remove", {"quantize_config.json"}}};
     size_t moved = 0;
     for (const auto& [name, text] : files) {
       journal["move"].push_back(name);
@@ -368,6 +374,39 @@ TEST(Publication, WhatWasStoppedBetweenItsRenamesIsFinishedByTheNextCommand) {
       EXPECT_TRUE(test::mentions(said, ".kerf-publish.json")) << said;
     }
   }
+}
+
+// Such as one in an archive that somebody else has packed.
+TEST(Publication, AJournalOfAnotherFolderIsLeftWithAWarning) {
+  const test::TempDir dir;
+  const fs::path model = dir / "above" / "model";
+  compress(job(model, {"llama.cpp-cpu:Q4_0"}));
+  const Files before = files_below(model);
+  for (const fs::path& folder : {model, model.parent_path()}) {
+    write_text(folder / "thesis", "x");
+    for (const uint64_t inode : {uint64_t{0}, inode_of(dir.path())}) {
+      const nlohmann::json journal = {
+          {"inode", inode}, {"move", nlohmann::json::array()}, {"remove", {"thesis", "README.md"}}};
+      write_text(folder / ".kerf-publish.json", journal.dump());
+      testing::internal::CaptureStderr();
+      EXPECT_EQ(resolve_model(model), model);
+      EXPECT_TRUE(test::mentions(testing::internal::GetCapturedStderr(), "in another folder than the one"));
+      EXPECT_TRUE(fs::exists(folder / "thesis"));
+    }
+    fs::remove(folder / ".kerf-publish.json");
+    fs::remove(folder / "thesis");
+    EXPECT_EQ(files_below(model), before);
+  }
+}
+
+TEST(Publication, ForceKeepsHiddenFilesThatAreNotOfARun) {
+  const test::TempDir dir;
+  compress(job(dir / "out", {"llama.cpp-cpu:Q4_0"}));
+  write_text(dir / "out" / ".kerf-notes", "x");
+  write_text(dir / "out" / ".kerf-config.json.partial", "left by a run that was killed");
+  compress(job(dir / "out", {"llama.cpp-cpu:Q8_0"}));
+  EXPECT_EQ(read_text(dir / "out" / ".kerf-notes"), "x");
+  EXPECT_FALSE(fs::exists(dir / "out" / ".kerf-config.json.partial"));
 }
 
 TEST(Publication, AFolderOrLinkInTheWayIsNamedBeforeAnythingIsDone) {
