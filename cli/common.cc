@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/nearest.h"
 #include "core/units.h"
 
@@ -176,6 +177,6 @@ void print(const std::string& text) {
     fail(ErrorKind::io, "the result cannot be written to stdout: {}", std::strerror(errno));
 }
 
-void print(const nlohmann::ordered_json& j) { print(j.dump(2) + "\n"); }
+void print(const nlohmann::ordered_json& j) { print(shown_json(j) + "\n"); }
 
 }  // namespace kerf

@@ -1,4 +1,7 @@
 // The program: parse, call, print. The only place that catches.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -71,6 +74,9 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A file that is opened must not get the number of a stream that was closed, and reading or writing one fails.
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
   kerf::remove_partial_files_on_signals();
   try {
     return run(argc, argv);

@@ -189,10 +189,14 @@ nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t most
   return j;
 }
 
+std::string shown_json(const nlohmann::ordered_json& v, int indent) {
+  return v.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 std::string json_text(const nlohmann::ordered_json& v) {
   nlohmann::ordered_json marked = v;
-  if (!mark_named_numbers(marked)) return v.dump(2);
-  std::string text = marked.dump(2);
+  if (!mark_named_numbers(marked)) return shown_json(v);
+  std::string text = shown_json(marked);
   for (const std::string_view name : {kNanWord, kInfinity, kMinusInfinity}) {
     const std::string stand_in = nlohmann::json(fmt::format("{}{}", kMark, name)).dump();
     for (size_t at = 0; (at = text.find(stand_in, at)) != text.npos; at += name.size())

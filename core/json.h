@@ -35,8 +35,12 @@ nlohmann::ordered_json parse_json_or_discard(std::string_view text);
 nlohmann::json read_json_object(const std::filesystem::path&, uint64_t most_bytes = uint64_t{64} << 20);
 
 /// The value as text that parse_json() reads back and Python's json module too: NaN and infinities by these names,
-/// where dump() would write null. Lines indented by two.
+/// where dump() would write null. Otherwise as shown_json().
 std::string json_text(const nlohmann::ordered_json&);
+
+/// The value for readers: lines indented by two (-1: all in one line), bytes that are no UTF-8 (a file may be named by
+/// them) as U+FFFD.
+std::string shown_json(const nlohmann::ordered_json&, int indent = 2);
 
 /// A value as a sentence quotes it: JSON in ASCII, at most 60 characters, whatever the value holds and however deep it
 /// is.

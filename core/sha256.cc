@@ -35,6 +35,12 @@ std::string Sha256::finish() {
   return text;
 }
 
+std::string sha256_of_text(std::string_view text) {
+  Sha256 sum;
+  sum.update(std::as_bytes(std::span(text)));
+  return sum.finish();
+}
+
 std::string sha256_of(const std::filesystem::path& path) {
   const MappedFile file(path);
   Sha256 sum;

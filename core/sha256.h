@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace kerf {
 
@@ -26,6 +27,7 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
+std::string sha256_of_text(std::string_view);
 /// Of a whole file. Error io.
 std::string sha256_of(const std::filesystem::path&);
 

@@ -26,7 +26,7 @@ std::string checksum(std::span<const StoredTensor> tensors, const Metadata& meta
   Sha256 sum;
   for (const auto& [key, value] : metadata)
     if (const auto* text = std::get_if<std::string>(&value); text && key != kChecksum)
-      sum.update(as_bytes(ordered_json({key, *text}).dump()));
+      sum.update(as_bytes(shown_json(ordered_json({key, *text}), -1)));
   std::map<std::string_view, const StoredTensor*> by_name;
   for (const StoredTensor& t : tensors) by_name.emplace(t.name, &t);
   for (const auto& [name, t] : by_name) {
@@ -185,7 +185,7 @@ void ResumeState::begin() {
   if (resuming_) return;
   fs::remove_all(folder_);
   fs::create_directories(folder_);
-  write_text(folder_ / kAbout, run_.dump(2) + "\n");
+  write_text(folder_ / kAbout, shown_json(run_) + "\n");
 }
 
 fs::path ResumeState::block_folder(int64_t layer) const { return folder_ / fmt::format("block-{}", layer); }

@@ -17,7 +17,7 @@ constexpr uint64_t kLongest = uint64_t{1} << 30;  // bytes
 std::string checksum(ordered_json j) {
   j.erase(kChecksum);
   Sha256 sum;
-  sum.update(as_bytes(j.dump()));
+  sum.update(as_bytes(shown_json(j, -1)));
   return sum.finish();
 }
 
@@ -53,7 +53,7 @@ void write_frozen_plan(const fs::path& file, const ordered_json& run, const Reci
   for (const FrozenTarget& t : targets) j["targets"].push_back(to_json(t));
   j[kChecksum] = checksum(j);
   fs::create_directories(file.parent_path());
-  write_text(file, j.dump(2) + "\n");
+  write_text(file, shown_json(j) + "\n");
 }
 
 std::optional<FrozenAllocation> read_frozen_allocation(const fs::path& file, const ordered_json& run) {
@@ -74,10 +74,11 @@ std::optional<FrozenAllocation> read_frozen_allocation(const fs::path& file, con
 
 void refuse_other_run(const fs::path& folder, const ordered_json& before, const ordered_json& now) {
   std::string differences;
-  for (const auto& [key, value] : now.items())
-    if (!before.contains(key) || before[key] != value)
-      differences += fmt::format("\n  {}: {} there, {} now", key,
-                                 before.contains(key) ? before[key].dump() : std::string("nothing"), value.dump());
+  for (const auto& [key, value] : now.items()) {
+    const std::string then = before.contains(key) ? shown_json(before[key], -1) : "nothing";
+    const std::string today = shown_json(value, -1);
+    if (then != today) differences += fmt::format("\n  {}: {} there, {} now", key, then, today);
+  }
   if (!differences.empty())
     fail(ErrorKind::usage,
          "{} is of another run, which this one cannot go on with; remove it, or ask for the same again:{}",

@@ -15,6 +15,7 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "core/units.h"
+#include "model/text/text_file.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/site_pattern.h"
@@ -305,16 +306,16 @@ void check_inputs(const std::filesystem::path& path, Recipe& r, const std::set<s
     for (const Json& input : parts["inputs"]) {
       if (text_at(input, "key") != key || file->empty()) continue;
       const std::string sha256 = text_at(input, "sha256");
-      if (!std::filesystem::is_regular_file(*file)) {
+      if (!is_standard_input(*file) && !std::filesystem::is_regular_file(*file)) {
         if (given.contains(std::string(key))) continue;  // whoever reads it says what is wrong
         fail(ErrorKind::io,
              "{} was made with {} {} (SHA-256 {}), and there is no such file in the working directory or beside the "
              "report; say where it is: {} FILE",
              path.string(), flag, text_at(input, "name"), sha256, flag);
       }
-      if (sha256_of(*file) != sha256)
+      if ((is_standard_input(*file) ? sha256_of_text(read_text_file(*file)) : sha256_of(*file)) != sha256)
         warn(fmt::format("{} is another file than the {} of {} (SHA-256 {}): files or figures will not be the same",
-                         file->string(), text_at(input, "name"), path.string(), sha256));
+                         text_name(*file), text_at(input, "name"), path.string(), sha256));
     }
 }
 
@@ -339,7 +340,9 @@ nlohmann::ordered_json to_json(const Recipe& r) {
   return j;
 }
 
-Recipe recipe_from_json(const nlohmann::ordered_json& j) { return parse_recipe(j.dump(), "the recipe of the report"); }
+Recipe recipe_from_json(const nlohmann::ordered_json& j) {
+  return parse_recipe(shown_json(j, -1), "the recipe of the report");
+}
 
 Recipe overridden(const Recipe& recipe, const Recipe& command_line, const std::set<std::string>& given) {
   CompressOptions to, from;

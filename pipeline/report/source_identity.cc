@@ -10,7 +10,9 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/sha256.h"
+#include "core/utf8.h"
 #include "core/words.h"
+#include "model/text/text_file.h"
 
 namespace kerf {
 namespace fs = std::filesystem;
@@ -119,7 +121,9 @@ void read_licence_file(const fs::path& folder, SourceIdentity& id) {
 }  // namespace
 
 InputFile describe_input(const std::string& key, const fs::path& file) {
-  return {key, file.filename().string(), fs::file_size(file), sha256_of(file)};
+  if (!is_standard_input(file)) return {key, file.filename().string(), fs::file_size(file), sha256_of(file)};
+  const std::string text = read_text_file(file);
+  return {key, text_name(file), text.size(), sha256_of_text(text)};
 }
 
 fs::path folder_of_model(const fs::path& model) {
@@ -178,6 +182,12 @@ SourceIdentity identify(const Artifact& source, const std::string& name, const s
   read_card(folder / "README.md", !source.target.empty(), id);
   read_gguf_keys(source.weights->reader(), id);
   if (id.license.empty()) read_licence_file(folder, id);
+  for (const fs::path& file : licence_files(folder)) {  // they are copied at the end
+    if (first_invalid_utf8(file.filename().string()))
+      fail(ErrorKind::bad_input, "the name of {} is no UTF-8, and it is copied beside the weights; rename it",
+           file.string());
+    read_text(file);
+  }
   return id;
 }
 

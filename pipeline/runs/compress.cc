@@ -7,10 +7,12 @@
 #include "core/cpu.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/sha256.h"
 #include "core/version.h"
+#include "model/text/text_file.h"
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/calibrate/importance.h"
 #include "pipeline/plan/frozen_plan.h"
@@ -218,6 +220,7 @@ struct Prepared {
   uint64_t activations = Scratch::kNoLimit;               // bytes of them that may lie in memory
   bool asymmetric = false;
   Recipe recipe = {};  // all that was left to kerf decided: what a report says to get the same
+  SourceIdentity identity = {};
   std::unique_ptr<Publication> publication = nullptr;
   std::unique_ptr<SaidOnSignals> last_words = nullptr;
 };
@@ -409,6 +412,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
   }
   p.recipe = decided(o, p);
+  p.identity = identify(p.source, p.location.name, p.location.repository, p.location.revision);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty())
     p.input_statistics = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
@@ -425,7 +429,7 @@ std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifa
   for (const auto& [key, file] : {std::pair<std::string, fs::path>("calib.text", o.calib.text),
                                   {"eval.text", o.eval.text},
                                   {"imatrix", o.imatrix}})
-    if (fs::is_regular_file(file)) files.emplace_back(key, file);
+    if (fs::is_regular_file(file) || is_standard_input(file)) files.emplace_back(key, file);
   std::vector<InputFile> inputs(files.size());
   parallel_for(static_cast<int64_t>(files.size()), [&](int64_t i) {
     const auto& [key, file] = files[static_cast<size_t>(i)];
@@ -474,7 +478,7 @@ Report compress(const CompressOptions& o) {
                 .windows_have_bos = !p.windows || p.windows->bos,
                 .windows_of_documents = p.windows && p.windows->documents,
                 .recipe = p.recipe,
-                .source = identify(source, p.location.name, p.location.repository, p.location.revision),
+                .source = p.identity,
                 .inputs = describe_inputs_of(o, source),
                 .calibration_windows = p.calibration ? p.calibration->count : 0};
   std::vector<Measured> measured;
@@ -495,9 +499,9 @@ Report compress(const CompressOptions& o) {
     const fs::path folder = stage / outputs[i].folder;
     const Report own = report_of(report, i, outputs[i].folder);
     write_text(folder / kCardFile, model_card(own, own.targets[0], outputs[i].plan));
-    if (outputs.size() > 1) write_text(folder / kReportFile, to_json(own).dump(2) + "\n");
+    if (outputs.size() > 1) write_text(folder / kReportFile, shown_json(to_json(own)) + "\n");
   }
-  write_text(stage / kReportFile, to_json(report).dump(2) + "\n");
+  write_text(stage / kReportFile, shown_json(to_json(report)) + "\n");
   publish(o, report, p);
   return report;
 }

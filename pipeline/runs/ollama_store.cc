@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/log.h"
 
 namespace kerf {
 namespace {
@@ -57,7 +59,11 @@ std::vector<OllamaModel> ollama_models_in(const fs::path& folder) {
   std::vector<OllamaModel> models;
   if (!fs::is_directory(folder / kManifests, none) || !fs::is_directory(folder / kBlobs, none)) return models;
   for (fs::recursive_directory_iterator it(folder / kManifests, none), end; !none && it != end; it.increment(none))
-    if (auto m = read_ollama_manifest(it->path())) models.push_back(std::move(*m));
+    try {
+      if (auto m = read_ollama_manifest(it->path())) models.push_back(std::move(*m));
+    } catch (const Error& e) {
+      warn(fmt::format("{}; models that it names are not known here", e.what()));
+    }
   std::sort(models.begin(), models.end(),
             [](const OllamaModel& a, const OllamaModel& b) { return a.manifest < b.manifest; });
   return models;

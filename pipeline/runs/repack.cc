@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "model/arch/family.h"
@@ -368,7 +369,7 @@ void publish_repacked(const StagedRepack& staged, const std::function<void(const
   report.targets[0].plan = plan.hash();
   report.targets[0].remarks = plan.remarks;
   write_text(stage / kCardFile, model_card(report, report.targets[0], plan));
-  write_text(stage / kReportFile, to_json(report).dump(2) + "\n");
+  write_text(stage / kReportFile, shown_json(to_json(report)) + "\n");
   publication.publish();
   for (const fs::path& f : files) result.files.push_back(publication.published(f));
 }

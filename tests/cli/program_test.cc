@@ -395,5 +395,48 @@ TEST(Program, DecodesATensorToNumPy) {
   EXPECT_EQ(run("inspect " + model() + " --tensor nothing --npy '" + npy + "'").exit_code, 2);
 }
 
+// A file that is opened must not get the number of a stream, and what is read from it is no model.
+TEST(Program, ClosedStreamsAreNoFiles) {
+  const test::TempDir dir;
+  const std::string out = (dir / "out").string();
+  const Outcome read = run("eval " + model() + " --windows 1 --text - <&-");
+  EXPECT_EQ(read.exit_code, 6) << read.err;
+  EXPECT_TRUE(test::mentions(read.err, "standard input cannot be read")) << read.err;
+  const std::string job = "-v compress " + model() + " --target llama.cpp-cpu:Q8_0 -o ";
+  ASSERT_EQ(run(job + out).exit_code, 0);
+  const std::string closed = "bash -c \"'" + std::string(KERF_BINARY) + "' " + job + out + "2 <&- >&- 2>&-\"";
+  EXPECT_EQ(WEXITSTATUS(std::system(closed.c_str())), 6);  // the table cannot be printed
+  EXPECT_EQ(read_text(out + "2/tinytales-Q8_0.gguf"), read_text(out + "/tinytales-Q8_0.gguf"));
+}
+
+TEST(Program, NamesThatAreNoUtf8AreShownWithAReplacement) {
+  const test::TempDir dir;
+  const fs::path held = dir / "t\xFF.txt";
+  fs::copy_file(test::example_dir() / "heldout.txt", held);
+  const std::string out = (dir / "out").string();
+  const Outcome made =
+      run("compress " + model() + " --target llama.cpp-cpu:Q8_0 --windows 1 --ctx 32 --text '" + held.string() +
+          "' --calib '" + held.string() + "' --calib-windows 9 --calib-ctx 32 -o " + out);
+  EXPECT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_TRUE(test::mentions(read_text(out + "/kerf-report.json"), "t\xEF\xBF\xBD.txt"));
+  fs::rename(out + "/tinytales-Q8_0.gguf", dir / "g\xFF.gguf");
+  for (const char* command : {"inspect", "eval --ids 1,2"})
+    EXPECT_NE(run(std::string(command) + " --json '" + (dir / "g\xFF.gguf").string() + "'").exit_code, 70) << command;
+}
+
+TEST(Program, AReportKnowsTheTextOfStandardInput) {
+  const test::TempDir dir;
+  const std::string out = (dir / "out").string();
+  const std::string job = "compress " + model() + " --ctx 32 --windows 1 ";
+  ASSERT_EQ(run(job + "--target llama.cpp-cpu:Q8_0 --text - -o " + out + " <" + text()).exit_code, 0);
+  const std::string again = job + "--recipe " + out + "/kerf-report.json -o " + out;
+  const Outcome same = run(again + "2 <" + text());
+  EXPECT_EQ(same.exit_code, 0) << same.err;
+  EXPECT_FALSE(test::mentions(same.err, "is another file than")) << same.err;
+  const Outcome other = run(again + "3 <'" + (test::example_dir() / "calibration.txt").string() + "'");
+  EXPECT_EQ(other.exit_code, 0) << other.err;
+  EXPECT_TRUE(test::mentions(other.err, "standard input is another file than the standard input of")) << other.err;
+}
+
 }  // namespace
 }  // namespace kerf
