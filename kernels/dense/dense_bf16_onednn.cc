@@ -96,15 +96,6 @@ void round_rows(const float* x, int64_t rows, int64_t cols, int64_t stride, uint
   for (int64_t r = 0; r < rows; ++r) converter().f32_to_bf16(x + r * stride, to + r * cols, cols);
 }
 
-// The columns of x [tokens, n] in dense panels [tokens, panel], one after the other.
-void round_columns(const float* x, int64_t tokens, int64_t n, int64_t stride, int64_t panel,
-                   std::vector<uint16_t>& to) {
-  to.resize(static_cast<size_t>(tokens * n));
-  parallel_for(ceil_div(n, panel), [&](int64_t i) {
-    round_rows(x + i * panel, tokens, std::min(panel, n - i * panel), stride, to.data() + i * panel * tokens);
-  });
-}
-
 }  // namespace
 
 bool fast_bf16() {
@@ -143,8 +134,8 @@ void add_product_tn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float
   if (!fast_bf16()) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", rows, cols, tokens);
   const bool same = a == b && rows == cols && a_stride == b_stride;
   thread_local std::vector<uint16_t> a_panels, b_panels;
-  round_columns(a, tokens, rows, a_stride, even_panel(rows, kSquarePanel), a_panels);
-  if (!same) round_columns(b, tokens, cols, b_stride, even_panel(cols, kSquarePanel), b_panels);
+  columns_in_panels(a, tokens, rows, a_stride, even_panel(rows, kSquarePanel), a_panels, round_rows);
+  if (!same) columns_in_panels(b, tokens, cols, b_stride, even_panel(cols, kSquarePanel), b_panels, round_rows);
   const uint16_t *left = a_panels.data(), *right = same ? left : b_panels.data();
   for_panels(rows, cols, kSquarePanel, upper, [&](int64_t i, int64_t height, int64_t j, int64_t width) {
     const std::span<float> sum = own_panel<float, Purpose::result>(height * width);

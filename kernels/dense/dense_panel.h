@@ -1,7 +1,9 @@
 // The single-threaded dense product that matmul_nt and the packed products cut their work into.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "core/parallel.h"
 
@@ -46,6 +48,17 @@ void for_panels(int64_t rows, int64_t cols, int64_t wanted, bool upper, Body&& b
     const int64_t i = k / across * height, j = k % across * width;
     if (upper && j + width <= i) return;
     body(i, i + height < rows ? height : rows - i, j, j + width < cols ? width : cols - j);
+  });
+}
+
+/// The columns of x [tokens, n] in dense panels [tokens, panel], one after the other. copy(from, rows, cols, stride,
+/// to) copies one.
+template <class T, class Copy>
+void columns_in_panels(const float* x, int64_t tokens, int64_t n, int64_t stride, int64_t panel, std::vector<T>& to,
+                       Copy&& copy) {
+  to.resize(static_cast<size_t>(tokens * n));
+  parallel_for((n + panel - 1) / panel, [&](int64_t i) {
+    copy(x + i * panel, tokens, std::min(panel, n - i * panel), stride, to.data() + i * panel * tokens);
   });
 }
 

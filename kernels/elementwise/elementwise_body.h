@@ -1,5 +1,5 @@
-// Included by elementwise_<isa>.cc, which defines KERF_ELEMENTWISE as the name of the table. 16 lanes in the vector
-// extension of GCC and Clang, which the compiler maps to whatever registers the instruction set has.
+// Included by elementwise_<isa>.cc, which defines KERF_ELEMENTWISE as the name of the table. 16 lanes in as many
+// registers as they take, in the vector extension of GCC and Clang.
 #include "kernels/elementwise/elementwise.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -9,23 +9,90 @@
 namespace kerf {
 namespace {
 
+#if defined(__AVX512F__)
+constexpr int kRegister = 64;  // bytes
+#elif defined(__AVX2__)
+constexpr int kRegister = 32;
+#else
+constexpr int kRegister = 16;
+#endif
 constexpr int64_t kLanes = 16;
-typedef float V __attribute__((vector_size(64)));
-typedef int32_t I __attribute__((vector_size(64)));
-typedef uint32_t U __attribute__((vector_size(64)));
-typedef double D __attribute__((vector_size(64)));
 
 /// The body of a for_row: i is the offset, m the number of elements.
 #define KERF_EACH [&](int64_t i, int64_t m) __attribute__((always_inline))
 #define KERF_INLINE static inline __attribute__((always_inline))
 
-KERF_INLINE V all(float x) { return V{} + x; }
-KERF_INLINE V load(const float* p) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof v);
+// The compiler would take vectors of 64 bytes too, but where registers are shorter GCC 12 compares and selects their
+// elements one by one.
+template <class T>
+struct Lanes {
+  using Element = T;
+  static constexpr int kPieces = kLanes * static_cast<int>(sizeof(T)) / kRegister;
+  static constexpr int64_t kEach = kLanes / kPieces;
+  typedef T Piece __attribute__((vector_size(kRegister)));
+  Piece piece[kPieces];
+  __attribute__((always_inline)) T operator[](int64_t j) const { return piece[j / kEach][j % kEach]; }
+};
+using V = Lanes<float>;
+using I = Lanes<int32_t>;
+using U = Lanes<uint32_t>;
+using D = Lanes<double>;
+
+template <class T>
+KERF_INLINE Lanes<T> all(T x) {
+  Lanes<T> v = {};
+  for (auto& piece : v.piece) piece = piece + x;
   return v;
 }
-KERF_INLINE void store(float* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+/// The same bits in lanes of another type.
+template <class To, class From>
+KERF_INLINE To as(From v) {
+  return __builtin_bit_cast(To, v);
+}
+
+#define KERF_LANEWISE(op, Result)                                              \
+  template <class T>                                                           \
+  KERF_INLINE Result operator op(Lanes<T> a, Lanes<T> b) {                     \
+    Result r;                                                                  \
+    for (int k = 0; k < a.kPieces; ++k) r.piece[k] = a.piece[k] op b.piece[k]; \
+    return r;                                                                  \
+  }                                                                            \
+  template <class T>                                                           \
+  KERF_INLINE Result operator op(Lanes<T> a, typename Lanes<T>::Element b) {   \
+    return a op all<T>(b);                                                     \
+  }
+KERF_LANEWISE(+, Lanes<T>)
+KERF_LANEWISE(-, Lanes<T>)
+KERF_LANEWISE(*, Lanes<T>)
+KERF_LANEWISE(/, Lanes<T>)
+KERF_LANEWISE(&, Lanes<T>)
+KERF_LANEWISE(|, Lanes<T>)
+KERF_LANEWISE(<<, Lanes<T>)
+KERF_LANEWISE(>>, Lanes<T>)
+KERF_LANEWISE(<, I)
+KERF_LANEWISE(>, I)
+KERF_LANEWISE(==, I)
+KERF_LANEWISE(!=, I)
+#undef KERF_LANEWISE
+
+template <class T>
+KERF_INLINE Lanes<T> operator~(Lanes<T> v) {
+  for (auto& piece : v.piece) piece = ~piece;
+  return v;
+}
+KERF_INLINE V operator-(V v) {
+  for (auto& piece : v.piece) piece = -piece;
+  return v;
+}
+
+KERF_INLINE V load(const float* p) {
+  V v;
+  for (int k = 0; k < v.kPieces; ++k) __builtin_memcpy(&v.piece[k], p + k * v.kEach, sizeof v.piece[k]);
+  return v;
+}
+KERF_INLINE void store(float* p, V v) {
+  for (int k = 0; k < v.kPieces; ++k) __builtin_memcpy(p + k * v.kEach, &v.piece[k], sizeof v.piece[k]);
+}
 /// n < 16 elements, the other lanes hold `fill`.
 KERF_INLINE V load_part(const float* p, int64_t n, float fill) {
   V v = all(fill);
@@ -35,7 +102,24 @@ KERF_INLINE V load_part(const float* p, int64_t n, float fill) {
 KERF_INLINE void store_part(float* p, V v, int64_t n) {
   __builtin_memcpy(p, &v, static_cast<unsigned long>(n) * sizeof(float));
 }
-KERF_INLINE V select(I mask, V a, V b) { return (V)((mask & (I)a) | (~mask & (I)b)); }
+KERF_INLINE V select(I mask, V a, V b) { return as<V>((mask & as<I>(a)) | (~mask & as<I>(b))); }
+/// Whole numbers.
+KERF_INLINE I integers(V v) {
+  I r;
+  for (int k = 0; k < v.kPieces; ++k) r.piece[k] = __builtin_convertvector(v.piece[k], I::Piece);
+  return r;
+}
+KERF_INLINE D doubles(V v) {
+  typedef float Half __attribute__((vector_size(kRegister / 2)));
+  D r;
+  for (int k = 0; k < r.kPieces; ++k) {
+    Half half;
+    __builtin_memcpy(&half, reinterpret_cast<const char*>(&v.piece[k / 2]) + k % 2 * static_cast<int>(sizeof half),
+                     sizeof half);
+    r.piece[k] = __builtin_convertvector(half, D::Piece);
+  }
+  return r;
+}
 KERF_INLINE V larger(V a, V b) { return select(a > b, a, b); }
 
 /// Lanes in order, in double.
@@ -63,25 +147,25 @@ KERF_INLINE V exp_of(V x) {
   q = q * r + 0.16666521F;
   q = q * r + 0.49999994F;
   const V e = (q * (r * r) + r) + 1.0F;
-  const I power = __builtin_convertvector(n, I) << 23;
-  return (V)((I)((V)((I)e + power)) & ~tiny);
+  const I power = integers(n) << 23;
+  return as<V>((as<I>(e) + power) & ~tiny);
 }
 
 template <Rounding kRounding>
 KERF_INLINE V rounded(V x) {
   if constexpr (kRounding == Rounding::none) return x;
-  const U bits = (U)x;
+  const U bits = as<U>(x);
   if constexpr (kRounding == Rounding::bf16) {
     const U r = (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U;
-    return select(x == x, (V)r, x);
+    return select(x == x, as<V>(r), x);
   }
   const U sign = bits & 0x80000000U, magnitude = bits & 0x7fffffffU;
   // Normal halves: 13 bits fewer. Below 2^-14 their spacing is 2^-24, which is the spacing of floats in [0.5, 1).
   const U normal = (magnitude + 0xfffU + ((magnitude >> 13) & 1U)) & ~0x1fffU;
-  const V small = ((V)magnitude + 0.5F) - 0.5F;
-  V r = select((V)magnitude < 6.103515625e-05F, small, (V)normal);
+  const V small = (as<V>(magnitude) + 0.5F) - 0.5F;
+  V r = select(as<V>(magnitude) < 6.103515625e-05F, small, as<V>(normal));
   r = select(r > 65504.0F, all(__builtin_inff()), r);
-  r = (V)((U)r | sign);
+  r = as<V>(as<U>(r) | sign);
   return select(x == x, r, x);
 }
 
@@ -128,21 +212,14 @@ void add_any(float* x, const float* y, int64_t n, Rounding r) { KERF_DISPATCH(ad
 
 template <Rounding R>
 void rms_norm_row(const float* x, const float* weight, float* out, int64_t n, float eps) {
-  D low = {}, high = {};
-  typedef float Half __attribute__((vector_size(32)));
+  D sums = {};
   for_row(
       n, KERF_EACH {
         const V v = get(x + i, m);
-        const V square = v * v;
-        Half a, b;
-        __builtin_memcpy(&a, &square, sizeof a);
-        __builtin_memcpy(&b, reinterpret_cast<const char*>(&square) + sizeof a, sizeof b);
-        low += __builtin_convertvector(a, D);
-        high += __builtin_convertvector(b, D);
+        sums = sums + doubles(v * v);
       });
-  const D both = low + high;
   double sum = 0;
-  for (int j = 0; j < 8; ++j) sum += both[j];
+  for (int j = 0; j < 8; ++j) sum += sums[j] + sums[j + 8];
   const float mean = static_cast<float>(sum / static_cast<double>(n));
   const float scale = 1.0F / __builtin_sqrtf(mean + eps);
   for_row(
@@ -190,7 +267,7 @@ float max_of(const float* x, int64_t n) {
       n, KERF_EACH {
         const V v = get(x + i, m, lowest);
         most = larger(v, most);
-        nan |= v != v;
+        nan = nan | (v != v);
       });
   float best = lowest;
   int32_t any = 0;
@@ -209,7 +286,7 @@ float softmax_row(float* row, int64_t valid, int64_t n, float scale, bool fused)
       valid, KERF_EACH {
         const V e = exp_of((get(row + i, m, -__builtin_inff()) - most) * scale);
         put(row + i, fused ? rounded<R>(e) : e, m);
-        sums += e;
+        sums = sums + e;
       });
   for_row(
       n - valid, KERF_EACH { put(row + valid + i, V{}, m); });
@@ -233,7 +310,7 @@ double sum_exp_of(const float* x, int64_t n, float max) {
     const float* block = x + begin;
     for_row(
         n - begin < kSumBlock ? n - begin : kSumBlock,
-        KERF_EACH { sums += exp_of(get(block + i, m, -__builtin_inff()) - max); });
+        KERF_EACH { sums = sums + exp_of(get(block + i, m, -__builtin_inff()) - max); });
     sum += total(sums);
   }
   return sum;
@@ -247,7 +324,7 @@ double sum_exp_difference_of(const float* a, const float* b, int64_t n, float ma
     for_row(
         n - begin < kSumBlock ? n - begin : kSumBlock, KERF_EACH {
           const V va = get(pa + i, m), vb = get(pb + i, m);  // missing lanes: difference 0
-          sums += exp_of(va - max) * (va - vb);
+          sums = sums + exp_of(va - max) * (va - vb);
         });
     sum += total(sums);
   }
