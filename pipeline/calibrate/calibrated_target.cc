@@ -18,15 +18,6 @@ namespace {
 using Group = BlockwiseForward::Group;
 using Replacement = BlockwiseForward::Replacement;
 
-// Moves the weights that will be quantized towards those that make up for what the activations lack.
-void shift_group(std::vector<GroupSite>& sites, const InputStatistics& s) {
-  const Factor factor = factorize(s.fitted, kCorrectionDamping);
-  for (GroupSite& site : sites)
-    if (site.scheme)
-      site.asymmetric_strength =
-          shift_towards_full_precision(site.w, s.asymmetric->fitted, factor, s.asymmetric->validation, *s.validation);
-}
-
 // bias += mean over tokens of (W - Q) x.
 void correct_bias(std::vector<float>& bias, const std::vector<float>& w, const std::vector<float>& values,
                   const InputStatistics& s) {

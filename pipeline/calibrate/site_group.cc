@@ -149,6 +149,14 @@ std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) 
   return norm;
 }
 
+void shift_group(std::vector<GroupSite>& sites, const InputStatistics& s) {
+  const Factor factor = factorize(s.fitted, kCorrectionDamping);
+  for (GroupSite& site : sites)
+    if (site.scheme)
+      site.asymmetric_strength =
+          shift_towards_full_precision(site.w, s.asymmetric->fitted, factor, s.asymmetric->validation, *s.validation);
+}
+
 ChosenGroup choose_group(std::span<const GroupSite> sites, const InputStatistics& statistics,
                          const QuantizerOptions& options, const std::optional<Folding>& folding) {
   Trial trial{sites, statistics.validation ? *statistics.validation : statistics.fitted, options, statistics.sample};

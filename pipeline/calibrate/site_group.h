@@ -57,6 +57,10 @@ struct Folding {
   }
 };
 
+/// Moves the weights that will be quantized towards those that make up for what the activations lack, which the
+/// statistics of asymmetric calibration know.
+void shift_group(std::vector<GroupSite>&, const InputStatistics&);
+
 /// Tries what the sites' methods say and keeps the best by the error on the validation tokens. Where there are none
 /// (InputStatistics::validation), errors are measured on the fitted tokens themselves; where there are, what was best
 /// is then done again with both together. Scaling, which concerns all sites, is tried when all methods have it and

@@ -264,11 +264,15 @@ void freeze(const CompressOptions& o, const Prepared& p) {
   write_frozen_plan(file, describe_choices(o, p.source, *p.calibration), p.recipe, targets);
 }
 
-RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
+std::vector<const TargetPlan*> plans_of(const Prepared& p) {
   std::vector<const TargetPlan*> plans;
   for (const Output& out : p.outputs) plans.push_back(&out.plan);
-  return estimate(p.source, plans, p.method, o.quantizer, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
-                  o.out, o.memory);
+  return plans;
+}
+
+RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
+  return estimate(p.source, plans_of(p), p.method, p.asymmetric, p.calibration ? &*p.calibration : nullptr, o.out,
+                  o.memory);
 }
 
 std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, const Prepared& p) {
@@ -311,7 +315,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   std::vector<PackJob> jobs;
   for (Output& out : p.outputs) {
     out.writer = create_weights(out.plan, stage / out.folder);
-    jobs.push_back({&out.plan, out.writer.get()});
+    jobs.push_back({&out.plan, out.writer.get(), &out.plan.remarks});
   }
   if (!o.resume) fs::remove_all(o.out / kResumeFolder);
   if (p.calibration) {
@@ -458,6 +462,8 @@ RunEstimate dry_run(const CompressOptions& o) {
     fail(ErrorKind::usage, "--resume goes on with a run in a folder; give that folder with -o");
   const Prepared p = prepare(o, false);
   RunEstimate e = estimate_run(o, p);
+  measure_time(e, p.source, plans_of(p), p.method, o.quantizer, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
+               p.windows ? &*p.windows : nullptr);
   for (const Output& out : p.outputs)
     if (out.size.open) leave_schemes_open(e, out.size.bytes, *out.size.open);
   return e;

@@ -1,7 +1,5 @@
-// Counted from shapes. Products of a calibrated run: per token each matrix once, per input its second moments (the
-// upper triangle of n x n), per matrix the passes of error feedback over out x in x in. Asymmetric calibration: per
-// token each matrix once more and another n x n, per matrix a product with that and the solution of two triangles. A
-// head whose codes are chosen too counts as a matrix without its forward pass.
+// Bytes are counted from shapes. Time is measured: calibration on the first block (pipeline/calibrate/pace.h), the rest
+// by the rate of a matrix product.
 #include "pipeline/runs/estimate.h"
 
 #include <algorithm>
@@ -25,22 +23,15 @@ namespace fs = std::filesystem;
 constexpr uint64_t kProcess = uint64_t{48} << 20;
 // Weights per second and thread that rtn reads, searches and writes: bench/RESULTS.md, Q4_0, rounded down.
 constexpr double kRtnWeightsPerSecond = 4e8;
-// out * in^2 multiplications of one matrix: errors of rounding, of the result and of the whole, half each (a triangle).
-constexpr double kErrorPasses = 1.5;
 // Unpacked panels, codes and packed bytes of each thread.
 constexpr uint64_t kPanelsPerThread = uint64_t{16} << 20;
 
+// Floating-point operations per second of products in float32, on all threads.
 double product_rate() {
   constexpr int64_t kTokens = 1024, kSize = 1024;
   const std::vector<float> x(kTokens * kSize, 0.5f);
-  const std::vector<uint16_t> half(kTokens * kSize, 0x3f00);
   std::vector<float> y(kTokens * kSize);
-  const auto product = [&] {
-    if (fast_bf16())
-      matmul_nt_bf16(kTokens, kSize, kSize, x.data(), kSize, half.data(), y.data(), kSize);
-    else
-      matmul_nt(kTokens, kSize, kSize, x.data(), kSize, x.data(), kSize, y.data(), kSize);
-  };
+  const auto product = [&] { matmul_nt(kTokens, kSize, kSize, x.data(), kSize, x.data(), kSize, y.data(), kSize); };
   product();  // the first makes the code
   const auto begin = std::chrono::steady_clock::now();
   int64_t done = 0;
@@ -53,40 +44,12 @@ double product_rate() {
   return 2.0 * kTokens * kSize * kSize * static_cast<double>(done) / elapsed;
 }
 
-// Multiplications of a matrix with one as wide, `passes` times. Error feedback runs in float32, at about half the rate
-// of bf16 where that is faster.
-double by_square(const Site& s, double passes) {
-  const auto out = static_cast<double>(s.out), in = static_cast<double>(s.in);
-  return 2 * out * in * in * passes * (fast_bf16() ? 2 : 1);
-}
-
-bool feeds_back(const Method& m) {
-  return std::any_of(m.quantizers.begin(), m.quantizers.end(), [](const Quantizer* q) { return q->needs_hessian(); });
-}
-
-double head_products(const Architecture& a, const Method& m, const QuantizerOptions& o, int64_t tokens) {
-  const auto in = static_cast<double>(a.hidden());
-  return static_cast<double>(tokens) * in * in +
-         by_square(a.head(), kErrorPasses + (feeds_back(m) ? 1.0 + o.refine : 0));
-}
-
-double product_count(const Architecture& a, const Method& m, const QuantizerOptions& o, bool asymmetric,
-                     int64_t tokens) {
-  const bool feedback = feeds_back(m);
-  const double tries = (m.plain ? 1 : 0) + (m.scaled ? 1 : 0);
-  double count = 0;
-  for (int64_t layer = 0; layer < a.layers(); ++layer) {
-    std::string last;
-    for (const Site& s : a.block_sites(layer)) {
-      const auto out = static_cast<double>(s.out), in = static_cast<double>(s.in), t = static_cast<double>(tokens);
-      count += (asymmetric ? 4 : 2) * t * out * in;
-      if (s.fused.empty() || s.fused != last) count += (asymmetric ? 3 : 1) * t * in * in;
-      last = s.fused;
-      const double passes = kErrorPasses + (asymmetric ? 3 : 0) + (feedback ? tries * (1.0 + o.refine) : 0);
-      count += by_square(s, passes);
-    }
-  }
-  return count;
+// Of the model, the head included.
+double products_per_token(const Architecture& a) {
+  double weights = static_cast<double>(a.head().out) * static_cast<double>(a.head().in);
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
+    for (const Site& s : a.block_sites(layer)) weights += static_cast<double>(s.out) * static_cast<double>(s.in);
+  return 2 * weights;
 }
 
 std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
@@ -148,8 +111,7 @@ void check_limit(const RunEstimate& e, uint64_t memory_limit) {
 }  // namespace
 
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
-                     const QuantizerOptions& options, bool asymmetric, const Windows* windows, const fs::path& out,
-                     uint64_t memory_limit) {
+                     bool asymmetric, const Windows* windows, const fs::path& out, uint64_t memory_limit) {
   RunEstimate e{.parameters = source.parameters()};
   for (const TargetPlan* plan : plans) {
     const uint64_t bytes = file_bytes(*plan);
@@ -177,13 +139,34 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   e.memory += e.activations;
   e.disk += e.scratch;
   for (const TargetPlan* plan : plans) e.disk += state_bytes(*plan, tokens, a.hidden(), asymmetric);
-  e.products = copies * product_count(a, method, options, asymmetric, tokens);
-  for (const TargetPlan* plan : plans)
-    for (const PlannedMatrix& m : plan->matrices)
-      if (is_calibrated_head(a, m)) e.products += head_products(a, method, options, tokens);
-  e.rate = product_rate();
-  e.seconds += e.products / e.rate;
   return e;
+}
+
+void measure_time(RunEstimate& e, const Artifact& source, std::span<const TargetPlan* const> plans,
+                  const Method& method, const QuantizerOptions& options, bool asymmetric, const Windows* calibration,
+                  const Windows* evaluation) {
+  e.rate = product_rate();
+  if (calibration) {
+    std::vector<PackJob> jobs;
+    for (const TargetPlan* plan : plans) jobs.push_back({plan, nullptr});
+    Scratch scratch;
+    e.calibration = measure_calibration({.architecture = source.architecture,
+                                         .source = *source.weights,
+                                         .method = method,
+                                         .options = options,
+                                         .asymmetric = asymmetric,
+                                         .windows = *calibration,
+                                         .targets = jobs,
+                                         .states = {},
+                                         .scratch = scratch});
+    e.seconds += e.calibration->total();
+  }
+  if (evaluation) {
+    const double passes = 1 + static_cast<double>(plans.size());
+    e.evaluation =
+        passes * static_cast<double>(evaluation->tokens()) * products_per_token(source.architecture) / e.rate;
+    e.seconds += e.evaluation;
+  }
 }
 
 void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& work) {
@@ -193,14 +176,10 @@ void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& wo
   t.bpw = {.all = 8.0 * static_cast<double>(bytes) / static_cast<double>(e.parameters)};
   t.open = true;
   t.target = t.target.substr(0, t.target.find(':'));
-  if (e.rate == 0) e.rate = product_rate();
-  // In float32, at about half the rate of bf16 where that is faster.
-  const double products = work.products * (fast_bf16() ? 2 : 1);
   e.choice = {.matrices = work.matrices,
               .tokens = work.tokens,
               .passes = work.passes,
-              .seconds = products / e.rate + work.rounding};
-  e.products += products;
+              .seconds = work.products / e.rate + work.rounding};
   e.seconds += e.choice->seconds;
   e.memory = std::max(e.memory, kProcess + kPanelsPerThread * static_cast<uint64_t>(threads()) + work.memory);
 }
@@ -226,8 +205,12 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
   if (e.disk_free) j["disk"]["free"] = *e.disk_free;
   j["memory"] = e.memory;
   j["scratch"] = e.scratch;
-  j["products"] = e.products;
   j["seconds"] = e.seconds;
+  if (e.calibration)
+    j["calibration"] = {{"passes", e.calibration->passes},
+                        {"statistics", e.calibration->statistics},
+                        {"choosing", e.calibration->choosing}};
+  if (e.evaluation > 0) j["evaluation"] = e.evaluation;
   if (e.choice)
     j["scheme_choice"] = {{"matrices", e.choice->matrices},
                           {"tokens", e.choice->tokens},
@@ -255,9 +238,19 @@ std::string to_table(const RunEstimate& e) {
   text += "\n";
   text += fmt::format("memory  about {} beside the mapped files{}\n", megabytes(e.memory),
                       e.scratch ? fmt::format(", and {} in a file", megabytes(e.scratch)) : "");
-  text += fmt::format("time    about {} on {} threads, without evaluation", duration_text(e.seconds), threads());
-  if (e.products > 0)
-    text += fmt::format(" ({:.3g} floating-point operations at {:.3g} per second)", e.products, e.rate);
+  text += fmt::format("time    about {} on {} threads", duration_text(e.seconds), threads());
+  std::vector<std::string> parts;
+  const auto part = [&](double seconds, std::string_view of) {
+    if (seconds > 0) parts.push_back(fmt::format("{} {}", duration_text(seconds), of));
+  };
+  if (e.choice) part(e.choice->seconds, "choosing schemes");
+  if (e.calibration) {
+    part(e.calibration->passes, "forward passes");
+    part(e.calibration->statistics, "statistics of their activations");
+    part(e.calibration->choosing, "choosing codes");
+  }
+  part(e.evaluation, "evaluation");
+  if (!parts.empty()) text += fmt::format(": {}", fmt::join(parts, ", "));
   return text + "\n";
 }
 

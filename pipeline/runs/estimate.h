@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/text/windows.h"
+#include "pipeline/calibrate/pace.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/plan.h"
 #include "pipeline/runs/allocate.h"
@@ -29,7 +30,6 @@ struct SchemeChoice {
   double passes = 0, seconds = 0;  // forward passes over those tokens, and what they take
 };
 
-/// Evaluation, which the options may ask for afterwards, is not in it.
 struct RunEstimate {
   int64_t parameters = 0;
   std::vector<TargetEstimate> targets;
@@ -39,21 +39,27 @@ struct RunEstimate {
   uint64_t memory = 0;                // anonymous, at its peak
   uint64_t activations = 0;           // the part of it that holds activations of all windows
   uint64_t scratch = 0;               // activations beyond the limit, in a file of the output folder
-  double products = 0;                // floating-point operations of matrix products; 0 without calibration
-  double rate = 0;                    // of them per second, measured now on all threads
-  double seconds = 0;                 // products / rate, plus the weights at the pace of rtn, plus choice->seconds
+  double seconds = 0;                 // all of these, and the weights at the pace of rtn
+  std::optional<CalibrationTime> calibration = std::nullopt;
+  double evaluation = 0;
+  double rate = 0;  // floating-point operations per second of products in float32, measured now on all threads
   std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be allocated that is not yet
 };
 
 /// Plans are complete (pipeline/repository/repository.h); `out` may be empty: then nothing is said of free room.
 /// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
-/// no activation does not fit. Measuring the rate takes 0.1 s.
-RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, const QuantizerOptions&,
-                     bool asymmetric, const Windows* windows, const std::filesystem::path& out,
-                     uint64_t memory_limit = 0);
+/// no activation does not fit. Of the time only what rtn takes is there until it is measured.
+RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, bool asymmetric,
+                     const Windows* windows, const std::filesystem::path& out, uint64_t memory_limit = 0);
+
+/// Adds what calibration on these windows and evaluation on those (nullptr: none) will take. Evaluation counts as one
+/// pass in float32 of the source and of each target; kernels of packed weights are somewhat faster or slower. Errors:
+/// as measure_calibration().
+void measure_time(RunEstimate&, const Artifact& source, std::span<const TargetPlan* const>, const Method&,
+                  const QuantizerOptions&, bool asymmetric, const Windows* calibration, const Windows* evaluation);
 
 /// The same where the bytes of the one target are still to be allocated: its plan stands only for its shapes. `bytes`
-/// are those asked for, and choosing the schemes takes time of its own. Measures the rate if that was not done.
+/// are those asked for, and choosing the schemes takes time of its own. After measure_time().
 void leave_schemes_open(RunEstimate&, uint64_t bytes, const AllocationWork&);
 
 /// Of the file system of that path, which need not exist yet; nothing when the system does not say, or says that it has

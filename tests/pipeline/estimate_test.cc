@@ -46,11 +46,46 @@ TEST(DryRun, LeavesSchemesOpenInsteadOfMeasuring) {
   CompressOptions without = o;
   without.bytes = 0;
   EXPECT_GE(e.seconds, e.choice->seconds);
-  EXPECT_GT(e.products, dry_run(without).products);
+  EXPECT_GT(e.choice->seconds, 0);
   EXPECT_TRUE(test::mentions(to_table(e), "schemes are left open"));
   EXPECT_TRUE(to_json(e)["targets"][0]["bpw"]["body"].is_null());
   o.bytes = 1'000'000;
   EXPECT_TRUE(test::mentions(test::refusal([&] { dry_run(o); }, ErrorKind::usage), "the smallest file has"));
+}
+
+TEST(DryRun, MeasuresEachPartOfTheTime) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", "llama.cpp-cpu:Q4_K_M", "auto", 16);
+  o.eval = {.text = test::example_dir() / "heldout.txt", .ctx = 64, .windows = 4};
+  const RunEstimate e = dry_run(o);
+  EXPECT_FALSE(fs::exists(dir / "out"));
+  ASSERT_TRUE(e.calibration);
+  for (const double part : {e.calibration->passes, e.calibration->statistics, e.calibration->choosing, e.evaluation})
+    EXPECT_GT(part, 0);
+  EXPECT_GT(e.seconds, e.calibration->total() + e.evaluation);
+  EXPECT_EQ(to_json(e)["calibration"].size(), 3u);
+  EXPECT_TRUE(test::mentions(to_table(e), "choosing codes"));
+  // Two targets are two passes, and share the one in full precision.
+  o.targets = {"llama.cpp-cpu:Q4_K_M", "vllm:w4a16-g32"};
+  EXPECT_GT(dry_run(o).calibration->choosing, 0);
+  o.calib = {};
+  o.method = "rtn";
+  o.eval = {};
+  const RunEstimate plain = dry_run(o);
+  EXPECT_FALSE(plain.calibration);
+  EXPECT_EQ(plain.evaluation, 0);
+  EXPECT_FALSE(to_json(plain).contains("calibration"));
+}
+
+// Every kind of storage: rows that share scales, activations that are rounded, scales in common, words of codes.
+TEST(DryRun, MeasuresEveryKindOfStorage) {
+  test::TempDir dir;
+  for (const char* target : {"llama.cpp-cpu:IQ2_XXS", "vllm:fp8-block", "vllm:w8a8", "vllm:fp8-tensor", "awq:w4-g64",
+                             "transformers-gptq:w3-channel-asym"})
+    for (const char* method : {"auto", "awq", "rtn"}) {
+      SCOPED_TRACE(fmt::format("{} {}", target, method));
+      EXPECT_GT(dry_run(job(dir / "out", target, method, 8)).calibration->total(), 0);
+    }
 }
 
 TEST(DryRun, SaysNothingOfADiskThatSaysNothing) {
