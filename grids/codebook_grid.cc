@@ -51,9 +51,7 @@ void CodebookGrid::fit_and_encode(std::span<const float> w, std::span<const floa
   std::vector<uint8_t> s(q.params[1].bytes.size());
   fastest(all_codebook_searches()).search(p, d.data(), s.data(), q.codes.data());
   for (size_t i = 0; i < d.size(); ++i)
-    if (!std::isfinite(d[i]))
-      fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for F16",
-           static_cast<int64_t>(i) * kSuper / q.cols);
+    if (!std::isfinite(d[i])) refuse_large(static_cast<int64_t>(i) * kSuper / q.cols, Dtype::f16);
   from_f32(Dtype::f16, d, q.params[0].bytes);
   std::transform(s.begin(), s.end(), q.params[1].bytes.begin(), [](uint8_t x) { return std::byte{x}; });
 }

@@ -57,6 +57,12 @@ void check_mask(const Scheme& s, const Mask& mask, int64_t rows, int64_t cols) {
          describe(s));
 }
 
+void refuse_large(int64_t row, Dtype stored) {
+  fail(ErrorKind::numerical,
+       "row {}: a scale of these weights is too large for {}; choose a type without such scales (BF16, F32)", row,
+       name_of(stored));
+}
+
 const Grid& find_grid(std::string_view name) {
   std::string known;
   for (const Grid* g : all_grids()) {

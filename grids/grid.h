@@ -79,6 +79,9 @@ uint32_t zero_code(const Grid&, const Scheme&, float offset);
 /// [rows, cols].
 void check_mask(const Scheme&, const Mask&, int64_t rows, int64_t cols);
 
+/// Error numerical: what every grid says where a scale or an added offset is infinite in the type that stores it.
+[[noreturn]] void refuse_large(int64_t row, Dtype stored);
+
 std::span<const Grid* const> all_grids();
 /// Error usage, with the known names, when there is none.
 const Grid& find_grid(std::string_view name);

@@ -67,10 +67,7 @@ class Fp8Grid final : public Grid {
                              .stride = q.cols,
                              .importance = even.empty() ? nullptr : even.data() + c};
         const float scale = stored_scale(block, scales.stored);
-        if (!std::isfinite(scale))
-          fail(ErrorKind::numerical,
-               "row {}: a scale of these weights is too large for {}; store scales as BF16 or F32", r,
-               name_of(scales.stored));
+        if (!std::isfinite(scale)) refuse_large(r, scales.stored);
         scales.set(i, j, scale);
       }
   }

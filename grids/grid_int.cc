@@ -87,10 +87,7 @@ class IntGrid final : public Grid {
     p.scratch = scratch.get();
     fastest_search().search(p, found.scales.data(), found.zeros.data());
     for (size_t i = 0; i < n; ++i)
-      if (!std::isfinite(found.scales[i]))
-        fail(ErrorKind::numerical,
-             "row {}: a group scale of these weights is too large for {}; store scales as BF16 or F32",
-             static_cast<int64_t>(i) / shape.cols, name_of(q.params[0].stored));
+      if (!std::isfinite(found.scales[i])) refuse_large(static_cast<int64_t>(i) / shape.cols, shape.stored);
     if (!symmetric(q.scheme))
       for (size_t i = 0; i < n; ++i) raise_zero(q.scheme, &found.scales[i], &found.zeros[i]);
     from_f32(q.params[0].stored, found.scales, q.params[0].bytes);

@@ -77,8 +77,7 @@ void OneLevelGrid::fit(std::span<const float> w, std::span<const float> importan
   fastest(all_block_searches()).search(p, scratch.get(), scales.data(), offsets.data());
   for (size_t i = 0; i < n; ++i)
     if (!std::isfinite(scales[i]) || !std::isfinite(offsets[i]))
-      fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for {}",
-           static_cast<int64_t>(i) / shape.cols, name_of(shape.stored));
+      refuse_large(static_cast<int64_t>(i) / shape.cols, shape.stored);
   from_f32(shape.stored, scales, q.params[0].bytes);
   if (!level_table()) from_f32(shape.stored, offsets, q.params[1].bytes);
 }

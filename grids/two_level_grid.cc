@@ -77,8 +77,7 @@ void TwoLevelGrid::fit(std::span<const float> w, std::span<const float> importan
   fastest(all_superblock_searches()).search(p, {d.data(), e.data(), s.data(), m.data()});
   for (size_t i = 0; i < supers; ++i)
     if (!std::isfinite(d[i]) || !std::isfinite(e[i]))
-      fail(ErrorKind::numerical, "row {}: a scale of these weights is too large for F16; store BF16 or F32",
-           static_cast<int64_t>(i) * kSuper / q.cols);
+      refuse_large(static_cast<int64_t>(i) * kSuper / q.cols, Dtype::f16);
   from_f32(Dtype::f16, d, q.params[at.scale].bytes);
   to_bytes(s, q.params[at.sub].bytes);
   if (!adds_offset(q.scheme)) return;

@@ -57,6 +57,7 @@ Storage vllm_w8_storage(std::string_view scheme, const SiteShape& site, Dtype mo
          kBlock);
   Storage s{.layout = &find_layout(scheme == "w8a8" ? "ct-int" : "ct-float"),
             .scheme = scheme_of(scheme, model),
+            .decoded = model,
             .fused_scale = scheme == "fp8-tensor"};
   if (scheme == "w8a8") s.activations = RoundedActivations{.group = 0};
   if (site.out % 16 != 0 || site.in % 16 != 0)

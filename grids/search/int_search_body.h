@@ -74,14 +74,16 @@ inline void search_asymmetric(const Lanes& b, int bits, Dtype type, Vec* scale, 
     high = max_of(high, b.w[j]);
   }
   const Vec range = high - low;
-  Vec best_scale{}, best_zero{}, best_error = splat(__builtin_inff());
+  Vec best_error = splat(__builtin_inff());
+  Vec best_scale = stored(range * (1.0f / top), type);  // in case no error is finite
+  Vec best_zero = code_of(-low, select(best_scale != 0.0f, 1.0f / best_scale, Vec{}), Vec{}, splat(top));
   for (int i = 0; i < (b.size > kLargeBlock ? kShrinks : kShrinks - 2); ++i) {
     const float shrink = kShrink[i];
     const Vec s0 = stored(range * (shrink / top), type);
     const Vec inverse = select(s0 != 0.0f, 1.0f / s0, Vec{});
     const Vec z = code_of(-low * shrink, inverse, Vec{}, splat(top));
     const Gain g = gain<kWeighted>(b, inverse, -z, top - z);
-    for (const Vec s : {s0, stored(select(g.qq > 0.0f, g.wq / g.qq, Vec{}), type)}) {
+    for (const Vec s : {s0, select(g.qq > 0.0f, stored(g.wq / g.qq, type), s0)}) {
       const Vec e = error<kWeighted>(b, s, -z, top - z);
       const Ints better = e < best_error;
       best_error = select(better, e, best_error);

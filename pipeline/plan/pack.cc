@@ -33,6 +33,7 @@ struct SharedScaleGroup {
   struct Member {
     const PlannedMatrix* matrix;
     int64_t first_row;
+    Magnitudes* magnitudes;
   };
   const PackJob* job = nullptr;
   std::vector<Member> members = {};
@@ -53,6 +54,7 @@ struct MatrixWork {
     std::unique_ptr<WholeMatrixBuffer> gathered = nullptr;   // where the layout packs whole matrices
     SharedScaleGroup* together = nullptr;                    // where rows share parameters
     int64_t first_row = 0;                                   // among those of `together`
+    std::unique_ptr<Magnitudes> magnitudes = std::make_unique<Magnitudes>();
   };
   std::vector<Use> uses;
 };
@@ -62,9 +64,8 @@ struct Panel {
   int64_t begin, end;  // rows of the checkpoint
 };
 
-std::vector<std::byte> to_bytes(Dtype type, std::span<const float> values, std::string_view name) {
+std::vector<std::byte> to_bytes(Dtype type, std::span<const float> values) {
   std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(type, static_cast<int64_t>(values.size()))));
-  check_range(type, values, name);
   from_f32(type, values, bytes);
   return bytes;
 }
@@ -104,7 +105,7 @@ void gather_panel(const MatrixWork::Use& use, int64_t row, const QuantizedMatrix
 QuantizedMatrix quantize(const MatrixWork::Use& use, std::span<const float> w, int64_t rows, int64_t cols) {
   try {
     QuantizedMatrix q = use.quantizer->quantize(w, rows, cols);
-    check_range(*use.matrix, q);
+    check_range(*use.job->plan, *use.matrix, q);
     return q;
   } catch (const Error& e) {
     if (std::string_view(e.what()).starts_with(use.matrix->site.name)) throw;
@@ -124,6 +125,7 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
   t.weights.reset();
   for (const SharedScaleGroup::Member& m : t.members) {
     const QuantizedMatrix part = rows_of(q, m.first_row, m.first_row + m.matrix->site.out);
+    m.magnitudes->add(part);
     write_parts(*t.job, *m.matrix, 0, m.matrix->storage.layout->pack(part));
   }
 }
@@ -131,13 +133,15 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
 void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w) {
   const PlannedMatrix& m = *use.matrix;
   const int64_t cols = m.site.in;
+  check_range(*use.job->plan, m, w);
+  use.magnitudes->add(w);
   std::vector<float> in_order;
   if (!m.source_row.empty()) {
     in_order = reordered(w, panel, m.source_row, cols);
     w = in_order;
   }
   if (!m.storage.layout) {
-    write_parts(*use.job, m, panel.begin, {to_bytes(m.storage.dense, w, m.site.name)});
+    write_parts(*use.job, m, panel.begin, {to_bytes(m.storage.dense, w)});
     return;
   }
   if (use.together) {
@@ -145,6 +149,7 @@ void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const
     return;
   }
   const QuantizedMatrix q = quantize(use, w, panel.end - panel.begin, cols);
+  use.magnitudes->add(q);
   if (use.gathered)
     gather_panel(use, panel.begin, q);
   else
@@ -187,7 +192,7 @@ std::vector<std::unique_ptr<SharedScaleGroup>> prepare_gathering(std::vector<Mat
       if (!group) group = all.emplace_back(new SharedScaleGroup{.job = use.job}).get();
       use.together = group;
       use.first_row = group->rows;
-      group->members.push_back({use.matrix, group->rows});
+      group->members.push_back({use.matrix, group->rows, use.magnitudes.get()});
       group->rows += work.site->out;
       group->missing_rows = group->rows;
     }
@@ -218,20 +223,21 @@ QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> sou
 }  // namespace
 
 void write_matrix(const PackJob& job, const PlannedMatrix& m, const QuantizedMatrix& q) {
-  check_range(m, q);
+  check_range(*job.plan, m, q);
   const Layout& layout = *m.storage.layout;
   write_parts(job, m, 0, m.source_row.empty() ? layout.pack(q) : layout.pack(reordered(q, m.source_row)));
 }
 
 void write_rows(const PackJob& job, const PlannedMatrix& m, int64_t row, const QuantizedMatrix& q) {
-  check_range(m, q);
+  check_range(*job.plan, m, q);
   write_parts(job, m, row, m.storage.layout->pack(q));
 }
 
 void write_matrix(const PackJob& job, const PlannedMatrix& m, std::span<const float> w) {
   const std::vector<float> in_order =
       m.source_row.empty() ? std::vector<float>() : reordered(w, {nullptr, 0, m.site.out}, m.source_row, m.site.in);
-  write_parts(job, m, 0, {to_bytes(m.storage.dense, in_order.empty() ? w : in_order, m.site.name)});
+  check_range(*job.plan, m, w);
+  write_parts(job, m, 0, {to_bytes(m.storage.dense, in_order.empty() ? w : in_order)});
 }
 
 void write_vectors(const TensorSource& source, const PackJob& job, const Replaced& replaced) {
@@ -257,7 +263,8 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
       const std::vector<float> original = values;
       for (size_t i = 0; i < values.size(); ++i) values[i] = original[static_cast<size_t>(v.source_row[i])];
     }
-    job.writer->write(v.file_tensor, 0, to_bytes(v.dtype, values, v.name));
+    check_range(*job.plan, v, values);
+    job.writer->write(v.file_tensor, 0, to_bytes(v.dtype, values));
   }
   for (const PlannedConstant& c : job.plan->constants) job.writer->write(c.file_tensor, 0, c.bytes);
 }
@@ -290,7 +297,10 @@ void pack_matrices(const Architecture&, const TensorSource& source, const Quanti
     }
     parallel_for(static_cast<int64_t>(panels.size()),
                  [&](int64_t i) { run_panel(panels[static_cast<size_t>(i)], source); });
-    for (MatrixWork& work : block) work.uses.clear();
+    for (MatrixWork& work : block) {
+      for (const MatrixWork::Use& use : work.uses) say(*use.job, use.magnitudes->remark(*use.job->plan, *use.matrix));
+      work.uses.clear();
+    }
     progress.advance();
   }
 }

@@ -19,6 +19,7 @@ namespace kerf {
 struct PackJob {
   const TargetPlan* plan;  // storage of every matrix and the tensors of the file
   Writer* writer;          // made for plan->file; parts of a tensor may be written in any order and from any thread
+  std::vector<std::string>* remarks = nullptr;  // takes what the weights give cause to say, beside the log
 };
 
 /// Quantizes and writes; nothing is visible before each writer's commit(). Memory: a few panels of some hundred

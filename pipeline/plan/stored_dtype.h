@@ -19,6 +19,8 @@ struct PlainNumbers {
 };
 /// Reads each of them once, panel by panel on all threads.
 PlainNumbers plain_numbers(const Architecture&, const TensorSource&);
+/// The magnitude of the largest weight of the other matrices, those of the blocks; read in the same way.
+float largest_weight(const Architecture&, const TensorSource&);
 
 /// "float16", "bfloat16" or "float32"; nothing for "" and "auto". Error usage for others.
 std::optional<Dtype> parse_dtype(std::string_view);
@@ -29,8 +31,9 @@ struct StoredDtype {
 };
 /// The model's own dtype, or `asked`. Runtimes run no float32: such a model is stored in bfloat16 or float16, the first
 /// of which holds its plain numbers exactly, else float16, which rounds less, or bfloat16 where float16 has not the
-/// range (for the numbers, or for the family's activations). Targets that name no dtypes keep the model's. Error usage
-/// for what the target does not take.
+/// range (for the numbers, for the family's activations, or for weights: beyond half its largest number, since a code's
+/// value may be larger than the weight). Targets that name no dtypes keep the model's. Error usage for what the target
+/// does not take.
 StoredDtype stored_dtype(const Architecture&, const TensorSource&, const Target&, std::optional<Dtype> asked);
 
 }  // namespace kerf
