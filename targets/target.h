@@ -130,6 +130,9 @@ class Target {
   virtual Provenance provenance() const = 0;
   virtual HubCard card() const = 0;
 
+  /// Why not every reader takes all of these together, each of which it would take alone; "" when all is well.
+  virtual std::string remark_on(std::span<const StoredSite>) const { return ""; }
+
   // Of targets that load repositories of the Hugging Face hub; Error internal for the others.
 
   /// Completes the checkpoint's config.json: `quantization_config`, and what else the loader must find changed. `sites`

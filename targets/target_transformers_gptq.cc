@@ -130,6 +130,19 @@ class TransformersGptq final : public Target {
     return s;
   }
 
+  // configure() writes what differs to "dynamic".
+  std::string remark_on(std::span<const StoredSite> sites) const override {
+    std::optional<Kind> one;
+    for (const StoredSite& site : sites) {
+      if (!in_block(site) || !site.storage.layout) continue;
+      if (!one) one = kind_of(site.storage);
+      if (kind_of(site.storage) != *one)
+        return "GPTQModel and vLLM load matrices of more than one kind; transformers does not, nor does anything that "
+               "reads no \"dynamic\" in the configuration";
+    }
+    return "";
+  }
+
   std::span<const Dtype> model_dtypes() const override { return half_types(); }
   Dtype vector_dtype(Dtype model) const override { return half_type(model); }
   Arithmetic arithmetic(Dtype model) const override { return half_arithmetic(model); }

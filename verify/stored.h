@@ -24,6 +24,9 @@ struct QuantizedRepository {
   std::string config_file;             // where it stands, for sentences
   Dtype model;                         // config.json's dtype
 
+  /// Weights that share a scale along a row of `in` weights with so many scales; 0 for a scale per row, unless the
+  /// configuration has groups of just that size.
+  int64_t group_size(int64_t in, int64_t scales) const;
   /// A text of quantization_config, "" when there is none.
   std::string text(const char* key) const;
 };

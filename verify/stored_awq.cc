@@ -90,7 +90,7 @@ std::optional<StoredWeight> weight(const QuantizedRepository& r, const StoredTen
   const auto module = stem_of(t.name, ".qweight");
   if (!module) return std::nullopt;
   const Parts p = parts_of(r, *module);
-  const int64_t group = p.scales.rows == 1 ? 0 : p.group();
+  const int64_t group = r.group_size(p.in(), p.scales.rows);
   const bool sym = symmetric(p);
   StoredWeight w = packed_weight(*module, p.out(), p.in());
   w.scheme = fmt::format("w4-{}{}", group ? fmt::format("g{}", group) : "channel", sym ? "-sym" : "");

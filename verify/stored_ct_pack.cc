@@ -159,7 +159,7 @@ std::optional<StoredWeight> weight(const QuantizedRepository& r, const StoredTen
   const auto module = stem_of(t.name, kCodes);
   if (!module) return std::nullopt;
   Parts p = parts_of(r, *module);
-  const int64_t group = p.scales.cols == 1 ? 0 : p.in / p.scales.cols;
+  const int64_t group = r.group_size(p.in, p.scales.cols);
   StoredWeight w = packed_weight(*module, p.out, p.in);
   if (p.group.empty() && (!p.padded || 32 % p.bits == 0)) {
     w.layout = "ct-pack";

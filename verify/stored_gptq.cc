@@ -104,9 +104,8 @@ bool fits(const Parts& p, int bits) {
   return p.codes.rows == words_for(p.in(), bits, "qweight") && p.zeros.cols == words_for(p.out(), bits, "qzeros");
 }
 
-std::string scheme_of(const Parts& p, bool ordered, bool symmetric, int version) {
-  const int64_t size = p.in() / p.scales.rows;
-  return fmt::format("w{}-{}{}{}{}", p.bits, p.scales.rows == 1 ? "channel" : fmt::format("g{}", size),
+std::string scheme_of(const Parts& p, int64_t group, bool ordered, bool symmetric, int version) {
+  return fmt::format("w{}-{}{}{}{}", p.bits, group == 0 ? "channel" : fmt::format("g{}", group),
                      symmetric ? "" : "-asym", version == 2 ? "-v2" : "", ordered ? "" : " desc_act");
 }
 
@@ -167,10 +166,10 @@ std::optional<StoredWeight> weight(const QuantizedRepository& r, const StoredTen
   StoredWeight w = packed_weight(*module, p.out(), p.in());
   const int version = p.zero_plus == 1 ? 1 : 2;
   const bool ordered = in_order(p), sym = symmetric(p);
-  w.scheme = scheme_of(p, ordered, sym, version);
+  const int64_t group = r.group_size(p.in(), p.scales.rows);
+  w.scheme = scheme_of(p, group, ordered, sym, version);
   w.type = fmt::format("gptq {}", w.scheme);
   if (ordered) {
-    const int64_t group = p.scales.rows == 1 ? 0 : p.in() / p.scales.rows;
     w.layout = version == 1 ? "gptq-v1" : "gptq-v2";
     w.numbers = sym ? symmetric_int(p.bits, group, p.scales.type)
                     : asymmetric_int(p.bits, group, p.scales.type, static_cast<uint8_t>(p.zero_plus));

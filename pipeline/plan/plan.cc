@@ -65,10 +65,18 @@ class Planner {
       for (const Site& site : a_.block_sites(layer)) add_matrix(site);
       add_vectors(layer);
     }
+    remark(plan_.choice.target->remark_on(stored_sites(plan_)));
     return std::move(plan_);
   }
 
  private:
+  void remark(const std::string& text) {
+    if (text.empty()) return;
+    if (strict_) fail(ErrorKind::unsupported, "{} (refused because of --strict)", text);
+    if (std::find(plan_.remarks.begin(), plan_.remarks.end(), text) == plan_.remarks.end())
+      plan_.remarks.push_back(text);
+  }
+
   std::string file_name(const ExpectedTensor& t) const { return gguf_ ? t.gguf : t.name; }
 
   std::vector<int64_t> row_order(const ExpectedTensor& t) const {
@@ -84,11 +92,7 @@ class Planner {
   void add_matrix(const Site& site) {
     PlannedMatrix m{.site = site, .scheme = plan_.choice.scheme};
     m.storage = storage_(shape_of(a_, site));
-    if (!m.storage.remark.empty()) {
-      if (strict_) fail(ErrorKind::unsupported, "{} (refused because of --strict)", m.storage.remark);
-      if (std::find(plan_.remarks.begin(), plan_.remarks.end(), m.storage.remark) == plan_.remarks.end())
-        plan_.remarks.push_back(m.storage.remark);
-    }
+    remark(m.storage.remark);
     const ExpectedTensor& expected = expected_.at(site.name);
     m.source_row = row_order(expected);
     m.row_group = m.source_row.empty() ? 1 : expected.interleaved;
@@ -186,6 +190,13 @@ class PlanHash {
 };
 
 }  // namespace
+
+std::vector<StoredSite> stored_sites(const TargetPlan& plan) {
+  std::vector<StoredSite> sites;
+  for (const PlannedMatrix& m : plan.matrices)
+    sites.push_back({{.name = m.site.name, .place = m.site.place, .out = m.site.out, .in = m.site.in}, m.storage});
+  return sites;
+}
 
 SiteShape shape_of(const Architecture& a, const Site& s) {
   SiteShape shape{.role = s.role,

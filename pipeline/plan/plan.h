@@ -69,6 +69,9 @@ struct TargetPlan {
   std::string hash() const;
 };
 
+/// All matrices, as targets describe them to loaders.
+std::vector<StoredSite> stored_sites(const TargetPlan&);
+
 /// A matrix as targets see it.
 SiteShape shape_of(const Architecture&, const Site&);
 

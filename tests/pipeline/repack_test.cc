@@ -226,6 +226,22 @@ TEST(Repack, KeepsMatricesOfOtherSchemesAndPlainOnes) {
   EXPECT_TRUE(test::mentions(refusal([&] { repacked(mixed, "awq", dir / "awq"); }), "int3"));
 }
 
+// Widths of 256 and 768: where a group is a whole row it is a group all the same.
+TEST(Repack, KeepsGroupsAsWideAsSomeRows) {
+  const test::TempDir dir;
+  const fs::path source = compressed(dir, "vllm:w4a16-g256");
+  const Repacked r = repacked(source, "transformers-gptq", dir / "gptq");
+  EXPECT_EQ(r.choice.text(), "transformers-gptq:w4-g256");
+  const auto q = nlohmann::json::parse(read_text(dir / "gptq" / "config.json"))["quantization_config"];
+  EXPECT_EQ(q["group_size"], 256);
+  EXPECT_FALSE(q.contains("dynamic")) << q;
+  repacked(dir / "gptq", "vllm", dir / "back");
+  EXPECT_EQ(read_text(source / "model.safetensors"), read_text(dir / "back" / "model.safetensors"));
+  const auto before = nlohmann::json::parse(read_text(source / "config.json")),
+             after = nlohmann::json::parse(read_text(dir / "back" / "config.json"));
+  EXPECT_EQ(before["quantization_config"]["config_groups"], after["quantization_config"]["config_groups"]);
+}
+
 TEST(Repack, RefusesAFolderThatIsNotEmpty) {
   const test::TempDir dir;
   const fs::path source = compressed(dir, "awq:w4-g128");

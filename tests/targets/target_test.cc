@@ -231,6 +231,8 @@ TEST(TransformersGptq, DescribesEverySiteThatDiffers) {
       stored("b.weight", "w4-g32"),
       stored("c.c.weight", "w8-channel"),
       {square("d.weight", 64), {.dense = Dtype::bf16}}};
+  EXPECT_TRUE(test::mentions(t.remark_on(sites), "transformers does not"));
+  EXPECT_EQ(t.remark_on(std::span(sites).first(3)), "");
   nlohmann::ordered_json config = {{"torch_dtype", "bfloat16"}};
   t.configure(config, "w4-g32", sites);
   const auto& q = config["quantization_config"];
