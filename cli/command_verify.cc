@@ -21,7 +21,8 @@ void add(CLI::App& program, int* exit_code) {
       ->type_name("MODEL");
   add_options(*c, {.eval = &o->eval}, "eval.");
   c->add_option("--gate", o->gate, "Limits, such as 'kl<0.05,top1>0.9'; exit code 1 when one is missed")
-      ->type_name("LIMITS");
+      ->type_name("LIMITS")
+      ->check(not_empty());
   add_arithmetic_option(*c, o->numerics);
   c->add_flag("--json", o->json, "Print the report as JSON instead of the table");
   add_examples(*c, {"kerf verify out --against SmolLM2-135M-Instruct --text heldout.txt --gate 'kl<0.05,top1>0.9'",

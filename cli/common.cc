@@ -42,11 +42,13 @@ struct Adder {
   const Option& option;
   std::string flag, help;
 
-  CLI::Option* operator()(std::string* x) const { return command.add_option(flag, *x, help); }
+  CLI::Option* operator()(std::string* x) const { return command.add_option(flag, *x, help)->check(not_empty()); }
   CLI::Option* operator()(std::vector<std::string>* x) const {
     return command.add_option(flag, *x, help)->delimiter(',');
   }
-  CLI::Option* operator()(std::filesystem::path* x) const { return command.add_option(flag, *x, help); }
+  CLI::Option* operator()(std::filesystem::path* x) const {
+    return command.add_option(flag, *x, help)->check(not_empty());
+  }
   template <class Number>
   CLI::Option* operator()(Number* x) const {
     return command.add_option(flag, *x, help)
@@ -85,6 +87,15 @@ CLI::Option* add_size_option(CLI::App& c, const std::string& name, uint64_t& byt
     }
   };
   return c.add_option(name, bytes, help)->transform(CLI::Validator(to_bytes, ""))->type_name("SIZE");
+}
+
+CLI::Validator not_empty() {
+  const auto check = [](const std::string& text) {
+    return std::string(text.find_first_not_of(" \t\n") == text.npos
+                           ? "it was given nothing (a variable that is not set?); give a value, or leave it out"
+                           : "");
+  };
+  return {check, ""};
 }
 
 CLI::Validator between(double least, double most) {

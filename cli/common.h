@@ -15,6 +15,8 @@ namespace kerf {
 void add_options(CLI::App& command, const OptionStructs&, std::string_view group);
 /// A size such as 2.5GB (core/units.h).
 CLI::Option* add_size_option(CLI::App&, const std::string& name, uint64_t& bytes, const std::string& help);
+/// No empty text, such as a variable of a shell that is not set leaves: a gate that is not there is not passed.
+CLI::Validator not_empty();
 /// A real number; unlike CLI::Range it takes no NaN.
 CLI::Validator between(double least, double most);
 /// One of some words; `value` is what the parser reads for it.

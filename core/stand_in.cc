@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 
 #include "core/words.h"
 
@@ -34,6 +35,14 @@ std::string pointer_in_place_of(std::string_view file) {
            "or "
            "download the file";
   return "";
+}
+
+std::string head_of(const std::filesystem::path& path) {
+  std::string head(kPointerLimit, '\0');
+  std::ifstream in(path, std::ios::binary);
+  in.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<size_t>(in.gcount()));
+  return head;
 }
 
 bool is_html_page(std::string_view file) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,9 @@ namespace kerf {
 /// "is a Git LFS pointer, ..." with what to do, when a whole file is such a pointer or a link of the hub cache written
 /// as text; "" for everything else. No file of a model looks like these.
 std::string pointer_in_place_of(std::string_view file);
+
+/// As much of a file's beginning as these functions look at; "" when it cannot be read.
+std::string head_of(const std::filesystem::path&);
 
 /// By its first tag.
 bool is_html_page(std::string_view file);

@@ -10,6 +10,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/stand_in.h"
 #include "formats/text.h"
 
 namespace kerf {
@@ -158,6 +159,8 @@ std::unique_ptr<Reader> open_container(const fs::path& path) {
     if (c->recognises(path)) return c->open(path);
     known.push_back(c->describe);
   }
+  if (const std::string other = seems_to_be(head_of(path)); !other.empty())
+    fail(ErrorKind::bad_input, "{} is neither {}, but {}", path.string(), fmt::join(known, " nor "), other);
   fail(ErrorKind::bad_input, "{} is neither {}; give the path of one of these", path.string(),
        fmt::join(known, " nor "));
 }

@@ -25,14 +25,24 @@ bool is_unfinished(const std::string& name) {
 }
 
 // What a file says that it is, when it can be opened.
-bool is_something_else(const fs::path& file) {
+std::string type_of(const fs::path& file) {
   try {
     const auto reader = open_gguf(file);
     const std::string type = reader->get_or<std::string>("general.type", "model");
-    return type != "model" || reader->get_or<std::string>("general.architecture", "") == "clip";
+    return type == "model" && reader->get_or<std::string>("general.architecture", "") == "clip" ? "mmproj" : type;
   } catch (const Error&) {
-    return false;  // whoever opens it says what is wrong
+    return "model";  // whoever opens it says what is wrong
   }
+}
+
+std::vector<fs::path> finished_files_in(const fs::path& folder) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    if (!is_unfinished(name) && !is_later_shard(name) && is_gguf(entry.path())) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 }  // namespace
@@ -47,13 +57,14 @@ bool is_gguf(const fs::path& path) {
 }
 
 std::vector<fs::path> gguf_models_in(const fs::path& folder) {
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename();
-    if (!is_unfinished(name) && !is_later_shard(name) && is_gguf(entry.path())) found.push_back(entry.path());
-  }
-  std::sort(found.begin(), found.end());
-  if (found.size() > 1) std::erase_if(found, is_something_else);
+  std::vector<fs::path> found = finished_files_in(folder);
+  if (found.size() > 1) std::erase_if(found, [](const fs::path& file) { return type_of(file) != "model"; });
+  return found;
+}
+
+std::vector<fs::path> gguf_adapters_in(const fs::path& folder) {
+  std::vector<fs::path> found = finished_files_in(folder);
+  std::erase_if(found, [](const fs::path& file) { return type_of(file) != "adapter"; });
   return found;
 }
 

@@ -43,6 +43,10 @@ bool is_gguf(const std::filesystem::path&);
 /// are something else (importance matrices, adapters, image parts) are not among them; files that a download has not
 /// finished are never.
 std::vector<std::filesystem::path> gguf_models_in(const std::filesystem::path& folder);
+/// Adapters (LoRA) in GGUF files of a folder, by name.
+std::vector<std::filesystem::path> gguf_adapters_in(const std::filesystem::path& folder);
+/// The program that merges them into their model.
+constexpr std::string_view kMergesAdapters = "llama-export-lora";
 /// The one model in a folder. Error bad_input when there are several (named), when only later files of a split model
 /// are there, or none: the sentence then ends with `nothing`.
 std::filesystem::path gguf_model_in(const std::filesystem::path& folder, std::string_view nothing);

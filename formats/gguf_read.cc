@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "core/checked.h"
+#include "core/stand_in.h"
 #include "formats/ggml_type.h"
 #include "formats/gguf.h"
 #include "formats/shards.h"
@@ -36,6 +37,7 @@ class Cursor {
   Cursor(std::span<const std::byte> file, std::string_view path) : file_(file), path_(path) {}
 
   std::string_view path() const { return path_; }
+  std::span<const std::byte> file() const { return file_; }
   uint64_t position() const { return at_; }
   uint64_t left() const { return file_.size() - at_; }
 
@@ -235,8 +237,11 @@ void check_coverage(const std::vector<Info>& infos, uint64_t alignment, uint64_t
 
 void read_preamble(Cursor& in) {
   const auto magic = in.take(4, {"the magic"});
-  if (std::memcmp(magic.data(), "GGUF", 4) != 0)
+  if (std::memcmp(magic.data(), "GGUF", 4) != 0) {
+    if (const std::string other = seems_to_be(in.file()); !other.empty())
+      fail(ErrorKind::bad_input, "{} is no GGUF file, but {}", in.path(), other);
     fail(ErrorKind::bad_input, "{} does not begin with \"GGUF\"; it is not a GGUF file", in.path());
+  }
   const auto version = in.number<uint32_t>({"the version"});
   if ((version & 0xFFFF) == 0 && version != 0)
     fail(ErrorKind::unsupported,

@@ -8,6 +8,7 @@
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/stand_in.h"
 #include "formats/container.h"
 #include "formats/gguf.h"
 #include "formats/text.h"
@@ -33,18 +34,20 @@ void check_entry(const std::string& file, std::string_view name, const ImatrixEn
 
 class LegacyReader {
  public:
-  LegacyReader(std::span<const std::byte> file, std::string path) : left_(file), path_(std::move(path)) {}
+  LegacyReader(std::span<const std::byte> file, std::string path) : file_(file), left_(file), path_(std::move(path)) {}
 
   Imatrix read() {
     Imatrix m;
     const int32_t entries = number("the number of entries");
     // Each has a name, two numbers and a sum.
-    if (entries < 1 || static_cast<size_t>(entries) > left_.size() / 16)
+    if (entries < 1 || static_cast<size_t>(entries) > left_.size() / 16) {
+      if (const std::string other = seems_to_be(file_); !other.empty())
+        fail(ErrorKind::bad_input, "{} is no importance matrix, but {}", path_, other);
       fail(ErrorKind::bad_input,
            "{} is no importance matrix: it does not begin with \"GGUF\", and as the older format it would have {} "
-           "entries "
-           "in {} bytes",
+           "entries in {} bytes",
            path_, entries, left_.size());
+    }
     for (int32_t i = 0; i < entries; ++i) {
       const std::string name = text(fmt::format("the name of entry {}", i));
       if (name.empty()) fail(ErrorKind::bad_input, "{}: entry {} has no name", path_, i);
@@ -89,7 +92,7 @@ class LegacyReader {
     return s;
   }
 
-  std::span<const std::byte> left_;
+  std::span<const std::byte> file_, left_;
   std::string path_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/stand_in.h"
 #include "formats/gguf.h"
 #include "targets/target.h"
 #include "verify/checkpoint.h"
@@ -97,11 +98,14 @@ std::vector<fs::path> folders_with_models(const fs::path& folder) {
 Artifact open_artifact(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::io, "there is no file or folder {}", path.string());
   if (is_gguf(path)) return open_gguf_artifact(path);
-  if (!fs::is_directory(path) && !find_container("safetensors").recognises(path))
+  if (!fs::is_directory(path) && !find_container("safetensors").recognises(path)) {
+    if (const std::string other = seems_to_be(head_of(path)); !other.empty())
+      fail(ErrorKind::bad_input, "{} is neither a GGUF nor a safetensors file, but {}", path.string(), other);
     fail(ErrorKind::bad_input,
          "{} is neither a GGUF nor a safetensors file: it begins as neither of them; give a model's folder or one of "
          "these files",
          path.string());
+  }
   if (!fs::is_directory(path) || is_checkpoint(path)) return open_huggingface_artifact(path);
   if (gguf_models_in(path).empty()) {
     refuse_lone_adapter(path);
@@ -111,8 +115,10 @@ Artifact open_artifact(const fs::path& path) {
       fail(ErrorKind::bad_input, "{} holds no model itself, but the folders {}; name one of them", path.string(),
            fmt::join(below, ", "));
   }
-  return open_gguf_artifact(
-      gguf_model_in(path, "holds no model: neither a config.json with safetensors nor a GGUF file"));
+  Artifact a =
+      open_gguf_artifact(gguf_model_in(path, "holds no model: neither a config.json with safetensors nor a GGUF file"));
+  remark_on_adapter(path, a);
+  return a;
 }
 
 }  // namespace kerf

@@ -132,6 +132,19 @@ StoredWeight packed_weight(const std::string& module, int64_t out, int64_t in) {
   return w;
 }
 
+int64_t QuantizedRepository::group_size(int64_t in, int64_t scales) const {
+  if (scales > 1) return in / scales;
+  const auto says = [&](const nlohmann::json& part) {
+    const auto size = part.is_object() ? part.find("group_size") : part.end();
+    return part.is_object() && size != part.end() && *size == in;
+  };
+  bool named = says(quantization);
+  if (const auto groups = quantization.find("config_groups"); groups != quantization.end() && groups->is_object())
+    for (const auto& [name, group] : groups->items())
+      named = named || (group.is_object() && group.contains("weights") && says(group["weights"]));
+  return named ? in : 0;
+}
+
 std::string QuantizedRepository::text(const char* key) const {
   const auto at = quantization.find(key);
   return at != quantization.end() && at->is_string() ? at->get<std::string>() : "";
@@ -145,7 +158,7 @@ Artifact open_huggingface_artifact(const fs::path& path) {
          "{} has no config.json beside it; a checkpoint is a folder with config.json, safetensors and a "
          "tokenizer",
          path.string());
-  refuse_pointers(folder);
+  refuse_stand_ins(folder);
   const json config = read_json_object(config_file);
   Artifact a{.path = path, .format = std::string(kCheckpointFormat), .architecture = describe_architecture(config)};
   read_class(config, a);

@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_set>
@@ -18,6 +16,7 @@
 #include "core/log.h"
 #include "core/parallel.h"
 #include "core/stand_in.h"
+#include "formats/gguf.h"
 #include "model/arch/family.h"
 
 namespace kerf {
@@ -105,6 +104,14 @@ std::string base_of_adapter(const fs::path& folder) {
   return at != config.end() && at->is_string() ? fmt::format(" for {}", at->get<std::string>()) : "";
 }
 
+// What a loader takes a file for; "" for what it does not read, and which may well be a page.
+std::string_view kind_of_companion(const fs::path& file) {
+  if (file.extension() == ".json") return "JSON";
+  if (file.extension() == ".model") return "tokenizer";
+  if (file.filename() == "chat_template.jinja") return "chat template";
+  return file.filename() == "vocab.txt" || file.filename() == "merges.txt" ? "list of tokens" : "";
+}
+
 bool is_plain_number(Dtype d) { return d == Dtype::f64 || d == Dtype::f32 || d == Dtype::f16 || d == Dtype::bf16; }
 
 }  // namespace
@@ -149,17 +156,19 @@ void refuse_adapter_tensors(const Reader& reader) {
         reader.path().string(), found.size(), some_of(found));
 }
 
-void refuse_pointers(const fs::path& folder) {
+void refuse_stand_ins(const fs::path& folder) {
   std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+  for (fs::directory_iterator it(folder.empty() ? "." : folder, error), end; !error && it != end; it.increment(error)) {
     const fs::path extension = it->path().extension();
     if (extension != ".json" && extension != ".model" && extension != ".jinja" && extension != ".txt") continue;
     std::error_code unreadable;
-    if (!it->is_regular_file(unreadable) || it->file_size(unreadable) > 1024) continue;
-    std::ifstream in(it->path(), std::ios::binary);
-    const std::string content{std::istreambuf_iterator<char>(in), {}};
-    if (const std::string what = pointer_in_place_of(content); !what.empty())
+    if (!it->is_regular_file(unreadable)) continue;
+    const std::string head = head_of(it->path());
+    if (const std::string what = it->file_size(unreadable) == head.size() ? pointer_in_place_of(head) : "";
+        !what.empty())
       fail(ErrorKind::bad_input, "{} {}", it->path().string(), what);
+    if (const std::string_view kind = kind_of_companion(it->path()); !kind.empty() && is_html_page(head))
+      fail(ErrorKind::bad_input, "{} is no {}, but {}", it->path().string(), kind, seems_to_be(head));
   }
 }
 
@@ -180,6 +189,13 @@ void remark_on_adapter(const fs::path& folder, Artifact& a) {
            fmt::format("an adapter{} lies beside the model ({}) and is left out: the weights are taken as they are; to "
                        "compress the adapted model, merge it (merge_and_unload() of PEFT) and give the result",
                        base_of_adapter(folder), name));
+    return;
+  }
+  for (const fs::path& file : gguf_adapters_in(folder.empty() ? "." : folder)) {
+    remark(a,
+           fmt::format("an adapter lies beside the model ({}) and is left out: the weights are taken as they are; to "
+                       "compress the adapted model, merge it ({}) and give the result",
+                       file.filename().string(), kMergesAdapters));
     return;
   }
 }

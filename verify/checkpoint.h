@@ -25,15 +25,15 @@ struct QuantizationSource {
 /// object.
 QuantizationSource read_quantization(const std::filesystem::path& folder, const nlohmann::json& config, const Reader&);
 
-/// Error bad_input, naming it, for a small file of the folder (of a tokenizer, say) that is a pointer to the real one:
-/// before the work, not when it is copied at the end.
-void refuse_pointers(const std::filesystem::path& folder);
+/// Error bad_input, naming it, for a small file of the folder (of a tokenizer, say) that is a pointer to the real one,
+/// or an HTML page in place of it: before the work, not when it is copied at the end.
+void refuse_stand_ins(const std::filesystem::path& folder);
 
 /// Error unsupported for a folder that holds an adapter and no model.
 void refuse_lone_adapter(const std::filesystem::path& folder);
 /// Error unsupported for tensors of an adapter that was not merged into its weights, named.
 void refuse_adapter_tensors(const Reader&);
-/// An adapter that lies beside the weights, which nothing reads: a remark.
+/// An adapter, of PEFT's files or a GGUF, that lies beside the weights, which nothing reads: a remark.
 void remark_on_adapter(const std::filesystem::path& folder, Artifact&);
 
 /// Gives the weights the names that the architecture has for them where the checkpoint's stand under another prefix,

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "model/chat/jinja_json.h"
 
 namespace kerf {
@@ -20,15 +21,6 @@ constexpr std::string_view kSpace = " \t\r\n\v\f";
 std::string_view without_mark(std::string_view text) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   return text;
-}
-
-bool is_object(std::string_view line) {
-  if (line.find_first_not_of(kSpace) == std::string_view::npos) return false;
-  try {
-    return jinja::parse_json(line, "a line").dict() != nullptr;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 // The next line that is not blank, and what follows it.
@@ -73,6 +65,39 @@ const Value* find_any(const Dict& d, std::initializer_list<std::string_view> key
   for (const std::string_view key : keys)
     if (const Value* v = find(d, key)) return v;
   return nullptr;
+}
+
+// The keys that say what a record is, with what stands under them.
+struct Key {
+  std::string_view name, holds;
+};
+constexpr Key kKeys[] = {{"messages", "a list"}, {"conversations", "a list"}, {"text", "a string"},
+                         {"prompt", "a string"}, {"completion", "a string"},  {"instruction", "a string"},
+                         {"output", "a string"}};
+constexpr std::string_view kForms =
+    "\"text\" nor \"messages\", \"conversations\", \"prompt\" with \"completion\" or \"instruction\" with \"output\"";
+
+// One message of a chat ("role"), or one turn of ShareGPT's ("from"), and no record by itself.
+bool is_message(const Value& v, std::string_view speaker) {
+  const Dict* d = v.dict();
+  return d && find(*d, speaker) && find_any(*d, {"content", "tool_calls", "value"}) &&
+         std::none_of(std::begin(kKeys), std::end(kKeys), [&](const Key& k) { return find(*d, k.name); });
+}
+bool is_message(const Value& v) { return is_message(v, "role") || is_message(v, "from"); }
+bool is_chat(const Value& v) { return v.list() && !v.list()->items.empty() && is_message(v.list()->items[0]); }
+
+Value parsed_or_none(std::string_view json) {
+  if (json.find_first_not_of(kSpace) == std::string_view::npos) return jinja::None{};
+  try {
+    return jinja::parse_json(json, "a line");
+  } catch (const Error&) {
+    return jinja::None{};
+  }
+}
+
+bool is_record(std::string_view line) {
+  const Value v = parsed_or_none(line);
+  return v.dict() || is_chat(v);
 }
 
 std::string text_of(const Value& v, std::string_view key, const std::string& where) {
@@ -131,25 +156,86 @@ void add_history(Run& run, const Dict& d, const std::string& where, jinja::Items
   }
 }
 
-// What the record has instead, and how to make one of it that kerf reads.
-[[noreturn]] void fail_unknown(const Dict& d, const std::string& where) {
-  std::string keys, hint;
+// The command that makes a record of such a one that kerf reads, and what it does; "" where nothing is plain.
+std::string way_to_read(const Dict& d) {
+  constexpr std::string_view kAsked[] = {"prompt", "question", "query", "input", "instruction"},
+                             kAnswered[] = {"chosen", "answer", "response", "completion", "output"};
+  const auto there = [&](std::string_view name) { return find(d, name) != nullptr; };
+  const auto asked = std::find_if(std::begin(kAsked), std::end(kAsked), there),
+             answered = std::find_if(std::begin(kAnswered), std::end(kAnswered), there);
+  if (answered != std::end(kAnswered) && asked != std::end(kAsked)) {
+    const Value &question = *find(d, *asked), &answer = *find(d, *answered);
+    if ((question.is_text() && answer.is_text()) || (question.list() && answer.list()))
+      return fmt::format("`jq -c '{{prompt: .\"{}\", completion: .\"{}\"}}'` makes prompts with their answers", *asked,
+                         *answered);
+  }
+  for (const auto& [key, value] : d.entries()) {
+    if (is_chat(value))
+      return fmt::format("`jq -c '{{{}: .\"{}\"}}'` makes conversations of one key",
+                         is_message(value.list()->items[0], "role") ? "messages" : "conversations", key.text());
+    if (value.list() && !value.list()->items.empty() && value.list()->items[0].dict())
+      return fmt::format("`jq -c '.\"{}\"[]'` writes the records in it, a line each", key.text());
+  }
+  for (const auto& [key, value] : d.entries())
+    if (value.is_text()) return fmt::format("`jq -c '{{text: .\"{}\"}}'` makes texts of one key", key.text());
+  return "";
+}
+
+[[noreturn]] void fail_unknown(const Value& record, const std::string& where) {
+  const Dict& d = *record.dict();
+  if (is_message(record))
+    fail(ErrorKind::bad_input,
+         "{} is one message of a chat; a record is a whole conversation, {{\"messages\": [...]}}: `jq -sc '{{messages: "
+         ".}}'` makes one of the messages of a file",
+         where);
+  for (const Key& key : kKeys)
+    if (const Value* v = d.find_text(key.name); v && v->is<jinja::None>())
+      fail(ErrorKind::bad_input, "{}: \"{}\" is null, not {}; leave such records out, or fill it in", where, key.name,
+           key.holds);
+  std::string keys;
   for (const auto& [key, value] : d.entries()) {
     if (keys.size() > 100) {
       keys += ", ...";
       break;
     }
     keys += fmt::format("{}\"{}\"", keys.empty() ? "" : ", ", key.text());
-    const bool list = value.list() && !value.list()->items.empty() && value.list()->items[0].dict();
-    if (hint.empty() && list)
-      hint = fmt::format("`jq -c '.\"{}\"[]'` writes the records in it, a line each", key.text());
-    if (hint.empty() && value.is_text())
-      hint = fmt::format("`jq -c '{{text: .\"{}\"}}'` makes texts of one key", key.text());
   }
-  fail(ErrorKind::bad_input,
-       "{} has neither \"text\" nor \"messages\", \"conversations\", \"prompt\" with \"completion\" or \"instruction\" "
-       "with \"output\"; it has {}{}{}",
-       where, keys.empty() ? "nothing" : keys, hint.empty() ? "" : "; ", hint);
+  const std::string way = way_to_read(d);
+  fail(ErrorKind::bad_input, "{} has neither {}; it has {}{}{}", where, kForms, keys.empty() ? "nothing" : keys,
+       way.empty() ? "" : "; ", way);
+}
+
+[[noreturn]] void fail_no_object(const Value& v, const std::string& where) {
+  std::string_view way;
+  if (v.list() && !v.list()->items.empty() && is_chat(v.list()->items[0]))
+    way = " (`jq -c '.[] | {messages: .}'` writes the conversations of a list on lines of their own)";
+  else if (v.list())
+    way = " (`jq -c '.[]'` writes the items of a list on lines of their own)";
+  fail(ErrorKind::bad_input, "{} is a {}; each record is an object with \"text\" or \"messages\"{}", where,
+       type_name(v), way);
+}
+
+// The content of a message in parts, as OpenAI's API has it: [{"type": "text", "text": ...}].
+const jinja::Items* parts_of(const Value& message) {
+  const Value* content = message.dict() ? find(*message.dict(), "content") : nullptr;
+  return content && content->list() ? &content->list()->items : nullptr;
+}
+
+// As vLLM and llama.cpp's server join them.
+std::string joined(const jinja::Items& parts, const std::string& model) {
+  std::string text;
+  for (const Value& part : parts) {
+    const Value* of_part = part.dict() ? find(*part.dict(), "text") : nullptr;
+    if (!of_part || !of_part->is_text()) {
+      const Value* type = part.dict() ? find(*part.dict(), "type") : nullptr;
+      fail(ErrorKind::bad_input,
+           "the content of a message has a part that is no text ({}), and the chat template of {} takes texts only; "
+           "leave such records out",
+           type && type->is_text() ? "\"" + type->text() + "\"" : std::string(type_name(part)), model);
+    }
+    text += (&part == &parts.front() ? "" : "\n") + of_part->text();
+  }
+  return text;
 }
 
 }  // namespace
@@ -201,17 +287,24 @@ Records::Scan Records::scan(std::string_view text) {
   return s;
 }
 
+// A conversation that is the whole list, and not the records of one.
+bool Records::is_one_chat(const Scan& s) {
+  return s.list && s.broken_at == 0 && !s.records.empty() && is_message(parsed_or_none(s.records[0].text));
+}
+
 bool holds_records(std::string_view text, const std::filesystem::path& file) {
   for (const char* extension : {".jsonl", ".ndjson", ".json"})
     if (file.extension() == extension) return true;
   std::string_view rest = without_mark(text);
   const std::string_view first = next_line(rest);
   if (first.empty() || (first[0] != '{' && first[0] != '[')) return false;
-  if (is_object(first)) return true;
+  if (is_record(first)) return true;
   const Records::Scan all = Records::scan(without_mark(text));
-  if (all.broken_at == 0 && !all.records.empty() && (all.records[0].text[0] == '{' || all.records[0].text[0] == '"'))
-    return true;
-  return first[0] == '{' && is_object(next_line(rest));
+  if (all.broken_at == 0 && !all.records.empty()) {
+    const std::string_view record = all.records[0].text;
+    if (record[0] == '{' || record[0] == '"' || (record[0] == '[' && is_record(record))) return true;
+  }
+  return first[0] == '{' && is_record(next_line(rest));
 }
 
 bool begins_like_records(std::string_view text) {
@@ -232,13 +325,16 @@ Records::Records(std::string_view text, std::string name, const TokenizerSpec& s
   std::string_view rest = text;
   const std::string_view first = next_line(rest);
   const bool list = first.starts_with('[');
-  if (!list && (!first.starts_with('{') || is_object(first))) {
+  if (!list && (!first.starts_with('{') || is_record(first))) {
     read_lines(text);
     return;
   }
   Scan all = scan(text);
   if (all.broken_at == 0) {
-    records_ = std::move(all.records);
+    if (is_one_chat(all))
+      records_ = {{text, all.records[0].line}};
+    else
+      records_ = std::move(all.records);
     return;
   }
   // A list on a line of its own is a record of the wrong kind among lines.
@@ -257,9 +353,73 @@ void Records::read_lines(std::string_view text) {
   }
 }
 
-Document Records::rendered(const Value& messages, const Value& tools, const ChatOptions& options) {
+// Whether the template has a loop over the parts of a message: then it prints their text, and not what they are.
+bool Records::template_takes_parts(Run& run, const ChatOptions& options) {
+  if (takes_parts_) return *takes_parts_;
+  constexpr std::string_view kWord = "kerfprobe";
+  auto part = std::make_shared<Dict>();
+  part->set(run, Value("type"), Value("text"));
+  part->set(run, Value("text"), Value(std::string(kWord)));
+  const Value asked = message(run, "user", jinja::make_list(run, {Value(part)}));
+  takes_parts_ = false;
+  try {
+    const std::string text = template_->render(jinja::make_list(run, {asked}), options);
+    const size_t at = text.find(kWord);
+    takes_parts_ = at != text.npos && (at == 0 || (text[at - 1] != '\'' && text[at - 1] != '"'));
+  } catch (const Error&) {
+  }
+  return *takes_parts_;
+}
+
+Document Records::rendered(Run& run, const Value& messages, const Value& tools, const ChatOptions& options) {
   if (!template_) template_ = ChatTemplate::of(spec_, model_);
-  return {template_->render(messages, options, tools), true};
+  const auto in_parts = [](const Value& m) { return parts_of(m) != nullptr; };
+  if (!messages.list() || std::none_of(messages.list()->items.begin(), messages.list()->items.end(), in_parts) ||
+      template_takes_parts(run, options))
+    return {template_->render(messages, options, tools), true};
+  jinja::Items all;
+  for (const Value& m : messages.list()->items) {
+    all.push_back(m);
+    if (!in_parts(m)) continue;
+    auto d = std::make_shared<Dict>(*m.dict());
+    d->set(run, Value("content"), Value(joined(*parts_of(m), model_)));
+    all.back() = Value(d);
+  }
+  return {template_->render(jinja::make_list(run, std::move(all)), options, tools), true};
+}
+
+void Records::say_once(std::string_view what, const std::string& where) {
+  if (said_.insert(std::string(what)).second) warn(fmt::format("{}: {}", where, what));
+}
+
+// A list, or one written as a string, as tables without nested columns have it.
+Value Records::tools_of(const Dict& d, const std::string& where) {
+  const Value* given = find(d, "tools");
+  if (!given) return jinja::None{};
+  if (given->list()) return *given;
+  if (given->is_text()) {
+    if (given->text().find_first_not_of(kSpace) == std::string::npos) return jinja::None{};
+    if (Value tools = parsed_or_none(given->text()); tools.list()) return tools;
+  }
+  say_once("\"tools\" is neither a list nor one written as JSON in a string, and is left out", where);
+  return jinja::None{};
+}
+
+// In front of messages that do not begin with one.
+Value Records::with_system(Run& run, const Dict& d, const Value& messages, const std::string& where) {
+  const Value* system = find(d, "system");
+  if (!system || !messages.list() || text_of(*system, "system", where).empty()) return messages;
+  jinja::Items all = messages.list()->items;
+  const Dict* first = all.empty() ? nullptr : all[0].dict();
+  const Value* role = first ? find(*first, "role") : nullptr;
+  if (role && role->is_text() && role->text() == "system") {
+    const Value* content = find(*first, "content");
+    if (!content || !jinja::equal(run, *content, *system))
+      say_once("\"system\" stands beside \"messages\" that begin with a system message, and is left out", where);
+    return messages;
+  }
+  all.insert(all.begin(), message(run, "system", *system));
+  return jinja::make_list(run, std::move(all));
 }
 
 // What a user says and an assistant answers, with what the record says beside it.
@@ -276,33 +436,38 @@ Document Records::pair(Run& run, const Dict& d, const std::string& where, const 
   }
   messages.push_back(message(run, "user", Value(user)));
   messages.push_back(message(run, "assistant", Value(assistant)));
-  return rendered(jinja::make_list(run, std::move(messages)), jinja::None{}, options);
+  return rendered(run, jinja::make_list(run, std::move(messages)), jinja::None{}, options);
 }
 
-Document Records::read(Run& run, const Dict& d, const std::string& where, const ChatOptions& options) {
-  const Value* given_tools = find(d, "tools");
-  const Value tools = given_tools && given_tools->list() ? *given_tools : Value(jinja::None{});
-  if (const Value* messages = find(d, "messages")) return rendered(*messages, tools, options);
-  if (const Value* turns = find(d, "conversations")) {
+std::optional<Document> Records::read(Run& run, const Dict& d, const std::string& where, const ChatOptions& options) {
+  const Value *given = find(d, "messages"), *turns = find(d, "conversations");
+  for (const std::string_view key : {"text", "conversations"})
+    if (const bool chat = given || (turns && key == "text"); chat && find(d, key))
+      say_once(fmt::format("\"{}\" stands beside \"{}\", which are read, and is left out", key,
+                           given ? "messages" : "conversations"),
+               where);
+  const Value tools = tools_of(d, where);
+  if (given) return rendered(run, with_system(run, d, *given, where), tools, options);
+  if (turns) {
     Value messages = messages_of(run, *turns, where);
     const Value* system = find(d, "system");
     if (system && !text_of(*system, "system", where).empty())
       messages.list()->items.insert(messages.list()->items.begin(), message(run, "system", *system));
-    return rendered(messages, tools, options);
+    return rendered(run, messages, tools, options);
   }
-  if (const Value* text = find(d, "text")) return {text_of(*text, "text", where), false};
+  if (const Value* text = find(d, "text")) return Document{text_of(*text, "text", where), false};
   const Value *prompt = find(d, "prompt"), *completion = find_any(d, {"completion", "response"});
   if (prompt && completion) {
     if (prompt->list() && completion->list()) {
       jinja::Items messages = prompt->list()->items;
       messages.insert(messages.end(), completion->list()->items.begin(), completion->list()->items.end());
-      return rendered(jinja::make_list(run, std::move(messages)), tools, options);
+      return rendered(run, jinja::make_list(run, std::move(messages)), tools, options);
     }
     return pair(run, d, where, text_of(*prompt, "prompt", where), text_of(*completion, "completion", where), "",
                 options);
   }
   const Value *instruction = find(d, "instruction"), *output = find_any(d, {"output", "response"});
-  if (!instruction || !output) fail_unknown(d, where);
+  if (!instruction || !output) return std::nullopt;
   std::string user = text_of(*instruction, "instruction", where);
   if (const Value* input = find_any(d, {"input", "context"}))
     if (const std::string more = text_of(*input, "input", where); !more.empty()) user += "\n\n" + more;
@@ -315,12 +480,12 @@ Document Records::document(size_t i, const ChatOptions& options) {
   const Value value = jinja::parse_json(record.text, where);
   if (value.is_text()) return {value.text(), false};
   const Dict* d = value.dict();
-  if (!d)
-    fail(ErrorKind::bad_input, "{} is a {}; each record is an object with \"text\" or \"messages\"{}", where,
-         type_name(value), value.list() ? " (`jq -c '.[]'` writes the items of a list on lines of their own)" : "");
+  if (!d && !is_chat(value)) fail_no_object(value, where);
   Run run(where, {.steps = UINT64_MAX, .bytes = UINT64_MAX});
   try {
-    return read(run, *d, where, options);
+    if (!d) return rendered(run, messages_of(run, value, where), jinja::None{}, options);
+    if (std::optional<Document> document = read(run, *d, where, options)) return *std::move(document);
+    fail_unknown(value, where);
   } catch (const Error& e) {
     const std::string_view sentence = e.what();
     if (sentence.starts_with(where)) throw;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,9 +35,12 @@ std::vector<int32_t> encode(const Tokenizer&, const Document&);
 ///   "text"           a text
 ///   "prompt" with "completion" or "response": two texts, or two parts of a chat
 ///   "instruction" (Alpaca), with "input" or "context" if it likes, and "output" or "response"
-/// and a string in place of a record is a text. "system" goes in front of a chat, Alpaca's "history" of pairs behind
-/// it. Chats are rendered through the template of the tokenizer; the two last are chats, too, where there is one (user
-/// and assistant), otherwise their parts follow each other, Alpaca's with a blank line between them. null is no value.
+/// and a string in place of a record is a text, a list of messages a chat; a text that is one such list is one chat.
+/// "system" goes in front of a chat that does not begin with one, Alpaca's "history" of pairs behind it. Content in
+/// parts, [{"type": "text", "text": ...}], is joined with line feeds for templates that take strings. What of these a
+/// record has beside what is read is said once. Chats are rendered through the template of the tokenizer; the two last
+/// are chats, too, where there is one (user and assistant), otherwise their parts follow each other, Alpaca's with a
+/// blank line between them. null is no value.
 ///
 /// Keeps references to the text and the spec; records are parsed when they are asked for. Errors name `name` and the
 /// line: bad_input for a record that is none of these, or has another type in it; and as ChatTemplate says.
@@ -57,15 +61,23 @@ class Records {
   friend bool holds_records(std::string_view, const std::filesystem::path&);
 
   void read_lines(std::string_view text);
-  Document rendered(const jinja::Value& messages, const jinja::Value& tools, const ChatOptions&);
+  static bool is_one_chat(const Scan&);
+  bool template_takes_parts(jinja::Run&, const ChatOptions&);
+  Document rendered(jinja::Run&, const jinja::Value& messages, const jinja::Value& tools, const ChatOptions&);
+  void say_once(std::string_view what, const std::string& where);
+  jinja::Value tools_of(const jinja::Dict&, const std::string& where);
+  jinja::Value with_system(jinja::Run&, const jinja::Dict&, const jinja::Value& messages, const std::string& where);
   Document pair(jinja::Run&, const jinja::Dict&, const std::string& where, const std::string& user,
                 const std::string& assistant, std::string_view between, const ChatOptions&);
-  Document read(jinja::Run&, const jinja::Dict&, const std::string& where, const ChatOptions&);
+  /// nullopt for a record of none of the forms.
+  std::optional<Document> read(jinja::Run&, const jinja::Dict&, const std::string& where, const ChatOptions&);
 
   std::string name_, model_;
   const TokenizerSpec& spec_;
   std::vector<Record> records_;
   std::optional<ChatTemplate> template_;  // made for the first chat
+  std::optional<bool> takes_parts_;       // whether it does, once a message in parts was met
+  std::set<std::string> said_;
 };
 
 }  // namespace kerf

@@ -76,6 +76,8 @@ struct TokenizerSpec {
   std::optional<int32_t> bos = {}, eos = {}, unk = {}, pad = {};
   /// Tokens beside eos that end a text: eos_token_id of generation_config.json and config.json, eot and eom of GGUF.
   std::vector<int32_t> ends = {};
+  /// Texts that end one: stop_strings of generation_config.json.
+  std::vector<std::string> stop_strings = {};
   bool add_bos = false, add_eos = false;
   bool add_space_prefix = false;   // spm_bpe: U+2581 goes in front of the text
   std::string chat_template = {};  // Jinja text, for model/chat/chat_template.h

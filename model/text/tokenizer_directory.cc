@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "core/stand_in.h"
 #include "model/text/tokenizer_side_file.h"
 #include "model/text/unicode.h"
 
@@ -10,6 +11,7 @@ namespace kerf {
 namespace {
 
 namespace fs = std::filesystem;
+using json = nlohmann::json;
 
 // Ids by which the other files name tokens.
 class Ids {
@@ -96,6 +98,13 @@ TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
   if (const auto unk = find("unk_token", "unk_token_id")) spec.unk = unk;
   for (const int32_t id : ids.all("eos_token_id"))
     if (id != spec.eos && std::find(spec.ends.begin(), spec.ends.end(), id) == spec.ends.end()) spec.ends.push_back(id);
+  if (const auto stops = generation.find("stop_strings")) {
+    if (stops->value.is_array())
+      for (const json& stop : stops->value) spec.stop_strings.push_back(Field{stop, stops->name + "[]"}.text());
+    else
+      spec.stop_strings.push_back(stops->text());
+    std::erase(spec.stop_strings, "");
+  }
   if (!spec.bos && !spec.prefix.empty()) spec.bos = spec.prefix.front();
   spec.add_bos = spec.bos && !spec.prefix.empty() && spec.prefix.front() == *spec.bos;
   spec.add_eos = spec.eos && !spec.suffix.empty() && spec.suffix.back() == *spec.eos;
@@ -103,6 +112,8 @@ TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
   spec.chat_template = config.chat_template();
   if (const fs::path jinja = directory / "chat_template.jinja"; fs::exists(jinja)) {
     spec.chat_template = read_text(jinja);
+    if (is_html_page(spec.chat_template))
+      fail(ErrorKind::bad_input, "{} is no chat template, but {}", jinja.string(), seems_to_be(spec.chat_template));
     require_utf8(spec.chat_template, jinja.string());
   } else if (spec.chat_template.empty()) {
     spec.chat_template = SideFile(directory, "chat_template.json").chat_template();

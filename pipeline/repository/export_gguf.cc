@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <set>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -34,6 +35,12 @@ constexpr std::string_view kEndTexts[] = {"<|eot_id|>",
                                           "<|end_of_text|>",
                                           "<end_of_utterance>",
                                           "<eos>"};
+
+// Two of the texts end nothing beside others of another model; whoever needs them to says so by a key.
+bool ends_by_its_text(const TokenizerSpec& t, int32_t id) {
+  const std::string& text = t.tokens[static_cast<size_t>(id)];
+  return text != "<|end|>" && text != "</s>" && std::ranges::find(kEndTexts, text) != std::end(kEndTexts);
+}
 
 class Keys {
  public:
@@ -91,13 +98,8 @@ Metadata gguf_metadata(const Architecture& a, const TokenizerSource& tokenizer, 
 
 EndTokens end_tokens(const TokenizerSpec& t) {
   EndTokens ends;
-  // Two such texts end nothing beside others of another model; that is left to the texts alone.
-  const auto known = [&](int32_t id) {
-    const std::string& text = t.tokens[static_cast<size_t>(id)];
-    return text != "<|end|>" && text != "</s>" && std::ranges::find(kEndTexts, text) != std::end(kEndTexts);
-  };
   for (const int32_t id : t.ends) {
-    if (id == t.eos || known(id)) continue;
+    if (id == t.eos || ends_by_its_text(t, id)) continue;
     if (!ends.eot)
       ends.eot = id;
     else if (!ends.eom)
@@ -108,17 +110,35 @@ EndTokens end_tokens(const TokenizerSpec& t) {
   return ends;
 }
 
+std::vector<int32_t> ends_by_key(const TokenizerSpec& t) {
+  std::vector<int32_t> ends = t.ends;
+  if (t.eos && std::ranges::find(ends, *t.eos) == ends.end()) ends.insert(ends.begin(), *t.eos);
+  return ends;
+}
+
+std::vector<int32_t> ends_in_llama_cpp(const TokenizerSpec& t) {
+  std::vector<int32_t> ends = ends_by_key(t);
+  for (int32_t id = 0; id < static_cast<int32_t>(t.tokens.size()); ++id)
+    if (ends_by_its_text(t, id) && std::ranges::find(ends, id) == ends.end()) ends.push_back(id);
+  return ends;
+}
+
 std::string modelfile(const TokenizerSpec& t, const std::string& file) {
   std::string text =
       fmt::format("# ollama create {} -f Modelfile\nFROM ./{}\n", std::filesystem::path(file).stem().string(), file);
+  std::set<std::string> named;
+  const auto stop = [&](const std::string& at) {
+    if (!named.insert(at).second) return;
+    const bool plain = at.find_first_of("\"\n") == std::string::npos;
+    text += fmt::format("PARAMETER stop {1}{0}{1}\n", at, plain ? "\"" : "\"\"\"");
+  };
   for (const int32_t id : t.ends) {
     const auto i = static_cast<size_t>(id);
     if (id == t.eos || t.types[i] == TokenType::unused) continue;
     const bool spelled = t.kind == TokenizerSpec::Kind::byte_level_bpe && t.types[i] == TokenType::normal;
-    const std::string token = spelled ? letters_to_bytes(t.tokens[i]) : t.tokens[i];
-    const bool plain = token.find_first_of("\"\n") == std::string::npos;
-    text += fmt::format("PARAMETER stop {1}{0}{1}\n", token, plain ? "\"" : "\"\"\"");
+    stop(spelled ? letters_to_bytes(t.tokens[i]) : t.tokens[i]);
   }
+  std::ranges::for_each(t.stop_strings, stop);
   return text;
 }
 

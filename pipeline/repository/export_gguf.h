@@ -18,7 +18,7 @@ namespace kerf {
 Metadata gguf_metadata(const Architecture&, const TokenizerSource&, const std::string& name, const std::string& scheme);
 
 /// Modelfile of Ollama for that file in the same folder. Ollama takes the chat template and the end token from the
-/// GGUF; only further end tokens of the model (TokenizerSpec::ends) must be named.
+/// GGUF; further end tokens of the model (TokenizerSpec::ends) and its stop strings must be named.
 std::string modelfile(const TokenizerSpec&, const std::string& file);
 
 /// Where llama.cpp ends a text: at eos, eot and eom, whose ids a file names, and at tokens of certain texts
@@ -28,5 +28,9 @@ struct EndTokens {
   std::vector<int32_t> left = {};  // ends for which no key is left: llama.cpp goes on behind them
 };
 EndTokens end_tokens(const TokenizerSpec&);
+/// And the other way round: the tokens that a GGUF with this tokenizer names, eos first; and these with those at whose
+/// texts llama.cpp ends one. Two such texts that end nothing beside others are left out, as in end_tokens().
+std::vector<int32_t> ends_by_key(const TokenizerSpec&);
+std::vector<int32_t> ends_in_llama_cpp(const TokenizerSpec&);
 
 }  // namespace kerf

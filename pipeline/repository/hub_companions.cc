@@ -1,5 +1,7 @@
 #include "pipeline/repository/hub_companions.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -7,9 +9,12 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "model/arch/family.h"
+#include "model/text/tokenizer_side_file.h"
 #include "model/text/tokenizer_tables.h"
 #include "pipeline/report/source_identity.h"
+#include "pipeline/repository/export_gguf.h"
 
 namespace kerf {
 namespace {
@@ -84,6 +89,28 @@ ordered_json config_of(const Artifact& source) {
   ordered_json config = parse_ordered_json(read_text(file), file.string());
   config.erase("quantization_config");
   for (const auto& [key, value] : source.config_changes) config[key] = parse_ordered_json(value, key);
+  return config;
+}
+
+ordered_json generation_config_of(const Artifact& source) {
+  if (source.format != kGgufFormat) return nullptr;
+  const TokenizerSpec& spec = source.tokenizer();
+  const SideFile beside(folder_of_model(source.path), kGenerationConfig);
+  std::vector<int64_t> ends = beside.ids("eos_token_id");
+  const size_t known = ends.size();
+  // The maker of the model knows which texts end one; the keys are somebody's decision as well.
+  for (const int32_t id : known ? ends_by_key(spec) : ends_in_llama_cpp(spec))
+    if (std::find(ends.begin(), ends.end(), id) == ends.end()) ends.push_back(id);
+  if (ends.size() < 2 || ends.size() == known) return nullptr;
+  ordered_json config = ordered_json::object();
+  if (!beside.content().is_null()) config = parse_ordered_json(read_text(beside.name()), beside.name());
+  note(fmt::format("{} says that texts end at the tokens {}, as llama.cpp ends them with {}", kGenerationConfig,
+                   fmt::join(ends, ", "), source.path.string()));
+  config.erase("_from_model_config");  // it no longer is
+  // Loaders that find the file take none of these from config.json.
+  if (spec.bos && !config.contains("bos_token_id")) config["bos_token_id"] = *spec.bos;
+  config["eos_token_id"] = ends;
+  if (spec.pad && !config.contains("pad_token_id")) config["pad_token_id"] = *spec.pad;
   return config;
 }
 

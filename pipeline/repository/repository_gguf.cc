@@ -57,11 +57,19 @@ std::vector<std::string> remarks(const Artifact& source) {
   std::string names;
   for (const int32_t id : end_tokens(t).left)
     names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", t.tokens[static_cast<size_t>(id)], id);
-  if (names.empty()) return {};
-  return {
-      fmt::format("a GGUF file has keys for three tokens that end a text, and the model has more: llama.cpp goes on "
-                  "behind {} unless told to stop there (--reverse-prompt); the Modelfile names them all",
-                  names)};
+  std::vector<std::string> said;
+  if (!names.empty())
+    said.push_back(
+        fmt::format("a GGUF file has keys for three tokens that end a text, and the model has more: llama.cpp goes on "
+                    "behind {} unless told to stop there (--reverse-prompt); the Modelfile names them all",
+                    names));
+  if (!t.stop_strings.empty())
+    said.push_back(
+        fmt::format("a GGUF file has no key for texts that end an answer, and generation_config.json names {} in "
+                    "stop_strings: llama.cpp goes on behind them unless told to stop there (--reverse-prompt); the "
+                    "Modelfile names them all",
+                    t.stop_strings.size() == 1 ? "one" : std::to_string(t.stop_strings.size())));
+  return said;
 }
 
 // Licences are not among them, as in repository_huggingface.cc.

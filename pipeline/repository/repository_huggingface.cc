@@ -33,7 +33,7 @@ constexpr const char* kOfTheModel[] = {"tokenizer.json",
                                        "merges.txt",
                                        "chat_template.jinja",
                                        "chat_template.json",
-                                       "generation_config.json"};
+                                       kGenerationConfig};
 // Of loaders: config.json, and what some formats say beside it. A loader of another format would believe them, too.
 constexpr const char* kConfigs[] = {"config.json", "quantize_config.json", "quant_config.json"};
 
@@ -41,13 +41,6 @@ std::string weights_name(const std::string&, const std::string&) { return ""; }
 
 Metadata metadata(const Architecture&, const TokenizerSource&, const std::string&, const std::string&) {
   return {{"format", std::string("pt")}};
-}
-
-std::vector<StoredSite> sites_of(const TargetPlan& plan) {
-  std::vector<StoredSite> sites;
-  for (const PlannedMatrix& m : plan.matrices)
-    sites.push_back({{.name = m.site.name, .place = m.site.place, .out = m.site.out, .in = m.site.in}, m.storage});
-  return sites;
 }
 
 // transformers 5 writes "dtype", older versions "torch_dtype".
@@ -67,7 +60,7 @@ std::vector<fs::path> write_companions(const RepositoryContent& c) {
   ordered_json config = config_of(c.source);
   const Target& target = *c.plan.choice.target;
   if (c.plan.dtype != c.source.architecture.dtype) name_dtype(config, c.plan.dtype);
-  target.configure(config, c.plan.choice.scheme, sites_of(c.plan));
+  target.configure(config, c.plan.choice.scheme, stored_sites(c.plan));
   std::vector<CompanionFile> files = target.companions(config);
   files.push_back({"config.json", json_text(config) + "\n"});
   for (const CompanionFile& file : files) {
@@ -80,6 +73,11 @@ std::vector<fs::path> write_companions(const RepositoryContent& c) {
     written.push_back(c.folder / name);
   };
   for (const char* name : kOfTheModel) copy(name);
+  if (const ordered_json generation = generation_config_of(c.source); !generation.is_null()) {
+    const fs::path file = c.folder / kGenerationConfig;
+    write_text(file, json_text(generation) + "\n");
+    if (std::find(written.begin(), written.end(), file) == written.end()) written.push_back(file);
+  }
   for (fs::path& file : copy_licences(c.source.path, c.folder)) written.push_back(std::move(file));
   return written;
 }

@@ -65,10 +65,14 @@ bool plain_path(std::string_view text) {
   return std::all_of(parts.begin(), parts.end(), plain);
 }
 
-// scheme://host/org/name/tree/main -> org/name@main
+// scheme://host/org/name/tree/main -> org/name@main; the hub's own addresses need no scheme (llama.cpp, Ollama).
 std::string from_address(std::string_view text) {
   const size_t scheme = text.find("://");
-  if (scheme == std::string_view::npos) return std::string(text);
+  if (scheme == std::string_view::npos) {
+    for (const std::string_view host : {"hf.co/", "huggingface.co/"})
+      if (lower_case(text.substr(0, host.size())) == host) return from_address(fmt::format("https://{}", text));
+    return std::string(text);
+  }
   std::string_view rest = text.substr(scheme + 3);
   if (text.starts_with("http")) rest.remove_prefix(std::min(rest.find('/'), rest.size() - 1) + 1);
   while (rest.ends_with('/')) rest.remove_suffix(1);

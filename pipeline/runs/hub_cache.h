@@ -20,7 +20,8 @@ struct HubId {
 };
 
 /// nullopt when the text has another form. Takes the address of a repository's page, too: scheme://host/org/name and
-/// what follows of /tree/REVISION; and hf://org/name.
+/// what follows of /tree/REVISION, with the hub's hosts (hf.co, huggingface.co) also without the scheme; and
+/// hf://org/name.
 std::optional<HubId> parse_hub_id(std::string_view text);
 
 std::filesystem::path hub_cache();

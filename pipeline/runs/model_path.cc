@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <regex>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -105,8 +106,12 @@ fs::path choose_file(const HubId& id, const fs::path& snapshot, bool say) {
 ModelLocation of_ollama(const OllamaModel& m, const fs::path& path, bool say) {
   if (!fs::exists(path))
     fail(ErrorKind::io, "{} names {}, which is not there; pull the model again", m.manifest.string(), path.string());
-  if (say && m.adapted)
-    warn(fmt::format("{} has an adapter (LoRA), which is left out; only its model is read", m.manifest.string()));
+  static std::set<fs::path> said;  // a run looks for its model more than once
+  if (say && m.adapted && said.insert(m.manifest).second)
+    warn(
+        fmt::format("{} has an adapter (LoRA), which is left out; only its model is read: to compress the adapted "
+                    "model, merge it ({}) and give the result",
+                    m.manifest.string(), kMergesAdapters));
   return {.path = path, .name = m.file_name(), .org = m.user, .repository = "", .revision = ""};
 }
 

@@ -68,6 +68,9 @@ TEST(Program, SuggestsWhatWasProbablyMeant) {
            {"verify x --againts y", "kerf: verify has no option --againts; did you mean --against?"},
            {"eval x --thread 2", "kerf: eval has no option --thread; did you mean --threads?"},
            {"eval x --nonsense", "kerf: eval has no option --nonsense\n"},
+           {"compress x --gate '' -o z", "--gate: it was given nothing"},
+           {"verify x --against y --gate ' '", "--gate: it was given nothing"},
+           {"eval x --text ''", "--text: it was given nothing"},
            {"eval x y", "kerf: eval was given 'y', and takes no further argument"},
            {"eval x --arithmetic exact", "it is one of runtime, vllm, float32, target, not exact"},
            {"", "a command is missing; the commands are "}}) {

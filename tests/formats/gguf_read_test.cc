@@ -114,6 +114,9 @@ TEST(Gguf, KnowsEveryType) {
 TEST(Gguf, RefusesOtherFilesAndVersions) {
   refuses(bad_input, {"the magic", "cut short"}, std::string("GGU"));
   refuses(bad_input, {"does not begin with \"GGUF\""}, std::string("GGML\3\0\0\0", 8));
+  for (const char* page : {"<!DOCTYPE html>\n<html></html>", "\n  <HTML>"})
+    refuses(bad_input, {"is no GGUF file, but an HTML page, as servers send instead of a file: download it again"},
+            std::string(page));
   for (uint32_t v : {0u, 4u, 99u, 0x00010003u}) {
     GgufFile f;
     f.version = v;

@@ -65,6 +65,11 @@ TEST(LegacyImatrix, IsRefusedWhenItIsCutShortAnywhere) {
   refuses(bad_input, {"belong to nothing"}, whole + "x");
 }
 
+TEST(LegacyImatrix, IsNoPageOfAServer) {
+  for (const char* page : {"<html>gone</html>", " \n<!DOCTYPE html>"})
+    refuses(bad_input, {"is no importance matrix, but an HTML page"}, std::string(page));
+}
+
 TEST(LegacyImatrix, ClaimsNoMoreThanTheFileHolds) {
   AllocationMeter meter;
   for (const int32_t n : {0, -1, 1 << 30, std::numeric_limits<int32_t>::max()}) {

@@ -140,7 +140,7 @@ TEST(CalibrationText, NamesTheLineThatIsWrong) {
   expect_says(refusal(good + "{\"text\": 5}", "t.jsonl"), "line 3: \"text\" is a int");
   expect_says(refusal(good + "{\"messages\": []}", "t.jsonl"), "line 3: the chat template of the model: there are no");
   expect_says(
-      refusal(good + "{\"messages\": [{\"role\": \"user\", \"content\": [{}, 1]}]}\n{\"messages\": 3}", "t.jsonl"),
+      refusal(good + "{\"messages\": [{\"role\": \"user\", \"content\": \"abcdefgh\"}]}\n{\"messages\": 3}", "t.jsonl"),
       "line 4: the chat template of the model: the messages are a int");
   expect_says(refusal(good + "{\"messages\": " + std::string(100000, '['), "t.jsonl"), "line 3 nests");
   const Tokenizer bare(read_tokenizer_spec(test::example_dir()));

@@ -101,9 +101,94 @@ TEST(Records, SayTheLineThatIsWrong) {
       mentions(refused(R"({"instruction": "a", "output": "b", "history": ["x"]})"), "\"history\" is not a list"));
   const std::string unknown = refused(R"({"question": "a", "answer": "b"})");
   EXPECT_TRUE(mentions(unknown, "it has \"question\", \"answer\"")) << unknown;
-  EXPECT_TRUE(mentions(unknown, "jq -c '{text: .\"question\"}'")) << unknown;
+  EXPECT_TRUE(mentions(unknown, R"(jq -c '{prompt: ."question", completion: ."answer"}')")) << unknown;
   const std::string wrapped = refused(R"({"data": [{"text": "a"}]})");
   EXPECT_TRUE(mentions(wrapped, "jq -c '.\"data\"[]'")) << wrapped;
+}
+
+TEST(Records, OfAnotherFormComeWithACommandWhoseOutputIsRead) {
+  const std::pair<const char*, const char*> advised[] = {
+      {R"({"prompt": "a", "chosen": "b", "rejected": "c"})", R"('{prompt: ."prompt", completion: ."chosen"}')"},
+      {R"({"prompt": "a", "chosen": [{"role": "user", "content": "a"}]})", R"('{messages: ."chosen"}')"},
+      {R"({"turns": [{"from": "human", "value": "a"}]})", R"('{conversations: ."turns"}')"},
+      {R"({"article": "a", "id": 1})", R"('{text: ."article"}')"},
+      {R"([[{"role": "user", "content": "a"}]])"
+       "\n[[]]",
+       "'.[] | {messages: .}'"},
+      {R"({"role": "user", "content": "a"})"
+       "\n"
+       R"({"role": "assistant", "content": "b"})",
+       "jq -sc '{messages: .}'"},
+  };
+  for (const auto& [record, way] : advised) EXPECT_TRUE(mentions(refused(record), way)) << refused(record);
+  EXPECT_TRUE(mentions(refused(R"({"text": null})"), "t.jsonl, line 1: \"text\" is null, not a string"));
+  EXPECT_TRUE(mentions(refused(R"({"id": 1, "messages": null})"), "\"messages\" is null, not a list"));
+}
+
+TEST(Records, AreChatsWithoutAnObjectAroundThem) {
+  const std::string one = R"([{"role": "user", "content": "a"},
+                              {"role": "assistant", "content": "b"}])";
+  EXPECT_TRUE(holds_records(one, "t.txt"));
+  EXPECT_EQ(only(one, chatty(), "t.json").text, "<user>a<assistant>b");
+  EXPECT_EQ(only(R"([{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}])").text, "<user>a<assistant>b");
+  const std::string chat = R"([{"role": "user", "content": "a"}])";
+  for (const std::string& several : {"[" + chat + ",\n" + chat + "]", chat + "\n" + chat}) {
+    EXPECT_TRUE(holds_records(several, "t.txt")) << several;
+    Records records(several, "t", chatty(), "M");
+    ASSERT_EQ(records.size(), 2u) << several;
+    EXPECT_EQ(records.document(1).text, "<user>a");
+  }
+  // What is a record stays one.
+  Records texts(R"([{"role": "x", "content": "c", "text": "a"}, {"text": "b"}])", "t", chatty(), "M");
+  ASSERT_EQ(texts.size(), 2u);
+  EXPECT_EQ(texts.document(1).text, "b");
+}
+
+TEST(Records, JoinContentInPartsForTemplatesOfTexts) {
+  const char* parts = R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"},
+                                                                    {"type": "text", "text": "b"}]}]})";
+  const char* picture = R"({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]})";
+  const auto with_template = [](const char* source) {
+    TokenizerSpec s = chatty();
+    s.chat_template = source;
+    return s;
+  };
+  for (const char* source : {"{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+                             "{% for m in messages %}{{ '<' + m.role + '>' + m.content }}{% endfor %}"}) {
+    const TokenizerSpec spec = with_template(source);
+    EXPECT_EQ(only(parts, spec).text, "<user>a\nb");
+    const std::string said = refusal([&] { only(picture, spec); }, ErrorKind::bad_input);
+    EXPECT_TRUE(mentions(said, "line 1: the content of a message has a part that is no text (\"image_url\")")) << said;
+  }
+  const TokenizerSpec seeing = with_template(
+      "{% for m in messages %}<{{ m.role }}>{% if m.content is string %}{{ m.content }}{% else %}"
+      "{% for p in m.content %}[{{ p.type }}]{{ p.text }}{% endfor %}{% endif %}{% endfor %}");
+  EXPECT_EQ(only(parts, seeing).text, "<user>[text]a[text]b") << "as the template has it";
+  EXPECT_EQ(only(picture, seeing).text, "<user>[image_url]");
+}
+
+TEST(Records, ReadOrNameWhatStandsBesideMessages) {
+  TokenizerSpec spec = chatty();
+  spec.chat_template = "{{ tools[0].name }}" + spec.chat_template;
+  EXPECT_EQ(only(R"({"system": "s", "messages": [{"role": "user", "content": "a"}]})").text, "<system>s<user>a");
+  EXPECT_EQ(only(R"({"tools": "[{\"name\": \"f\"}]", "messages": [{"role": "user", "content": "a"}]})", spec).text,
+            "f<user>a");
+  EXPECT_EQ(only(R"({"tools": "", "messages": [{"role": "user", "content": "a"}]})").text, "<user>a");
+  const std::pair<const char*, const char*> left_out[] = {
+      {R"("text": "t")", "t.jsonl, line 1: \"text\" stands beside \"messages\", which are read, and is left out"},
+      {R"("tools": "none")", "line 1: \"tools\" is neither a list nor one written as JSON"},
+      {R"("system": "s")", "line 1: \"system\" stands beside \"messages\" that begin with a system message"}};
+  for (const auto& [beside, sentence] : left_out) {
+    const std::string record =
+        fmt::format(R"({{{}, "messages": [{{"role": "system", "content": "a"}}]}})", beside) + "\n";
+    const std::string text = record + record;
+    testing::internal::CaptureStderr();
+    Records records(text, "t.jsonl", chatty(), "M");
+    for (size_t i = 0; i < 2; ++i) EXPECT_EQ(records.document(i).text, "<system>a");
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_TRUE(mentions(said, sentence)) << said;
+    EXPECT_FALSE(mentions(said, "line 2")) << said;
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "tests/model/tokenizer_golden.h"
+#include "tests/support/refusal.h"
 
 namespace kerf::test {
 namespace {
@@ -261,6 +262,9 @@ TEST_F(TokenizerDirectory, PrefersTheTemplateCalledDefaultAndAFileOfItsOwn) {
   put("tokenizer_config.json",
       {{"chat_template", {{{"name", "tools"}, {"template", "1"}}, {{"name", "default"}, {"template", "2"}}}}});
   EXPECT_EQ(read_tokenizer_spec(dir_.path()).chat_template, "2");
+  write_text(dir_ / "chat_template.jinja", "\n<HTML><body>404</body></HTML>");
+  EXPECT_TRUE(mentions(refusal([&] { read_tokenizer_spec(dir_.path()); }, ErrorKind::bad_input),
+                       "chat_template.jinja is no chat template, but an HTML page"));
   write_text(dir_ / "chat_template.jinja", "{% for m in messages %}");
   EXPECT_EQ(read_tokenizer_spec(dir_.path()).chat_template, "{% for m in messages %}");
 }

@@ -373,6 +373,12 @@ TEST_F(GgufArtifact, IsFoundBesideAConfigAndBesideFilesOfOtherKinds) {
     fs::copy_file(rewritten([&](FilePlan& p) { key(p, "general.type") = std::string(type); }),
                   dir / (std::string(type) + ".gguf"));
   EXPECT_EQ(open_artifact(dir.path()).path, dir / "model-Q8_0.gguf");
+  EXPECT_TRUE(open_artifact(dir.path()).remarks.empty());
+  fs::copy_file(rewritten([&](FilePlan& p) { key(p, "general.type") = std::string("adapter"); }), dir / "lora.gguf");
+  const std::vector<std::string> remarks = open_artifact(dir.path()).remarks;
+  ASSERT_EQ(remarks.size(), 1u);
+  EXPECT_TRUE(test::mentions(remarks[0], "an adapter lies beside the model (lora.gguf) and is left out")) << remarks[0];
+  EXPECT_TRUE(test::mentions(remarks[0], "merge it (llama-export-lora)")) << remarks[0];
   fs::copy_file(original(), dir / "other.gguf");
   expect_refusal(dir.path(), ErrorKind::bad_input, "2 models in GGUF files (model-Q8_0.gguf, other.gguf)");
 }

@@ -136,6 +136,10 @@ TEST(ModelPath, ARevisionMayBeABranchAReferenceOrTheBeginningOfACommit) {
   EXPECT_EQ(resolve_model("https://hub.example/org/m"), main);
   EXPECT_EQ(resolve_model("https://hub.example/org/m/tree/bbbb1111"), branch);
   EXPECT_EQ(resolve_model("hf://org/m"), main);
+  for (const char* host : {"hf.co", "huggingface.co", "HF.co"}) {
+    EXPECT_EQ(resolve_model(std::string(host) + "/org/m"), main) << host;
+    EXPECT_EQ(resolve_model(std::string(host) + "/org/m/tree/bbbb1111"), branch) << host;
+  }
   for (const char* none : {"org/m@refs/pr/2", "org/m@../x", "org/m@b/../c", "org/m@", "org/m@-x", "org/m@a;b"})
     test::refusal([&] { resolve_model(none); }, ErrorKind::io);
   EXPECT_TRUE(test::mentions(test::refusal([&] { resolve_model("org/m@refs/pr/2"); }, ErrorKind::io),
@@ -177,7 +181,8 @@ TEST(ModelPath, OfARepositoryWithGgufFilesOnlyOneIsTaken) {
   EXPECT_TRUE(test::mentions(said, "BF16/M-BF16-00001-of-00002.gguf, M-IQ4_0.gguf")) << said;
   EXPECT_TRUE(test::mentions(said, "org/M-GGUF:M-BF16")) << said;
   EXPECT_EQ(resolve_model("org/M-GGUF:Q4_K_M"), several / "M-Q4_K_M.gguf");
-  EXPECT_EQ(resolve_model("org/M-GGUF:q4_0"), several / "M-Q4_0.gguf");  // and not IQ4_0
+  EXPECT_EQ(resolve_model("hf.co/org/M-GGUF:Q4_K_M"), several / "M-Q4_K_M.gguf");  // as Ollama and llama.cpp say it
+  EXPECT_EQ(resolve_model("org/M-GGUF:q4_0"), several / "M-Q4_0.gguf");            // and not IQ4_0
   EXPECT_EQ(resolve_model("org/M-GGUF@main:M-IQ4_0.gguf"), several / "M-IQ4_0.gguf");
   EXPECT_EQ(resolve_model("org/M-GGUF:BF16"), several / "BF16" / "M-BF16-00001-of-00002.gguf");
   EXPECT_EQ(locate_model("org/M-GGUF:BF16").name, "M-BF16");
@@ -231,6 +236,15 @@ TEST(ModelPath, OfOllamaAManifestItsFolderOrItsBlobIsTheModel) {
   fs::remove(ollama.blob("0bb0"));
   test::refusal([&] { resolve_model((ollama.root / "manifests/registry.example/someone/tiny/latest").string()); },
                 ErrorKind::io);
+  // An adapter is said once, however often a run looks.
+  ollama.add("registry.example/library/tuned/latest", "0cc0",
+             R"(, {"mediaType": "application/vnd.ollama.image.adapter", "digest": "sha256:77"})");
+  const std::string tuned = (ollama.root / "manifests/registry.example/library/tuned/latest").string();
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 2; ++i) resolve_model(tuned);
+  const std::string warned = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(test::mentions(warned, "merge it (llama-export-lora) and give the result")) << warned;
+  EXPECT_EQ(warned.find("has an adapter"), warned.rfind("has an adapter")) << warned;
   // Not every file there is a manifest, and no digest leads elsewhere.
   ollama.add("registry.example/library/bad/latest", "no-digest");
   EXPECT_EQ(locate_model((ollama.root / "manifests/registry.example/library/bad/latest").string()).name, "latest");

@@ -128,6 +128,50 @@ TEST_F(GgufSource, BesideATokenizerBecomesARepositoryOfTheHub) {
   EXPECT_TRUE(test::mentions(other, "is of another model: token")) << other;
 }
 
+TEST_F(GgufSource, CarriesEveryEndOfATextToTheHub) {
+  const test::TempDir dir;
+  const fs::path model = dir / "model";
+  fs::create_directories(model);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
+    fs::copy_file(test::example_dir() / name, model / name);
+  const auto with_keys = [&](const std::vector<std::pair<std::string, uint32_t>>& keys) {
+    const auto reader = open_container(file("BF16"));
+    FilePlan plan{.metadata = reader->metadata()};
+    for (const StoredTensor& t : reader->tensors()) plan.tensors.push_back({t.name, t.type, t.shape, t.bytes.size()});
+    for (const auto& [key, id] : keys) plan.metadata.emplace_back(key, id);
+    const auto writer = find_container("gguf").create(model / "m.gguf", plan);
+    for (size_t i = 0; i < plan.tensors.size(); ++i) writer->write(i, 0, reader->tensors()[i].bytes);
+    writer->commit();
+  };
+  const auto made = [&](const std::string& target) {
+    CompressOptions o = job(model, dir / "out", target);
+    o.force = true;
+    compress(o);
+    EXPECT_EQ(json::parse(read_text(o.out / "config.json"))["eos_token_id"], 0);
+    const fs::path file = o.out / "generation_config.json";
+    return fs::exists(file) ? json::parse(read_text(file)) : json();
+  };
+  with_keys({});
+  EXPECT_EQ(made("vllm:w4a16-g32"), json()) << "config.json says it all";
+  with_keys({{"tokenizer.ggml.eot_token_id", 2}, {"tokenizer.ggml.eom_token_id", 5}});
+  for (const char* target : {"vllm:w4a16-g32", "awq", "transformers-gptq:w4-g32"}) {
+    const json generation = made(target);
+    EXPECT_EQ(generation["eos_token_id"], json({0, 2, 5})) << target;
+    EXPECT_EQ(generation["bos_token_id"], 0) << target;
+    EXPECT_EQ(open_artifact(dir / "out").tokenizer().ends, (std::vector<int32_t>{2, 5})) << target;
+  }
+  // One of the original model stays, and gets what it lacks.
+  write_text(model / "generation_config.json", R"({"temperature": 0.6, "eos_token_id": [0, 2, 5, 7]})");
+  EXPECT_EQ(made("awq")["eos_token_id"], json({0, 2, 5, 7}));
+  EXPECT_EQ(read_text(dir / "out" / "generation_config.json"), read_text(model / "generation_config.json"));
+  write_text(model / "generation_config.json",
+             R"({"_from_model_config": true, "temperature": 0.6, "eos_token_id": 0})");
+  const json completed = made("awq");
+  EXPECT_EQ(completed["eos_token_id"], json({0, 2, 5}));
+  EXPECT_EQ(completed["temperature"], 0.6);
+  EXPECT_FALSE(completed.contains("_from_model_config"));
+}
+
 TEST_F(GgufSource, KeepsTheTokenizerAndTheWordsOfTheFile) {
   const test::TempDir dir;
   const auto reader = open_container(file("BF16"));

@@ -73,6 +73,20 @@ TEST_F(ModelOfItsOwn, CarriesEveryEndOfATextIntoTheGgufAndTheModelfile) {
   EXPECT_TRUE(test::mentions(report.targets[0].remarks[0], "(302)")) << report.targets[0].remarks[0];
 }
 
+TEST_F(ModelOfItsOwn, CarriesStopStringsIntoTheModelfile) {
+  write_text(dir_ / "generation_config.json", R"({"eos_token_id": 0, "stop_strings": ["User:", "\n\n"]})");
+  const Report report = compress(job("llama.cpp-cpu:Q8_0"));
+  const std::string modelfile = read_text(out_ / "out" / "Modelfile");
+  EXPECT_TRUE(test::mentions(modelfile, "PARAMETER stop \"User:\"\nPARAMETER stop \"\"\"\n\n\"\"\"\n")) << modelfile;
+  ASSERT_EQ(report.targets[0].remarks.size(), 1u);
+  EXPECT_TRUE(test::mentions(report.targets[0].remarks[0], "names 2 in stop_strings")) << report.targets[0].remarks[0];
+  write_text(dir_ / "generation_config.json", R"({"stop_strings": "User:"})");
+  EXPECT_EQ(open_artifact(dir_.path()).tokenizer().stop_strings, (std::vector<std::string>{"User:"}));
+  write_text(dir_ / "generation_config.json", R"({"stop_strings": [1]})");
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(job("llama.cpp-cpu:Q8_0")); }, ErrorKind::bad_input),
+                             "stop_strings[]: expected a string"));
+}
+
 TokenizerSpec with_ends(std::vector<std::string> texts) {
   TokenizerSpec t;
   t.tokens = {"<|endoftext|>", "a"};
@@ -96,6 +110,11 @@ TEST(EndTokens, TakeTheKeysThatTheirTextsDoNotMakeNeedless) {
   EXPECT_EQ(two.eom, 4);
   EXPECT_TRUE(two.left.empty());
   EXPECT_EQ(keys({"<x>", "<y>", "<z>"}).left, (std::vector<int32_t>{4}));
+  // And back: what the keys say, and what llama.cpp goes by without one.
+  TokenizerSpec keyed = with_ends({"<|im_end|>", "<x>", "<|end|>"});
+  keyed.ends = {3};
+  EXPECT_EQ(ends_by_key(keyed), (std::vector<int32_t>{0, 3}));
+  EXPECT_EQ(ends_in_llama_cpp(keyed), (std::vector<int32_t>{0, 3, 2}));
   TokenizerSpec t = with_ends({"say \"stop\"", "a\nb"});
   const std::string text = modelfile(t, "m.gguf");
   EXPECT_TRUE(test::mentions(text, "PARAMETER stop \"\"\"say \"stop\"\"\"\"\n")) << text;

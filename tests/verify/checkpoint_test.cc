@@ -285,6 +285,31 @@ TEST(PlaceHolders, OfFilesThatAreOnlyCopiedAreRefusedToo) {
   EXPECT_TRUE(test::mentions(said, "tokenizer.model is a Git LFS pointer")) << said;
 }
 
+TEST(PlaceHolders, PagesOfServersAreNoCompanions) {
+  const std::pair<const char*, const char*> kinds[] = {{"chat_template.jinja", "chat template"},
+                                                       {"tokenizer.model", "tokenizer"},
+                                                       {"vocab.json", "JSON"},
+                                                       {"merges.txt", "list of tokens"}};
+  for (const auto& [file, what] : kinds) {
+    test::TempDir dir;
+    SmallCheckpoint().write(dir.path());
+    write_text(dir / "LICENSE.txt", "<html>terms</html>");
+    EXPECT_NO_THROW(open_artifact(dir.path()));
+    write_text(dir / file, "\n<!doctype HTML><html>" + std::string(5000, 'x') + "</html>");
+    const std::string said = test::refusal([&] { open_artifact(dir.path()); }, ErrorKind::bad_input);
+    EXPECT_TRUE(test::mentions(said, fmt::format("{} is no {}, but an HTML page", file, what))) << said;
+  }
+}
+
+TEST(PlaceHolders, InPlaceOfAModelAreNamed) {
+  test::TempDir dir;
+  for (const char* name : {"m.gguf", "m.bin"}) {
+    write_text(dir / name, "<html>not found</html>");
+    const std::string said = test::refusal([&] { open_artifact(dir / name); }, ErrorKind::bad_input);
+    EXPECT_TRUE(test::mentions(said, "an HTML page, as servers send instead of a file: download it again")) << said;
+  }
+}
+
 TEST(PlaceHolders, InPlaceOfAnyFileAreNamed) {
   const std::pair<const char*, const char*> kinds[] = {
       {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS pointer"},
