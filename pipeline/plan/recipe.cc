@@ -2,12 +2,15 @@
 // line can say, come last. JSON is YAML, so the report's recipe is read by the same code.
 #include "pipeline/plan/recipe.h"
 
+#include <yaml-cpp/anchor.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -265,15 +268,37 @@ std::optional<std::string> recipe_inside(const std::string& text, const std::str
   return j["recipe"].dump();
 }
 
+struct IgnoreEvents final : YAML::EventHandler {
+  using Mark = YAML::Mark;
+  using Anchor = YAML::anchor_t;
+  using Style = YAML::EmitterStyle::value;
+  void OnDocumentStart(const Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const Mark&, Anchor) override {}
+  void OnAlias(const Mark&, Anchor) override {}
+  void OnScalar(const Mark&, const std::string&, Anchor, const std::string&) override {}
+  void OnSequenceStart(const Mark&, const std::string&, Anchor, Style) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const Mark&, const std::string&, Anchor, Style) override {}
+  void OnMapEnd() override {}
+};
+
+// YAML::LoadAll() finds documents without end in a text such as ",".
+bool has_several_documents(const std::string& yaml) {
+  std::istringstream in(yaml);
+  YAML::Parser parser(in);
+  IgnoreEvents ignored;
+  return parser.HandleNextDocument(ignored) && parser.HandleNextDocument(ignored);
+}
+
 }  // namespace
 
 Recipe parse_recipe(std::string_view yaml, const std::string& name) {
   YAML::Node root;
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(yaml));
-    if (documents.size() > 1)
-      fail(ErrorKind::usage, "{} holds {} YAML documents; a recipe is one", name, documents.size());
-    if (!documents.empty()) root = documents[0];
+    const std::string text(yaml);
+    if (has_several_documents(text)) fail(ErrorKind::usage, "{} holds several YAML documents; a recipe is one", name);
+    root = YAML::Load(text);
   } catch (const YAML::Exception& e) {
     fail(ErrorKind::bad_input, "{}, line {}: not YAML: {}", name, e.mark.line + 1, e.msg);
   }

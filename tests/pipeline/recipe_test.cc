@@ -204,6 +204,9 @@ TEST(Recipe, HostileYamlIsRefused) {
   for (const std::string& text : {std::string(100000, '['), std::string(100000, '{'), std::string(50000, '-') + " x",
                                   laughs, std::string("targets: &x [*x]"), std::string("\x00\xff\xfe", 3)})
     EXPECT_THROW(parse_recipe(text, "r.yaml"), Error) << text.substr(0, 20);
+  // In which the library finds documents without end.
+  for (const char* text : {",", ",\x1f", ", targets", "targets: awq\n---\ntargets: vllm\n"})
+    EXPECT_TRUE(test::mentions(test::refusal([&] { parse_recipe(text, "r"); }, ErrorKind::usage), "several YAML"));
 }
 
 TEST(Recipe, PatternsAreGlobsOrRegularExpressions) {
