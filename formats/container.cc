@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <bit>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <type_traits>
@@ -24,8 +25,10 @@ static_assert(std::variant_size_v<MetaArray::Values> == kTypeNames.size());
 
 template <class T>
 bool same_bits(const T& x, const T& y) {
-  if constexpr (std::is_floating_point_v<T>)
-    return std::memcmp(&x, &y, sizeof x) == 0;
+  if constexpr (std::is_same_v<T, float>)
+    return std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y);
+  else if constexpr (std::is_same_v<T, double>)
+    return std::bit_cast<uint64_t>(x) == std::bit_cast<uint64_t>(y);
   else
     return x == y;
 }

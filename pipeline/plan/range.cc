@@ -182,9 +182,10 @@ void say(const PackJob& job, const std::string& remark) {
 void check_ranges(const TensorSource& source, std::span<const PackJob> jobs) {
   constexpr int64_t kAtOnce = 1 << 17;
   struct Use {
+    Use(const PackJob* j, const PlannedMatrix* m) : job(j), matrix(m) {}
     const PackJob* job;
     const PlannedMatrix* matrix;
-    Magnitudes magnitudes = {};
+    Magnitudes magnitudes;  // which cannot be moved
   };
   std::map<std::string, std::list<Use>> uses;
   for (const PackJob& job : jobs)
