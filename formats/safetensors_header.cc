@@ -103,14 +103,14 @@ class HeaderHandler final : public StrictJson {
   }
 
   bool number_unsigned(number_unsigned_t n) override {
-    SafetensorsEntry* entry = header_.entries.empty() ? nullptr : &header_.entries.back();
     if (at_ == At::dimensions) {
       if (!std::in_range<int64_t>(n))
         fail(ErrorKind::bad_input, "{}: the tensor {} has the dimension {}; its shape overflows 63 bits", what(),
              in_quotes(key_), n);
-      entry->shape.push_back(static_cast<int64_t>(n));
+      header_.entries.back().shape.push_back(static_cast<int64_t>(n));
     } else if (at_ == At::offset_values && offsets_ < 2) {
-      (offsets_++ == 0 ? entry->begin : entry->end) = n;
+      SafetensorsEntry& entry = header_.entries.back();
+      (offsets_++ == 0 ? entry.begin : entry.end) = n;
     } else {
       refuse("a number");
     }
