@@ -18,6 +18,7 @@
 #include "pipeline/runs/verify_run.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
+#include "tests/support/small_model.h"
 
 namespace kerf {
 namespace {
@@ -404,6 +405,35 @@ TEST_F(GgufArtifact, GivesBackTheTokenizerOfItsSource) {
   const std::string text = read_text(test::example_dir() / "heldout.txt").substr(0, 20000);
   EXPECT_EQ(Tokenizer(open_tokenizer(original())).encode(text, true),
             Tokenizer(open_tokenizer(test::example_dir())).encode(text, true));
+}
+
+// Layers with windows that come in no regular order are an array of truth values in a GGUF.
+TEST(GgufOfGemma3, KeepsWindowsInAnyOrder) {
+  const test::TempDir dir;
+  test::write_small_model(dir / "gemma", [](nlohmann::ordered_json& c) {
+    test::set_shape(c, {64, 96, 2, 1, 32, 4});
+    c["model_type"] = "gemma3_text";
+    c["architectures"] = {"Gemma3ForCausalLM"};
+    c["hidden_activation"] = "gelu_pytorch_tanh";
+    c["query_pre_attn_scalar"] = 32;
+    c["sliding_window"] = 16;
+    c["layer_types"] = {"full_attention", "sliding_attention", "sliding_attention", "full_attention"};
+  });
+  CompressOptions o;
+  o.model = dir / "gemma";
+  o.targets = {"llama.cpp-cpu:F32"};
+  o.out = dir / "out";
+  compress(o);
+  const Artifact source = open_artifact(dir / "gemma"), packed = open_artifact(dir / "out");
+  for (int64_t layer = 0; layer < 4; ++layer) {
+    const auto window = [&](const Artifact& a) {
+      for (const Op& op : a.architecture.block(layer))
+        if (const auto* attend = op.as<Attend>()) return attend->window;
+      return int64_t{-1};
+    };
+    EXPECT_EQ(window(source), layer == 1 || layer == 2 ? 16 : 0) << layer;
+    EXPECT_EQ(window(packed), window(source)) << layer;
+  }
 }
 
 }  // namespace
