@@ -92,16 +92,14 @@ class Pace {
     const Architecture& a = job_.architecture;
     CalibrationTime block;
     Scratch scratch;
-    std::optional<FullPrecisionRun> run;
-    // Embedding, which happens once, is part of neither.
-    run.emplace(a, job_.source, windows_, scratch);
-    block.passes += seconds_of([&] { run->begin(0); });
+    FullPrecisionRun run(a, job_.source, windows_, scratch);
+    block.passes += seconds_of([&] { run.begin(0); });
     for (;;) {
       std::optional<Group> g;
-      block.passes += seconds_of([&] { g = run->next_group(); });
+      block.passes += seconds_of([&] { g = run.next_group(); });
       if (!g) break;
       for (const PackJob& target : job_.targets) group_of(*g, *target.plan, block);
-      block.passes += seconds_of([&] { run->go_on(*g); });
+      block.passes += seconds_of([&] { run.go_on(*g); });
     }
     const double tokens = static_cast<double>(job_.windows.tokens()) / static_cast<double>(windows_.tokens());
     const double passes = static_cast<double>(job_.targets.size()) + (job_.asymmetric ? 1 : 0);
@@ -113,8 +111,8 @@ class Pace {
 
  private:
   void group_of(const Group& g, const TargetPlan& plan, CalibrationTime& block) {
-    CalibrationJob few = job_with_few_windows();
-    StatisticsNeeds needs{.validation_tokens = few.validation_tokens(), .full = job_.asymmetric ? &g : nullptr};
+    StatisticsNeeds needs{.validation_tokens = job_with_few_windows().validation_tokens(),
+                          .full = job_.asymmetric ? &g : nullptr};
     Part part;
     for (const Site& site : g.sites) {
       const PlannedMatrix& m = planned(plan, site.name);
