@@ -89,18 +89,8 @@ class Pace {
   explicit Pace(const CalibrationJob& job) : job_(job), windows_(first_windows(job.windows)) {}
 
   CalibrationTime measure() {
-    const Architecture& a = job_.architecture;
-    CalibrationTime block;
-    Scratch scratch;
-    FullPrecisionRun run(a, job_.source, windows_, scratch);
-    block.passes += seconds_of([&] { run.begin(0); });
-    for (;;) {
-      std::optional<Group> g;
-      block.passes += seconds_of([&] { g = run.next_group(); });
-      if (!g) break;
-      for (const PackJob& target : job_.targets) group_of(*g, *target.plan, block);
-      block.passes += seconds_of([&] { run.go_on(*g); });
-    }
+    first_block(false);  // once for the code of products that the library makes, and for memory
+    const CalibrationTime block = first_block(true);
     const double tokens = static_cast<double>(job_.windows.tokens()) / static_cast<double>(windows_.tokens());
     const double passes = static_cast<double>(job_.targets.size()) + (job_.asymmetric ? 1 : 0);
     const double blocks = blocks_like_first();
@@ -110,7 +100,21 @@ class Pace {
   }
 
  private:
-  void group_of(const Group& g, const TargetPlan& plan, CalibrationTime& block) {
+  CalibrationTime first_block(bool with_choosing) {
+    CalibrationTime block;
+    Scratch scratch;
+    FullPrecisionRun run(job_.architecture, job_.source, windows_, scratch);
+    block.passes += seconds_of([&] { run.begin(0); });
+    for (;;) {
+      std::optional<Group> g;
+      block.passes += seconds_of([&] { g = run.next_group(); });
+      if (!g) return block;
+      for (const PackJob& target : job_.targets) group_of(*g, *target.plan, with_choosing, block);
+      block.passes += seconds_of([&] { run.go_on(*g); });
+    }
+  }
+
+  void group_of(const Group& g, const TargetPlan& plan, bool with_choosing, CalibrationTime& block) {
     StatisticsNeeds needs{.validation_tokens = job_with_few_windows().validation_tokens(),
                           .full = job_.asymmetric ? &g : nullptr};
     Part part;
@@ -123,6 +127,7 @@ class Pace {
     }
     std::optional<InputStatistics> statistics;
     block.statistics += seconds_of([&] { statistics = group_statistics(g, needs); });
+    if (!with_choosing) return;
     if (const auto fold = fold_before(job_.architecture, g.sites[0]); fold && fold->norm_bias.empty())
       part.folding = Folding{.fold = *fold};
     if (part.folding && !part.folding->fold.norm.empty())
@@ -152,6 +157,7 @@ class Pace {
       twice += std::min(s.out, 2 * rows);
     }
     const int64_t cut = std::min(in, kWidest);
+    choosing_rows(part, narrowed(all, cut, rows), rows);  // as the first block
     const double of_some = choosing_rows(part, narrowed(all, cut, rows), rows);
     const double wider = static_cast<double>(in) / static_cast<double>(cut);
     if (twice == some) return of_some * wider * wider;
