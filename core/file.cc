@@ -239,26 +239,25 @@ std::filesystem::path writable_file(const std::filesystem::path& name) {
 }
 
 AtomicFile::AtomicFile(const std::filesystem::path& name) : name_(writable_file(name)), partial_(partial_name(name_)) {
-  const auto refuse_if_locked = [&](int fd) {
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+  const auto refuse_if = [&](bool another_writes) {
+    if (another_writes)
       fail(ErrorKind::usage, "another run of kerf is writing {}; wait until it is over, or give another name",
            name_.string());
   };
+  const auto locked = [](int fd) { return ::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; };
   // What lies there may be a link to something that is needed: a new file, not that one emptied. Whoever writes a file
   // holds its lock.
   {
     const Descriptor left(::open(partial_.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    if (left.get() >= 0) refuse_if_locked(left.get());
+    refuse_if(left.get() >= 0 && locked(left.get()));
     ::unlink(partial_.c_str());
   }
   Descriptor fd(::open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (fd.get() < 0) fail(ErrorKind::io, "cannot create {}: {}", name_.string(), std::strerror(errno));
-  refuse_if_locked(fd.get());
   struct stat mine {
   }, replaced{};
-  if (::fstat(fd.get(), &mine) != 0 || mine.st_nlink == 0)  // another began between the two calls
-    fail(ErrorKind::usage, "another run of kerf is writing {}; wait until it is over, or give another name",
-         name_.string());
+  // Another may have begun between the two calls.
+  refuse_if(locked(fd.get()) || ::fstat(fd.get(), &mine) != 0 || mine.st_nlink == 0);
   if (::stat(name_.c_str(), &replaced) == 0) ::fchmod(fd.get(), replaced.st_mode & 0777);
   fd_ = fd.release();
   remember_partial(partial_.c_str());

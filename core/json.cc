@@ -141,8 +141,7 @@ void check_is_no_other_file(std::string_view text, std::string_view name) {
   const size_t first = text.find_first_not_of(" \t\r\n");
   if (first == text.npos || std::string_view("{[\"-0123456789tfnNI").find(text[first]) != std::string_view::npos)
     return;
-  if (const std::string other = seems_to_be(text); !other.empty())
-    fail(ErrorKind::bad_input, "{} is no JSON, but {}", name, other);
+  refuse_stand_in(name, "no JSON", text);
 }
 
 void check_json_text(std::string_view text, std::string_view name, int depth) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <fstream>
 
+#include "core/error.h"
 #include "core/words.h"
 
 namespace kerf {
@@ -66,6 +67,11 @@ std::string seems_to_be(std::string_view file) {
   if (head.size() < 4 || !printable(head)) return "";
   const std::string_view line = head.substr(0, head.find_first_of("\r\n"));
   return line.empty() ? "" : "text that begins with '" + std::string(line) + "'";
+}
+
+void refuse_stand_in(std::string_view name, std::string_view wanted, std::string_view file) {
+  if (const std::string other = seems_to_be(file); !other.empty())
+    fail(ErrorKind::bad_input, "{} is {}, but {}", name, wanted, other);
 }
 
 }  // namespace kerf

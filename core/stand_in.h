@@ -23,8 +23,11 @@ bool is_html_page(std::string_view file);
 /// What a file that is not what was expected seems to be, by its first bytes: "an HTML page, as ...", "a ZIP archive,
 /// as ...", "text that begins with '...'". "" when nothing can be said, or when it is empty.
 std::string seems_to_be(std::string_view file);
-inline std::string seems_to_be(std::span<const std::byte> file) {
-  return seems_to_be(std::string_view(reinterpret_cast<const char*>(file.data()), file.size()));
+
+/// Error bad_input, "NAME is WANTED, but ...", where its first bytes say what it seems to be; `wanted`: "no JSON".
+void refuse_stand_in(std::string_view name, std::string_view wanted, std::string_view file);
+inline void refuse_stand_in(std::string_view name, std::string_view wanted, std::span<const std::byte> file) {
+  refuse_stand_in(name, wanted, std::string_view(reinterpret_cast<const char*>(file.data()), file.size()));
 }
 
 }  // namespace kerf

@@ -162,10 +162,9 @@ std::unique_ptr<Reader> open_container(const fs::path& path) {
     if (c->recognises(path)) return c->open(path);
     known.push_back(c->describe);
   }
-  if (const std::string other = seems_to_be(head_of(path)); !other.empty())
-    fail(ErrorKind::bad_input, "{} is neither {}, but {}", path.string(), fmt::join(known, " nor "), other);
-  fail(ErrorKind::bad_input, "{} is neither {}; give the path of one of these", path.string(),
-       fmt::join(known, " nor "));
+  const std::string neither = fmt::format("neither {}", fmt::join(known, " nor "));
+  refuse_stand_in(path.string(), neither, head_of(path));
+  fail(ErrorKind::bad_input, "{} is {}; give the path of one of these", path.string(), neither);
 }
 
 }  // namespace kerf

@@ -238,8 +238,7 @@ void check_coverage(const std::vector<Info>& infos, uint64_t alignment, uint64_t
 void read_preamble(Cursor& in) {
   const auto magic = in.take(4, {"the magic"});
   if (std::memcmp(magic.data(), "GGUF", 4) != 0) {
-    if (const std::string other = seems_to_be(in.file()); !other.empty())
-      fail(ErrorKind::bad_input, "{} is no GGUF file, but {}", in.path(), other);
+    refuse_stand_in(in.path(), "no GGUF file", in.file());
     fail(ErrorKind::bad_input, "{} does not begin with \"GGUF\"; it is not a GGUF file", in.path());
   }
   const auto version = in.number<uint32_t>({"the version"});

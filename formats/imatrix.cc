@@ -41,8 +41,7 @@ class LegacyReader {
     const int32_t entries = number("the number of entries");
     // Each has a name, two numbers and a sum.
     if (entries < 1 || static_cast<size_t>(entries) > left_.size() / 16) {
-      if (const std::string other = seems_to_be(file_); !other.empty())
-        fail(ErrorKind::bad_input, "{} is no importance matrix, but {}", path_, other);
+      refuse_stand_in(path_, "no importance matrix", file_);
       fail(ErrorKind::bad_input,
            "{} is no importance matrix: it does not begin with \"GGUF\", and as the older format it would have {} "
            "entries in {} bytes",

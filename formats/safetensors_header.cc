@@ -237,9 +237,7 @@ bool begins_like_one(std::span<const std::byte> file) {
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view what) {
-  if (!begins_like_one(file))
-    if (const std::string other = seems_to_be(file); !other.empty())
-      fail(ErrorKind::bad_input, "{} is no safetensors file, but {}", what, other);
+  if (!begins_like_one(file)) refuse_stand_in(what, "no safetensors file", file);
   if (file.size() < 8)
     fail(ErrorKind::bad_input, "{} has {} bytes; a safetensors file begins with 8 bytes of header length", what,
          file.size());

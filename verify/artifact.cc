@@ -99,8 +99,7 @@ Artifact open_artifact(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::io, "there is no file or folder {}", path.string());
   if (is_gguf(path)) return open_gguf_artifact(path);
   if (!fs::is_directory(path) && !find_container("safetensors").recognises(path)) {
-    if (const std::string other = seems_to_be(head_of(path)); !other.empty())
-      fail(ErrorKind::bad_input, "{} is neither a GGUF nor a safetensors file, but {}", path.string(), other);
+    refuse_stand_in(path.string(), "neither a GGUF nor a safetensors file", head_of(path));
     fail(ErrorKind::bad_input,
          "{} is neither a GGUF nor a safetensors file: it begins as neither of them; give a model's folder or one of "
          "these files",

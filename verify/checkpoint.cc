@@ -104,12 +104,12 @@ std::string base_of_adapter(const fs::path& folder) {
   return at != config.end() && at->is_string() ? fmt::format(" for {}", at->get<std::string>()) : "";
 }
 
-// What a loader takes a file for; "" for what it does not read, and which may well be a page.
+// What a page in place of a file that loaders read is not; "" for what they do not read, and which may well be one.
 std::string_view kind_of_companion(const fs::path& file) {
-  if (file.extension() == ".json") return "JSON";
-  if (file.extension() == ".model") return "tokenizer";
-  if (file.filename() == "chat_template.jinja") return "chat template";
-  return file.filename() == "vocab.txt" || file.filename() == "merges.txt" ? "list of tokens" : "";
+  if (file.extension() == ".json") return "no JSON";
+  if (file.extension() == ".model") return "no tokenizer";
+  if (file.filename() == "chat_template.jinja") return "no chat template";
+  return file.filename() == "vocab.txt" || file.filename() == "merges.txt" ? "no list of tokens" : "";
 }
 
 bool is_plain_number(Dtype d) { return d == Dtype::f64 || d == Dtype::f32 || d == Dtype::f16 || d == Dtype::bf16; }
@@ -168,7 +168,7 @@ void refuse_stand_ins(const fs::path& folder) {
         !what.empty())
       fail(ErrorKind::bad_input, "{} {}", it->path().string(), what);
     if (const std::string_view kind = kind_of_companion(it->path()); !kind.empty() && is_html_page(head))
-      fail(ErrorKind::bad_input, "{} is no {}, but {}", it->path().string(), kind, seems_to_be(head));
+      refuse_stand_in(it->path().string(), kind, head);
   }
 }
 

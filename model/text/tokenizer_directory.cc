@@ -112,8 +112,7 @@ TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
   spec.chat_template = config.chat_template();
   if (const fs::path jinja = directory / "chat_template.jinja"; fs::exists(jinja)) {
     spec.chat_template = read_text(jinja);
-    if (is_html_page(spec.chat_template))
-      fail(ErrorKind::bad_input, "{} is no chat template, but {}", jinja.string(), seems_to_be(spec.chat_template));
+    if (is_html_page(spec.chat_template)) refuse_stand_in(jinja.string(), "no chat template", spec.chat_template);
     require_utf8(spec.chat_template, jinja.string());
   } else if (spec.chat_template.empty()) {
     spec.chat_template = SideFile(directory, "chat_template.json").chat_template();

@@ -35,9 +35,10 @@ struct CalibrationJob {
   std::span<ResumeState* const> states;
   Scratch& scratch;  // where activations of all windows lie
 
-  /// How many of the last tokens are kept for validation.
-  int64_t validation_tokens() const {
-    return method.held_out || asymmetric ? held_out_windows(windows.count) * windows.length : 0;
+  /// How many of the last tokens of the windows, or of some of them, are kept for validation.
+  int64_t validation_tokens() const { return validation_tokens(windows); }
+  int64_t validation_tokens(const Windows& of) const {
+    return method.held_out || asymmetric ? held_out_windows(of.count) * of.length : 0;
   }
 };
 

@@ -41,11 +41,10 @@ CalibratedTarget::CalibratedTarget(const CalibrationJob& job, const PackJob& tar
       target_(target),
       state_(state),
       weights_(dense_weights(job.architecture, job.source)),
-      stream_(job.architecture, *weights_, fast_arithmetic(), job.windows, &job.scratch) {
-  for (const PlannedMatrix& m : target.plan->matrices) {
-    planned_.emplace(m.site.name, &m);
+      stream_(job.architecture, *weights_, fast_arithmetic(), job.windows, &job.scratch),
+      planned_(by_name(*target.plan)) {
+  for (const PlannedMatrix& m : target.plan->matrices)
     if (!m.method.empty()) methods_.emplace(m.method, parse_method(m.method, true));
-  }
 }
 
 int64_t CalibratedTarget::resume() {
@@ -71,9 +70,7 @@ void CalibratedTarget::quantize_group(const Group* full) {
   const Group& g = *next_;
   InputStatistics statistics = statistics_of(g, full);
   std::vector<GroupSite> sites = sites_of(g);
-  if (statistics.asymmetric) shift_group(sites, statistics);
-  statistics.asymmetric.reset();
-  if (!job_.method.held_out) statistics.pool();
+  settle_weights(sites, statistics, job_.method);
   const std::optional<Folding> folding = block_.folding_of(job_.architecture, g.sites[0], *weights_, *target_.plan);
   ChosenGroup chosen = choose(g, sites, statistics, folding);
   warn_of_damping(g.sites[0], job_.options.damping, chosen.damping);
@@ -120,12 +117,9 @@ std::vector<GroupSite> CalibratedTarget::sites_of(const Group& g) const {
 }
 
 InputStatistics CalibratedTarget::statistics_of(const Group& g, const Group* full) const {
-  StatisticsNeeds needs{.validation_tokens = job_.validation_tokens(), .full = full};
-  for (size_t i = 0; i < g.sites.size(); ++i) {
-    const Storage& storage = planned_.at(g.sites[i].name)->storage;
-    if (storage.activations && !needs.rounded_channels) needs.rounded_channels = storage.activations->group;
-    needs.sums = needs.sums || (storage.layout && !g.biases[i].empty());
-  }
+  StatisticsNeeds needs = needs_of(g, planned_);
+  needs.validation_tokens = job_.validation_tokens();
+  needs.full = full;
   return group_statistics(g, needs);
 }
 

@@ -40,6 +40,12 @@ bool divisible(const ReadyMatrix& p) {
 
 }  // namespace
 
+PlannedMatrices by_name(const TargetPlan& plan) {
+  PlannedMatrices planned;
+  for (const PlannedMatrix& m : plan.matrices) planned.emplace(m.site.name, &m);
+  return planned;
+}
+
 std::optional<Folding> FinishedBlock::folding_of(const Architecture& a, const Site& site, WeightProvider& weights,
                                                  const TargetPlan& plan) const {
   const std::optional<Fold> fold = fold_before(a, site);

@@ -18,6 +18,7 @@ namespace kerf {
 
 /// Matrices of a plan by their names in the checkpoint.
 using PlannedMatrices = std::map<std::string, const PlannedMatrix*>;
+PlannedMatrices by_name(const TargetPlan&);
 
 /// A matrix that is ready to be written: packed, or plain numbers.
 struct ReadyMatrix {

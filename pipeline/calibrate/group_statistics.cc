@@ -68,6 +68,16 @@ std::vector<double> sums_of(const Group& g) {
 
 }  // namespace
 
+StatisticsNeeds needs_of(const Group& g, const PlannedMatrices& planned) {
+  StatisticsNeeds needs;
+  for (size_t i = 0; i < g.sites.size(); ++i) {
+    const Storage& storage = planned.at(g.sites[i].name)->storage;
+    if (storage.activations && !needs.rounded_channels) needs.rounded_channels = storage.activations->group;
+    needs.sums = needs.sums || (storage.layout && !g.biases[i].empty());
+  }
+  return needs;
+}
+
 InputStatistics group_statistics(const Group& g, const StatisticsNeeds& needs) {
   const int64_t validation = needs.validation_tokens, fitted = g.tokens - validation;
   InputStatistics s{.fitted = second_moments(g, 0, fitted), .tokens = g.tokens};

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "model/run/blockwise_forward.h"
+#include "pipeline/calibrate/finished_block.h"
 #include "quant/input_statistics.h"
 
 namespace kerf {
@@ -21,6 +22,10 @@ struct StatisticsNeeds {
   std::optional<int64_t> rounded_channels = std::nullopt;
   bool sums = false;
 };
+
+/// What these matrices ask for: samples where their runtime rounds activations, sums where they are packed and have a
+/// bias.
+StatisticsNeeds needs_of(const BlockwiseForward::Group&, const PlannedMatrices&);
 
 /// Goes over the group's inputs once for each of these. They may lie in a file, so they are read in pieces. Hessians
 /// are finished. Error numerical, naming the first site, when activations are not finite.

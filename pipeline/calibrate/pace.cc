@@ -115,12 +115,13 @@ class Pace {
   }
 
   void group_of(const Group& g, const TargetPlan& plan, bool with_choosing, CalibrationTime& block) {
-    StatisticsNeeds needs{.validation_tokens = job_with_few_windows().validation_tokens(),
-                          .full = job_.asymmetric ? &g : nullptr};
+    const PlannedMatrices planned = by_name(plan);
+    StatisticsNeeds needs = needs_of(g, planned);
+    needs.validation_tokens = job_.validation_tokens(windows_);
+    if (job_.asymmetric) needs.full = &g;
     Part part;
     for (const Site& site : g.sites) {
-      const PlannedMatrix& m = planned(plan, site.name);
-      if (m.storage.activations && !needs.rounded_channels) needs.rounded_channels = m.storage.activations->group;
+      const PlannedMatrix& m = *planned.at(site.name);
       part.sites.push_back(site);
       part.schemes.push_back(m.storage.layout ? &m.storage.scheme : nullptr);
       part.methods.push_back(method_of(m));
@@ -134,17 +135,12 @@ class Pace {
       part.folding->norm.assign(static_cast<size_t>(g.sites[0].in), 1.0f);
     block.choosing += choosing(part, *statistics);
     const Site head = job_.architecture.head();
-    const PlannedMatrix& m = planned(plan, head.name);
+    const PlannedMatrix& m = *planned.at(head.name);
     if (!is_calibrated_head(job_.architecture, m) || head.in != g.sites[0].in || g.states || heads_.contains(&plan))
       return;
     heads_.insert(&plan);
     statistics->asymmetric.reset();
     head_ += choosing({{head}, {&m.storage.scheme}, {method_of(m)}, std::nullopt}, *statistics);
-  }
-
-  CalibrationJob job_with_few_windows() const {
-    return {job_.architecture, job_.source,  job_.method, job_.options, job_.asymmetric,
-            windows_,          job_.targets, job_.states, job_.scratch};
   }
 
   // Of whole matrices.
@@ -186,16 +182,9 @@ class Pace {
       if (!folding->norm.empty()) folding->norm.resize(static_cast<size_t>(cols));
     }
     return seconds_of([&] {
-      if (statistics.asymmetric) shift_group(sites, statistics);
-      statistics.asymmetric.reset();
-      if (!job_.method.held_out) statistics.pool();
+      settle_weights(sites, statistics, job_.method);
       choose_group(sites, statistics, job_.options, folding);
     });
-  }
-
-  const PlannedMatrix& planned(const TargetPlan& plan, const std::string& name) const {
-    return *std::find_if(plan.matrices.begin(), plan.matrices.end(),
-                         [&](const PlannedMatrix& m) { return m.site.name == name; });
   }
 
   const Method* method_of(const PlannedMatrix& m) {

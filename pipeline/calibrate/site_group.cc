@@ -149,12 +149,16 @@ std::vector<float> folded_norm(const Folding& f, std::span<const float> scales) 
   return norm;
 }
 
-void shift_group(std::vector<GroupSite>& sites, const InputStatistics& s) {
-  const Factor factor = factorize(s.fitted, kCorrectionDamping);
-  for (GroupSite& site : sites)
-    if (site.scheme)
-      site.asymmetric_strength =
-          shift_towards_full_precision(site.w, s.asymmetric->fitted, factor, s.asymmetric->validation, *s.validation);
+void settle_weights(std::vector<GroupSite>& sites, InputStatistics& s, const Method& of_run) {
+  if (s.asymmetric) {
+    const Factor factor = factorize(s.fitted, kCorrectionDamping);
+    for (GroupSite& site : sites)
+      if (site.scheme)
+        site.asymmetric_strength =
+            shift_towards_full_precision(site.w, s.asymmetric->fitted, factor, s.asymmetric->validation, *s.validation);
+    s.asymmetric.reset();
+  }
+  if (!of_run.held_out) s.pool();
 }
 
 ChosenGroup choose_group(std::span<const GroupSite> sites, const InputStatistics& statistics,

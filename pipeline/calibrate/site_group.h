@@ -57,9 +57,10 @@ struct Folding {
   }
 };
 
-/// Moves the weights that will be quantized towards those that make up for what the activations lack, which the
-/// statistics of asymmetric calibration know.
-void shift_group(std::vector<GroupSite>&, const InputStatistics&);
+/// Moves the weights that will be quantized towards those that make up for what the activations lack, where the
+/// statistics of asymmetric calibration are there. Leaves what choose_group() wants: without these, and pooled where
+/// the run's method holds nothing out.
+void settle_weights(std::vector<GroupSite>&, InputStatistics&, const Method& of_run);
 
 /// Tries what the sites' methods say and keeps the best by the error on the validation tokens. Where there are none
 /// (InputStatistics::validation), errors are measured on the fitted tokens themselves; where there are, what was best

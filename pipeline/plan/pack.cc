@@ -1,6 +1,7 @@
 #include "pipeline/plan/pack.h"
 
 #include <atomic>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -130,11 +131,11 @@ void collect_panel(const MatrixWork::Use& use, int64_t row, std::span<const floa
   }
 }
 
-void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w) {
+void write_panel(const MatrixWork::Use& use, const Panel& panel, std::span<const float> w, float largest) {
   const PlannedMatrix& m = *use.matrix;
   const int64_t cols = m.site.in;
-  check_range(*use.job->plan, m, w);
-  use.magnitudes->add(w);
+  check_range(*use.job->plan, m, largest);
+  use.magnitudes->add(largest);
   std::vector<float> in_order;
   if (!m.source_row.empty()) {
     in_order = reordered(w, panel, m.source_row, cols);
@@ -162,8 +163,9 @@ void run_panel(const Panel& panel, const TensorSource& source) {
   const auto buffer = std::make_unique_for_overwrite<float[]>(n);
   const std::span<float> w(buffer.get(), n);
   source.read(*source.find(site.name), panel.begin, w);
-  check_finite(w, site.name, panel.begin, site.in);
-  for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w);
+  const float largest = largest_magnitude(w);
+  if (!std::isfinite(largest)) check_finite(w, site.name, panel.begin, site.in);  // says where
+  for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w, largest);
 }
 
 void prepare_quantizers(const Quantizer& quantizer, std::vector<MatrixWork>& block) {
@@ -236,7 +238,7 @@ void write_rows(const PackJob& job, const PlannedMatrix& m, int64_t row, const Q
 void write_matrix(const PackJob& job, const PlannedMatrix& m, std::span<const float> w) {
   const std::vector<float> in_order =
       m.source_row.empty() ? std::vector<float>() : reordered(w, {nullptr, 0, m.site.out}, m.source_row, m.site.in);
-  check_range(*job.plan, m, w);
+  check_range(*job.plan, m, largest_magnitude(w));
   write_parts(job, m, 0, {to_bytes(m.storage.dense, in_order.empty() ? w : in_order)});
 }
 

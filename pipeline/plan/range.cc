@@ -93,12 +93,12 @@ void check_fits(const TargetPlan& plan, const Planned& planned, std::string_view
 // No grid's scale is larger than the largest weight it serves, and a panel of rows that share parameters with others
 // has none of its own: their largest is that of the matrix.
 void check_panel(const TargetPlan& plan, const PlannedMatrix& m, std::span<const float> w, Magnitudes& magnitudes) {
-  check_range(plan, m, w);
-  magnitudes.add(w);
+  const float most = largest_magnitude(w);
+  check_range(plan, m, most);
+  magnitudes.add(most);
   if (!m.storage.layout) return;
   const Scheme& scheme = m.storage.scheme;
   const float fits = scheme.levels[0].stored == Dtype::f8_e4m3 ? kLargestE4M3 : kLargestF16;
-  const float most = largest_magnitude(w);
   if (most >= kOrdinary) magnitudes.settle();
   if (most <= fits && magnitudes.settled()) return;
   QuantizedMatrix q = allocate(scheme, static_cast<int64_t>(w.size()) / m.site.in, m.site.in);
@@ -128,8 +128,8 @@ void check_range(const TargetPlan& plan, const PlannedVector& v, std::span<const
   check_fits(plan, v, v.name, v.dtype, largest_magnitude(values), false);
 }
 
-void check_range(const TargetPlan& plan, const PlannedMatrix& m, std::span<const float> w) {
-  check_fits(plan, m, m.site.name, ends_in(m.storage), largest_magnitude(w), m.storage.layout != nullptr);
+void check_range(const TargetPlan& plan, const PlannedMatrix& m, float largest) {
+  check_fits(plan, m, m.site.name, ends_in(m.storage), largest, m.storage.layout != nullptr);
 }
 
 void check_range(const TargetPlan& plan, const PlannedMatrix& m, const QuantizedMatrix& q) {
@@ -142,10 +142,10 @@ void check_range(const TargetPlan& plan, const PlannedMatrix& m, const Quantized
   if (largest_of(q.params[0]) * largest_code(q.scheme) <= kLargestF16) return;
   std::vector<float> w(static_cast<size_t>(q.rows * q.cols));
   find_grid(q.scheme.grid).decode(q, w);
-  check_range(plan, m, w);
+  check_range(plan, m, largest_magnitude(w));
 }
 
-void Magnitudes::add(std::span<const float> w) { raise(weight_, largest_magnitude(w)); }
+void Magnitudes::add(float largest) { raise(weight_, largest); }
 
 void Magnitudes::add(const QuantizedMatrix& q) {
   const float small = small_scale(q.scheme);

@@ -17,19 +17,21 @@ namespace kerf {
 /// The largest finite number of F16.
 inline constexpr float kLargestF16 = 65504;
 
+/// Not finite where one of them is not.
 float largest_magnitude(std::span<const float>);
 
 /// Error numerical, naming the vector, for a number that is infinite in the type that the plan stores it in.
 void check_range(const TargetPlan&, const PlannedVector&, std::span<const float> values);
-/// The same of weights of a matrix, in the type that stores them or to which the target's runtime decodes them.
-void check_range(const TargetPlan&, const PlannedMatrix&, std::span<const float> w);
+/// The same of weights of a matrix by the largest_magnitude() of some of them, in the type that stores them or to which
+/// the target's runtime decodes them.
+void check_range(const TargetPlan&, const PlannedMatrix&, float largest);
 /// The same of the parameters of a quantized matrix, and of its weights as the target's runtime decodes them.
 void check_range(const TargetPlan&, const PlannedMatrix&, const QuantizedMatrix&);
 
 /// How large the weights of one matrix are and the scales that they got, brought panel by panel from any thread.
 class Magnitudes {
  public:
-  void add(std::span<const float> w);
+  void add(float largest);  // of some weights
   void add(const QuantizedMatrix&);
   /// No scale will be too small.
   void settle() { scale_ = 1; }

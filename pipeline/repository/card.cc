@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/json.h"
 #include "core/version.h"
 #include "core/words.h"
 #include "model/text/text_file.h"
@@ -31,7 +32,7 @@ std::string yaml(const std::string& text) {
   constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_-";
   const bool plain = !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) &&
                      text.find_first_not_of(kPlain) == std::string::npos && !kNoTexts.contains(lower_case(text));
-  return plain ? text : nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return plain ? text : shown_json(text, -1);
 }
 
 // One line for a text, several for a list; none where there is nothing to say.

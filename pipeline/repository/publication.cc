@@ -223,11 +223,9 @@ void finish_in(const fs::path& out) {
 
 void publish_by_renames(const fs::path& out, const std::vector<fs::path>& moved, const std::set<fs::path>& stale) {
   const std::vector<fs::path> removed(stale.begin(), stale.end());
-  write_text(
-      out / kJournal,
-      nlohmann::ordered_json{{"inode", inode_of(out)}, {"move", names_of(moved)}, {"remove", names_of(removed)}}.dump(
-          2) +
-          "\n");
+  const nlohmann::ordered_json journal = {
+      {"inode", inode_of(out)}, {"move", names_of(moved)}, {"remove", names_of(removed)}};
+  write_text(out / kJournal, journal.dump(2) + "\n");
   roll_forward(out, moved, removed);
 }
 
