@@ -69,9 +69,9 @@ std::string seems_to_be(std::string_view file) {
   return line.empty() ? "" : "text that begins with '" + std::string(line) + "'";
 }
 
-void refuse_stand_in(std::string_view name, std::string_view wanted, std::string_view file) {
+void refuse_stand_in(std::string_view name, std::string_view wanted, std::string_view file, std::string_view to_do) {
   if (const std::string other = seems_to_be(file); !other.empty())
-    fail(ErrorKind::bad_input, "{} is {}, but {}", name, wanted, other);
+    fail(ErrorKind::bad_input, "{} is {}, but {}{}", name, wanted, other, to_do);
 }
 
 }  // namespace kerf

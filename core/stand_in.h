@@ -25,7 +25,9 @@ bool is_html_page(std::string_view file);
 std::string seems_to_be(std::string_view file);
 
 /// Error bad_input, "NAME is WANTED, but ...", where its first bytes say what it seems to be; `wanted`: "no JSON".
-void refuse_stand_in(std::string_view name, std::string_view wanted, std::string_view file);
+/// `to_do` ends the sentence.
+void refuse_stand_in(std::string_view name, std::string_view wanted, std::string_view file,
+                     std::string_view to_do = "");
 inline void refuse_stand_in(std::string_view name, std::string_view wanted, std::span<const std::byte> file) {
   refuse_stand_in(name, wanted, std::string_view(reinterpret_cast<const char*>(file.data()), file.size()));
 }

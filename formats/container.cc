@@ -163,8 +163,9 @@ std::unique_ptr<Reader> open_container(const fs::path& path) {
     known.push_back(c->describe);
   }
   const std::string neither = fmt::format("neither {}", fmt::join(known, " nor "));
-  refuse_stand_in(path.string(), neither, head_of(path));
-  fail(ErrorKind::bad_input, "{} is {}; give the path of one of these", path.string(), neither);
+  constexpr const char* kToDo = "; give the path of one of these";
+  refuse_stand_in(path.string(), neither, head_of(path), kToDo);
+  fail(ErrorKind::bad_input, "{} is {}{}", path.string(), neither, kToDo);
 }
 
 }  // namespace kerf

@@ -153,7 +153,15 @@ std::string suggestion(std::string_view text) {
 }  // namespace
 
 std::string_view name_of(Provenance p) {
-  return p == Provenance::measured ? "measured against the runtime" : "from source";
+  switch (p) {
+    case Provenance::measured:
+      return "measured against the runtime";
+    case Provenance::with_transformers:
+      return "measured against transformers, other runtimes' from source";
+    case Provenance::from_source:
+      return "from source";
+  }
+  fail(ErrorKind::internal, "a provenance without a name");
 }
 
 std::string StoredSite::module() const {

@@ -83,8 +83,8 @@ struct SchemeHelp {
 /// What the tensors in the files of a target are called and how they are transformed: as in the checkpoint, or as GGUF.
 enum class TensorNames { checkpoint, gguf };
 
-/// How far the verification arithmetic is known to be the runtime's.
-enum class Provenance { measured, from_source };
+/// How far the verification arithmetic is known to be the runtime's: measured, or of several runtimes transformers.
+enum class Provenance { measured, with_transformers, from_source };
 std::string_view name_of(Provenance);
 
 class Target {

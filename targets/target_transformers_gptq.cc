@@ -146,7 +146,7 @@ class TransformersGptq final : public Target {
   std::span<const Dtype> model_dtypes() const override { return half_types(); }
   Dtype vector_dtype(Dtype model) const override { return half_type(model); }
   Arithmetic arithmetic(Dtype model) const override { return half_arithmetic(model); }
-  Provenance provenance() const override { return Provenance::measured; }
+  Provenance provenance() const override { return Provenance::with_transformers; }
   HubCard card() const override { return {"transformers", "gptq", "vllm serve {}"}; }
 
   void configure(ordered_json& config, std::string_view scheme, std::span<const StoredSite> sites) const override {

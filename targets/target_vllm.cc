@@ -47,7 +47,6 @@ class Vllm final : public Target {
         "vLLM takes 4 and 8 bits; models of other widths load in transformers alone (a warning)",
         "3, 5, 6 and 7 bits need compressed-tensors newer than 0.16.0, which packs them in another way than before",
         "transformers 5.23 loads zero points only with CompressedTensorsConfig(dequantize=True); vLLM needs nothing",
-        "the arithmetic is compared with transformers; vLLM's own kernels need a GPU and are known from source",
         "q, k, v and gate, up are fused by the runtime: they share one scheme",
         "embedding, head and norms keep the model's dtype; a float32 model becomes bfloat16 or float16, whichever "
         "loses "
@@ -107,7 +106,7 @@ class Vllm final : public Target {
   Arithmetic arithmetic(Dtype model) const override {
     return {.stream = model, .attention = model, .fused_attention = true};
   }
-  Provenance provenance() const override { return Provenance::measured; }
+  Provenance provenance() const override { return Provenance::with_transformers; }
   HubCard card() const override { return {"transformers", "compressed-tensors", "vllm serve {}"}; }
   void configure(nlohmann::ordered_json& config, std::string_view, std::span<const StoredSite> sites) const override {
     config["quantization_config"] = compressed_tensors_config(sites);

@@ -99,11 +99,10 @@ Artifact open_artifact(const fs::path& path) {
   if (!fs::exists(path)) fail(ErrorKind::io, "there is no file or folder {}", path.string());
   if (is_gguf(path)) return open_gguf_artifact(path);
   if (!fs::is_directory(path) && !find_container("safetensors").recognises(path)) {
-    refuse_stand_in(path.string(), "neither a GGUF nor a safetensors file", head_of(path));
-    fail(ErrorKind::bad_input,
-         "{} is neither a GGUF nor a safetensors file: it begins as neither of them; give a model's folder or one of "
-         "these files",
-         path.string());
+    constexpr const char* kToDo = "; give a model's folder or one of these files";
+    refuse_stand_in(path.string(), "neither a GGUF nor a safetensors file", head_of(path), kToDo);
+    fail(ErrorKind::bad_input, "{} is neither a GGUF nor a safetensors file: it begins as neither of them{}",
+         path.string(), kToDo);
   }
   if (!fs::is_directory(path) || is_checkpoint(path)) return open_huggingface_artifact(path);
   if (gguf_models_in(path).empty()) {

@@ -985,8 +985,8 @@ paths = {work: "WORK", os.path.realpath(work): "WORK", source: "SOURCE", data: "
 varies = [
     (r'("kerf": )"[^"]*"', r'\1"VERSION"'), (r"(with kerf )[0-9][^, ]*", r"\1VERSION"),
     (r"^(kerf )[0-9]+\.\S+", r"\1VERSION"), (r"kerf:[0-9]+\.[0-9.]+", "kerf:VERSION"),
-    (r"^(time    about )\S+( s .*)$", r"\1N\2"), (r"( at )\S+( per second\))", r"\1N\2"),
-    (r"^(disk    .* of ).* free", r"\1N free"), (r'("free": )\d+', r"\1N"), (r'("seconds": )[-+.e\d]+', r"\1N"),
+    (r"^(time    about ).*?( on \d+ threads).*$", r"\1N\2"), (r'("calibration": \{\s+"passes": )[-+.e\d]+', r"\1N"),
+    (r"^(disk    .* of ).* free", r"\1N free"), (r'("free": )\d+', r"\1N"), (r'("(?:seconds|statistics|choosing|evaluation)": )[-+.e\d]+', r"\1N"),
     (r"(has room for )\d+", r"\1N"), (r"\d+(\.\d+)?( tokens per second)", r"N\2"),
     (r'(_tokens_per_second": )[-+.e\d]+', r"\1N"),
 ]
