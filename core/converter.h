@@ -17,8 +17,8 @@ struct Converter {
   void (*f16_to_f32)(const void* from, float* to, int64_t n);
   void (*f32_to_bf16)(const float* from, void* to, int64_t n);
   void (*f32_to_f16)(const float* from, void* to, int64_t n);
-  /// Whether none is NaN or infinite.
-  bool (*all_finite)(const float* x, int64_t n);
+  /// Of no numbers 0. Not finite where one of them is NaN or infinite.
+  float (*largest_magnitude)(const float* x, int64_t n);
 };
 
 std::span<const Converter* const> all_converters();

@@ -24,19 +24,23 @@ void narrow_all(const float* from, void* to, int64_t n) {
   }
 }
 
-// All exponent bits are set in NaN and infinity alone, so the largest magnitude as an integer tells.
-bool all_finite(const float* x, int64_t n) {
-  uint32_t worst = 0;
+// Without the sign, floats are in the order of their bits; NaN and infinity come last.
+float largest_magnitude(const float* x, int64_t n) {
+  uint32_t most = 0;
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t magnitude = bits_of_f32(x[i]) & 0x7fffffffu;
-    worst = magnitude > worst ? magnitude : worst;
+    most = magnitude > most ? magnitude : most;
   }
-  return worst < 0x7f800000u;
+  return f32_of_bits(most);
 }
 
 constexpr Converter table_for(Isa isa) {
-  return {isa,       widen_all<widen_bf16>, widen_all<widen_f16>, narrow_all<narrow_bf16>, narrow_all<narrow_f16>,
-          all_finite};
+  return {isa,
+          widen_all<widen_bf16>,
+          widen_all<widen_f16>,
+          narrow_all<narrow_bf16>,
+          narrow_all<narrow_f16>,
+          largest_magnitude};
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ struct CalibrationTime {
 /// with tokens; choices are measured on two numbers of rows and grow by what these differ in. Wider inputs than 2,048
 /// are cut, and time grows with the square of what is cut (with its cube where it does not depend on rows). Other
 /// blocks count by the weights of their sites. The job's targets need no writers, and its states are not touched. Takes
-/// some hundredths of the run, for a small model about a second. Errors: as pack_calibrated().
+/// at most a tenth of the run, for a small model about a second. Errors: as pack_calibrated().
 CalibrationTime measure_calibration(const CalibrationJob&);
 
 }  // namespace kerf

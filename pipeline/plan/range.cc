@@ -1,7 +1,6 @@
 #include "pipeline/plan/range.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <list>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "core/checked.h"
+#include "core/converter.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
@@ -117,11 +117,8 @@ void raise(std::atomic<float>& most, float x) {
 
 }  // namespace
 
-// In integers, which compilers compare side by side.
 float largest_magnitude(std::span<const float> values) {
-  int32_t most = 0;
-  for (const float v : values) most = std::max(most, std::bit_cast<int32_t>(v) & 0x7fffffff);
-  return std::bit_cast<float>(most);
+  return converter().largest_magnitude(values.data(), std::ssize(values));
 }
 
 void check_range(const TargetPlan& plan, const PlannedVector& v, std::span<const float> values) {

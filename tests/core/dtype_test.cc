@@ -165,17 +165,20 @@ TEST(Converters, GiveWhatTheScalarFunctionsGiveOnEveryInstructionSet) {
   }
 }
 
-TEST(Converters, FindOneNanOrInfinityAnywhere) {
+TEST(Converters, FindTheLargestMagnitudeAnywhere) {
   for (const Converter* c : all_converters()) {
     if (c->isa > cpu_isa()) continue;
     std::vector<float> x(67, std::numeric_limits<float>::max());
-    EXPECT_TRUE(c->all_finite(x.data(), 0));
-    EXPECT_TRUE(c->all_finite(x.data(), std::ssize(x)));
+    EXPECT_EQ(c->largest_magnitude(x.data(), 0), 0.0f);
+    EXPECT_EQ(c->largest_magnitude(x.data(), std::ssize(x)), std::numeric_limits<float>::max());
+    std::fill(x.begin(), x.end(), -1.0f);
     for (float& v : x) {
-      for (const float bad : {INFINITY, -INFINITY, std::numeric_limits<float>::quiet_NaN()}) {
-        v = bad;
-        EXPECT_FALSE(c->all_finite(x.data(), std::ssize(x)));
+      for (const float most : {1.5f, -1.5f, INFINITY, -INFINITY}) {
+        v = most;
+        EXPECT_EQ(c->largest_magnitude(x.data(), std::ssize(x)), std::abs(most));
       }
+      v = std::numeric_limits<float>::quiet_NaN();
+      EXPECT_TRUE(std::isnan(c->largest_magnitude(x.data(), std::ssize(x))));
       v = -1;
     }
   }
