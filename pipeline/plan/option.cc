@@ -5,6 +5,8 @@
 #include "core/error.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/stored_dtype.h"
+#include "prune/method.h"
+#include "prune/request.h"
 #include "targets/target.h"
 #include "verify/gate.h"
 
@@ -47,6 +49,39 @@ constexpr Option kOptions[] = {
      .least = 0,
      .most = kMostRefines,
      .always_written = true},
+    {.flag = "--prune",
+     .key = "prune",
+     .help = "What goes: depth=N blocks; ffn=SHARE, heads=SHARE, hidden=SHARE stay; vocab=FILE: tokens that the text "
+             "needs stay, vocab=N: so many; params=SHARE or bytes=SIZE stay, chosen among depth, ffn and heads; "
+             "sparsity=SHARE or 2:4: so many weights become zero",
+     .type_name = "WHAT",
+     .field = [](S s) -> Field { return &s.run->prune; },
+     .same_run = SameRun::this_value,
+     .check =
+         [](const std::string& text) {
+           parse_prune({&text, 1});
+         }},
+    {.flag = "--prune-method",
+     .key = "prune_method",
+     .help = "How weights that become zero are chosen: magnitude, wanda or sparsegpt, and +refit: the others solved "
+             "against the Hessian (default: sparsegpt with --calib, magnitude without)",
+     .type_name = "NAME",
+     .field = [](S s) -> Field { return &s.run->prune_method; },
+     .same_run = SameRun::this_value,
+     .check = [](const std::string& text) { parse_prune_method(text, true); }},
+    {.flag = "--prune-correction",
+     .key = "prune_correction",
+     .help = "off: channels and heads that stay do not make up for those that go (default: on with --calib)",
+     .type_name = "on|off",
+     .field = [](S s) -> Field { return &s.run->prune_correction; },
+     .same_run = SameRun::this_value},
+    {.flag = "--prune-multiple",
+     .key = "prune_multiple",
+     .help = "Widths that stay are multiples of it (default: what the kernels of the targets want)",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.run->prune_multiple; },
+     .same_run = SameRun::this_value,
+     .least = 1},
     {.flag = "--asymmetric",
      .key = "asymmetric",
      .help = "on: run the model in full precision beside the compressed one, and let the weights make up for what the "

@@ -4,6 +4,10 @@
 //   targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]   # or one name
 //   method: rtn                                      # pipeline/plan/method.h
 //   gptq: {damping: 0.01, refine: 2}
+//   prune: [depth=2, ffn=0.75, 2:4]                  # prune/request.h
+//   prune_method: sparsegpt                          # magnitude, wanda, sparsegpt; "+refit" behind it
+//   prune_correction: on                             # what stays makes up for what goes; needs a calibration text
+//   prune_multiple: 256                              # widths that stay are multiples of it; left out: as targets want
 //   asymmetric: on                                   # calibrated.h; left out: on with the method auto
 //   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
 //   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
@@ -46,7 +50,11 @@ struct Recipe {
   std::vector<std::string> targets;
   std::string method;  // pipeline/plan/method.h; "": auto with a calibration text, rtn without
   QuantizerOptions quantizer;
-  std::optional<bool> asymmetric;  // calibrated.h; empty: with the method auto, if there are windows enough
+  std::vector<std::string> prune;        // prune/request.h
+  std::string prune_method;              // prune/method.h; "": sparsegpt with a calibration text, magnitude without
+  std::optional<bool> prune_correction;  // empty: with a calibration text
+  int64_t prune_multiple = 0;            // 0: as the targets want
+  std::optional<bool> asymmetric;        // calibrated.h; empty: with the method auto, if there are windows enough
   CalibrationOptions calib;
   std::filesystem::path imatrix;  // of llama.cpp; empty: none
   EvalOptions eval;
