@@ -118,6 +118,8 @@ class Target {
   /// The types that the model around the packed weights may be stored and computed in, of those that a model's config
   /// can name; empty where the files do not follow that type.
   virtual std::span<const Dtype> model_dtypes() const { return {}; }
+  /// The one that a canonical scheme itself names, where the model has `model`; nullopt: the user's, or by the numbers.
+  virtual std::optional<Dtype> dtype_of(std::string_view /*scheme*/, Dtype /*model*/) const { return std::nullopt; }
   /// How norms and biases are stored.
   virtual Dtype vector_dtype(Dtype model) const = 0;
   /// What the runtime does between the products by default, for a model of this dtype.

@@ -29,6 +29,19 @@ std::vector<Int> read_list(const json& v, const std::string& name) {
   return list;
 }
 
+// One list, or a list of them that are equally long: one for each layer.
+std::vector<std::vector<int64_t>> read_lists(const json& v, const std::string& name) {
+  if (!v.is_array() || v.empty() || !v[0].is_array()) return {read_list<int64_t>(v, name)};
+  std::vector<std::vector<int64_t>> lists;
+  for (const json& item : v) {
+    lists.push_back(read_list<int64_t>(item, fmt::format("{}: list {}", name, lists.size())));
+    if (lists.back().size() != lists[0].size())
+      fail(ErrorKind::bad_input, "{}: list {} has {} entries, and list 0 has {}; all layers keep as many", name,
+           lists.size() - 1, lists.back().size(), lists[0].size());
+  }
+  return lists;
+}
+
 }  // namespace
 
 Correspondence read_correspondence(const fs::path& packed) {
@@ -47,12 +60,25 @@ Correspondence read_correspondence(const fs::path& packed) {
     } else if (key == "axes") {
       if (!value.is_object()) fail(ErrorKind::bad_input, "{}: axes must be an object, not {}", name, short_json(value));
       for (const auto& [axis, list] : value.items())
-        c.axes[axis] = read_list<int64_t>(list, fmt::format("{}: axes: {}", name, axis));
+        c.axes[axis] = read_lists(list, fmt::format("{}: axes: {}", name, axis));
     } else {
       fail(ErrorKind::bad_input, "{}: unknown key \"{}\"; keys are version, layers, axes, tokens", name, key);
     }
   }
   return c;
+}
+
+nlohmann::ordered_json to_json(const Correspondence& c) {
+  nlohmann::ordered_json j = {{"version", 1}};
+  if (!c.layers.empty()) j["layers"] = c.layers;
+  for (const auto& [axis, lists] : c.axes) {
+    if (lists.size() == 1)
+      j["axes"][axis] = lists[0];
+    else
+      j["axes"][axis] = lists;
+  }
+  if (!c.tokens.empty()) j["tokens"] = c.tokens;
+  return j;
 }
 
 void check_correspondence(const Correspondence& c, const NamedShape& original, const NamedShape& packed) {
@@ -85,13 +111,21 @@ void check_correspondence(const Correspondence& c, const NamedShape& original, c
       fail(ErrorKind::bad_input, "{} is not a compressed {}: it has no axis \"{}\"", packed.name, original.name,
            axis.name);
     const auto kept = c.axes.find(axis.name);
-    const std::vector<int64_t>* list = kept == c.axes.end() ? nullptr : &kept->second;
+    const auto check_lists = [&](const std::string& what, int64_t in_original, int64_t in_packed) {
+      const std::string key = "axes: " + axis.name;
+      if (kept == c.axes.end()) return check(what, key, none, in_original, in_packed);
+      if (const auto n = static_cast<int64_t>(kept->second.size()); n != 1 && n != p.layers())
+        fail(ErrorKind::bad_input,
+             "{}: the correspondence has {} lists under \"{}\" for {} layers; one for all or one "
+             "for each",
+             packed.name, n, key, p.layers());
+      for (const std::vector<int64_t>& list : kept->second) check(what, key, &list, in_original, in_packed);
+    };
     if (axis.groups > 1) {
       check(fmt::format("group size of \"{}\"", axis.name), "", none, axis.group_size(), same->group_size());
-      check(fmt::format("number of groups of \"{}\"", axis.name), "axes: " + axis.name, list, axis.groups,
-            same->groups);
+      check_lists(fmt::format("number of groups of \"{}\"", axis.name), axis.groups, same->groups);
     } else {
-      check(fmt::format("size of \"{}\"", axis.name), "axes: " + axis.name, list, axis.size, same->size);
+      check_lists(fmt::format("size of \"{}\"", axis.name), axis.size, same->size);
     }
   }
   for (const auto& [name, list] : c.axes)

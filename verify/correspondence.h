@@ -1,14 +1,14 @@
-// How a smaller model lies in the one it was made from: what pruning keeps, and what verification compares.
+// The file that says how a smaller model lies in the one it was made from, and what verification takes from it.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "model/arch/architecture.h"
+#include "model/arch/correspondence.h"
 #include "model/text/windows.h"
 
 namespace kerf {
@@ -16,23 +16,11 @@ namespace kerf {
 /// Beside the weights of a packed model that is smaller than its original. docs/correspondence.md describes it.
 inline constexpr std::string_view kCorrespondenceFile = "kerf-correspondence.json";
 
-/// Each list goes from the packed model's index to the original's and is strictly increasing; an empty one is the
-/// identity, for which both must be equally large.
-struct Correspondence {
-  std::vector<int64_t> layers;
-  /// By the architecture's name of an axis ("hidden", "ffn", "head", "kv"): the channels that were kept, or the groups
-  /// (heads) of an axis that has several.
-  std::map<std::string, std::vector<int64_t>> axes;
-  std::vector<int32_t> tokens;  // ids
-
-  bool identity() const { return layers.empty() && axes.empty() && tokens.empty(); }
-  /// The original's layer of the packed one's.
-  int64_t layer(int64_t packed) const { return layers.empty() ? packed : layers[static_cast<size_t>(packed)]; }
-};
-
 /// That of a packed folder, or of the folder of a file; the identity when there is none. Error bad_input for a file
 /// that is damaged or holds lists that do not increase.
 Correspondence read_correspondence(const std::filesystem::path& packed);
+/// What read_correspondence() would read.
+nlohmann::ordered_json to_json(const Correspondence&);
 
 /// A model's shape with the words to call it.
 struct NamedShape {

@@ -121,8 +121,15 @@ SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, cons
 }
 
 // The model as a target's files will hold it.
-Architecture as_stored(const CompressOptions& o, const Artifact& source, const Target& target, std::string* said) {
-  StoredDtype stored = stored_dtype(source.architecture, *source.weights, target, parse_dtype(o.dtype));
+Architecture as_stored(const CompressOptions& o, const Artifact& source, const TargetChoice& choice,
+                       std::string* said) {
+  std::optional<Dtype> asked = parse_dtype(o.dtype);
+  if (const auto named = choice.target->dtype_of(choice.scheme, source.architecture.dtype); named && !asked)
+    asked = named;
+  else if (named && *named != *asked && choice.scheme != choice.target->canonical(""))
+    fail(ErrorKind::usage, "{} stores {}, and --dtype asks for {}; give one of them", choice.text(),
+         torch_name_of(*named), torch_name_of(*asked));
+  StoredDtype stored = stored_dtype(source.architecture, *source.weights, *choice.target, asked);
   Architecture a = source.architecture;
   a.dtype = stored.dtype;
   *said = std::move(stored.note);
@@ -155,7 +162,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
       for (SiteOverride& chosen : size.allocation->overrides()) overrides.push_back(std::move(chosen));
     }
     std::string dtype_note;
-    const Architecture stored = as_stored(o, source, *choice.target, &dtype_note);
+    const Architecture stored = as_stored(o, source, choice, &dtype_note);
     if (!dtype_note.empty()) note(dtype_note);
     Output out{make_plan(stored, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
                o.targets.size() == 1 ? "" : folder_name(choice)};

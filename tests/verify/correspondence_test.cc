@@ -134,7 +134,7 @@ TEST(Correspondence, OfAllLayersAndTokensMeasuresTheSameBits) {
   });
   const Artifact packed = open_artifact(noisy.dir.path());
   const Windows windows = windows_of(original());
-  Correspondence all{.layers = up_to(4), .axes = {{"hidden", up_to(256)}, {"ffn", up_to(768)}}};
+  Correspondence all{.layers = up_to(4), .axes = {{"hidden", {up_to(256)}}, {"ffn", {up_to(768)}}}};
   for (int32_t id = 0; id < 4096; ++id) all.tokens.push_back(id);
   const VerifySide sides[] = {{&packed, VerifyMode::float32}, {&packed, VerifyMode::float32, &all}};
   const std::vector<Verification> v = verify(original(), sides, windows);
@@ -195,7 +195,7 @@ TEST(Correspondence, AModelWithFewerFfnChannelsIsMeasured) {
     config["intermediate_size"] = kept.size();
   });
   const Artifact packed = open_artifact(cut.dir.path());
-  const Correspondence map{.axes = {{"ffn", kept}}};
+  const Correspondence map{.axes = {{"ffn", {kept}}}};
   const VerifySide side{&packed, VerifyMode::float32, &map};
   const Verification v = verify(original(), std::span(&side, 1), windows_of(original()))[0];
   EXPECT_GT(v.comparison.kl_mean, 0);
@@ -271,8 +271,8 @@ TEST(Correspondence, WhatItDoesNotExplainIsRefusedWithBothShapes) {
       test::mentions(said({.layers = {0, 1}}), "keeps 2 under \"layers\", and the model's number of layers is 3"));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 4}}), "says 4 under \"layers\""));
   EXPECT_TRUE(test::mentions(said({.layers = {0, 2, 1}}), "says 1 under \"layers\""));
-  EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 3}, .axes = {{"depth", {1}}}}), "names the axis \"depth\""));
-  EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 3}, .axes = {{"ffn", {1}}}}), "keeps 1 under \"axes: ffn\""));
+  EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 3}, .axes = {{"depth", {{1}}}}}), "names the axis \"depth\""));
+  EXPECT_TRUE(test::mentions(said({.layers = {0, 1, 3}, .axes = {{"ffn", {{1}}}}}), "keeps 1 under \"axes: ffn\""));
 }
 
 TEST(Correspondence, DamagedFilesAreRefused) {

@@ -1,0 +1,33 @@
+// Which blocks of a model go: ranked by how little they change their input (ShortGPT, Men et al., 2024; runs of
+// neighbours: Gromov et al., 2024), and the best by the loss that their removal causes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/scratch.h"
+#include "core/tensor.h"
+#include "model/arch/architecture.h"
+#include "model/text/windows.h"
+
+namespace kerf {
+
+struct DepthCandidate {
+  std::vector<int64_t> removed;  // layers, rising
+  double similarity = 0;         // mean cosine between what enters and what leaves, summed over runs of neighbours
+  double kl = 0;                 // mean KL(model || model without them) over the windows; after rescoring
+};
+
+struct DepthChoice {
+  std::vector<int64_t> kept;
+  std::vector<DepthCandidate> candidates;  // that were rescored, best first
+  std::vector<double> similarity;          // of each block alone
+};
+
+/// Removes `count` blocks. All sets are rescored when there are few; otherwise the best runs of neighbours by
+/// similarity, the set of the blocks that change least, and one that grows block by block by its KL. Everything in
+/// float32 over the windows, which should be few (some 2,000 tokens): the costs are a pass for each candidate from the
+/// first block on that it lacks. Memory: the hidden states after every block, from `scratch`.
+DepthChoice choose_depth(const Architecture&, const TensorSource&, int64_t count, const Windows&, Scratch&);
+
+}  // namespace kerf

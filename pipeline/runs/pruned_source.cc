@@ -1,0 +1,160 @@
+#include "pipeline/runs/pruned_source.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "model/arch/family.h"
+#include "pipeline/calibrate/calibrated.h"
+#include "pipeline/plan/frozen_plan.h"
+#include "pipeline/prune/depth.h"
+#include "pipeline/prune/structure.h"
+#include "pipeline/repository/hub_companions.h"
+#include "pipeline/repository/repository.h"
+#include "prune/slice.h"
+#include "verify/correspondence.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+constexpr const char* kAbout = "kerf-prune.json";
+// On which sets of blocks are told apart.
+constexpr int64_t kDepthTokens = 4096;
+
+// Windows of the text, evenly spread, of about so many tokens.
+Windows some_of(const Windows& all, int64_t tokens) {
+  Windows some = all;
+  some.count = std::clamp<int64_t>(tokens / all.length, 1, all.count);
+  some.ids.clear();
+  for (int64_t i = 0; i < some.count; ++i) {
+    const std::span<const int32_t> window = all.window(i * all.count / some.count);
+    some.ids.insert(some.ids.end(), window.begin(), window.end());
+  }
+  return some;
+}
+
+ordered_json to_json(const DepthChoice& choice) {
+  ordered_json candidates = ordered_json::array();
+  for (const DepthCandidate& c : choice.candidates)
+    candidates.push_back({{"removed", c.removed}, {"similarity", c.similarity}, {"kl", c.kl}});
+  return {{"similarity", choice.similarity}, {"candidates", std::move(candidates)}};
+}
+
+ordered_json to_json(const std::vector<CutAxis>& cuts) {
+  ordered_json all = ordered_json::array();
+  for (const CutAxis& c : cuts)
+    all.push_back({{"axis", c.axis},
+                   {"layer", c.layer},
+                   {"removed", c.removed},
+                   {"importance", c.importance},
+                   {"error", c.error}});
+  return all;
+}
+
+// The original's config.json with what a smaller shape changes in it.
+ordered_json config_of_smaller(const Artifact& original, const Architecture& small) {
+  ordered_json config = config_of(original);
+  const ordered_json before = write_config(original.architecture), after = write_config(small);
+  for (const auto& [key, value] : after.items())
+    if (!before.contains(key) || before[key] != value || key == "head_dim") config[key] = value;
+  if (config.contains("layer_types")) config.erase("sliding_window_pattern");  // which says the same by a number
+  if (write_config(describe_architecture(config)) != after)
+    fail(ErrorKind::unsupported, "a config.json of {} cannot say the shape that pruning would leave",
+         original.path.string());
+  return config;
+}
+
+// The plan of a plain checkpoint in F32: nothing is rounded before the rest of the run rounds it.
+TargetPlan plan_of(const Architecture& small, const Artifact& original) {
+  Architecture stored = small;
+  stored.dtype = Dtype::f32;
+  TargetPlan plan = make_plan(stored, parse_target("checkpoint:f32"), "pruned", false);
+  complete(plan, original, "pruned", 0);
+  return plan;
+}
+
+// The folder's files, but for the one that says it is complete.
+ordered_json write_pruned(const Artifact& original, const CompressOptions& o, const PrunedShape& shape,
+                          const Windows* calibration, const fs::path& folder) {
+  const Architecture& a = original.architecture;
+  ordered_json report;
+  Scratch scratch(Scratch::kNoLimit, folder);
+  Correspondence kept;
+  if (shape.depth > 0) {
+    note(fmt::format("choosing {} of {} blocks to remove", shape.depth, a.layers()));
+    const DepthChoice depth =
+        choose_depth(a, *original.weights, shape.depth, some_of(*calibration, kDepthTokens), scratch);
+    kept.layers = depth.kept;
+    report["depth"] = to_json(depth);
+  }
+  Correspondence outline = first_of_everything(a, shape);
+  outline.layers = kept.layers;
+  const Architecture small = sliced(a, outline);
+  const TargetPlan plan = plan_of(small, original);
+  const auto writer = create_weights(plan, folder);
+  const PackJob job{&plan, writer.get()};
+  const bool correct = o.prune_correction.value_or(true);
+  const Quantizer& rtn = find_quantizer("rtn");
+  if (!shape.cuts.empty() || correct) {
+    const int64_t validation = correct ? held_out_windows(calibration->count) * calibration->length : 0;
+    PrunedStructure s = prune_structure({.architecture = a,
+                                         .source = *original.weights,
+                                         .shape = shape,
+                                         .kept = kept,
+                                         .correct = correct,
+                                         .damping = o.quantizer.damping,
+                                         .windows = *calibration,
+                                         .validation_tokens = validation,
+                                         .scratch = scratch},
+                                        job);
+    kept = std::move(s.kept);
+    report["axes"] = to_json(s.cuts);
+    const SlicedWeights weights(a, *original.weights, kept);
+    pack_matrices(small, weights, rtn, {&job, 1}, 0);
+    write_vectors(weights, job, {});
+  } else {
+    pack(small, SlicedWeights(a, *original.weights, kept), rtn, {&job, 1});
+  }
+  const std::vector<fs::path> files = writer->commit();
+  repository_of(*plan.choice.target).write_companions({original, plan, files, folder});
+  write_text(folder / "config.json", json_text(config_of_smaller(original, small)) + "\n");
+  write_text(folder / kCorrespondenceFile, json_text(kerf::to_json(kept)) + "\n");
+  return report;
+}
+
+}  // namespace
+
+PrunedSource prune_source(const Artifact& original, const CompressOptions& o, const PrunedShape& shape,
+                          const Windows* calibration, const fs::path& folder, const ordered_json& run) {
+  if (!calibration)
+    fail(ErrorKind::usage,
+         "--prune chooses blocks, channels and heads by what the model does with a text; give --calib "
+         "FILE");
+  if (o.prune_correction.value_or(true) && calibration->count < kHeldOutPart)
+    fail(ErrorKind::usage,
+         "what stays after pruning is corrected by one of {} windows, and there are {}; give more windows, or "
+         "--prune-correction off",
+         kHeldOutPart, calibration->count);
+  check_hub_source(original);
+  ordered_json about;
+  if (o.resume && fs::exists(folder / kAbout)) {
+    about = parse_ordered_json(read_text(folder / kAbout), (folder / kAbout).string());
+    refuse_other_run(folder, about.at("run"), run);
+    note(fmt::format("pruned as {} has it; nothing is chosen again", folder.string()));
+  } else {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+    about = {{"run", run}, {"report", write_pruned(original, o, shape, calibration, folder)}};
+    write_text(folder / kAbout, json_text(about) + "\n");
+  }
+  PrunedSource pruned{open_artifact(folder), about.at("report")};
+  pruned.model.remarks = original.remarks;
+  pruned.report["parameters"] = {{"before", original.parameters()}, {"after", pruned.model.parameters()}};
+  return pruned;
+}
+
+}  // namespace kerf

@@ -1,0 +1,32 @@
+// The model that structural pruning leaves, as a checkpoint that the rest of a run starts from.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/scratch.h"
+#include "model/text/windows.h"
+#include "pipeline/plan/compress_options.h"
+#include "prune/shape.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+
+struct PrunedSource {
+  Artifact model;  // of the same dtype as the original; matrices in F32
+  /// What went, for the report: {"layers", "depth", "axes", "parameters", ...}.
+  nlohmann::ordered_json report;
+};
+
+/// Where what is pruned lies, in the folder of what is saved for --resume.
+inline constexpr const char* kPrunedFolder = "pruned";
+
+/// Prunes the original to that shape, into `folder`, which is emptied before; with options.resume what lies there
+/// complete and follows from the same (`run`) is taken as it is. `calibration` in the original's ids; nullptr where
+/// nothing needs it. Errors: usage where a text is needed and missing, unsupported as check_hub_source() says and for
+/// models with fused tensors, io.
+PrunedSource prune_source(const Artifact& original, const CompressOptions&, const PrunedShape&,
+                          const Windows* calibration, const std::filesystem::path& folder,
+                          const nlohmann::ordered_json& run);
+
+}  // namespace kerf

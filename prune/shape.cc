@@ -1,0 +1,103 @@
+#include "prune/shape.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/error.h"
+
+namespace kerf {
+namespace {
+
+int64_t rounded_width(std::string_view what, int64_t size, double share, int64_t multiple) {
+  const auto wanted = share * static_cast<double>(size);
+  int64_t width = std::llround(wanted / static_cast<double>(multiple)) * multiple;
+  width = std::max(width, multiple);
+  if (width >= size)
+    fail(ErrorKind::usage,
+         "--prune {}={}: of {} channels {} would stay, in multiples of {}, which is all of them; give a smaller share, "
+         "or a smaller --prune-multiple",
+         what, share, size, width, multiple);
+  return width;
+}
+
+AxisCut cut_of_heads(const Axis& head, const Axis& kv, double share) {
+  const int64_t per_group = head.groups / kv.groups;
+  const auto nearest = [&](int64_t most) {
+    return std::clamp<int64_t>(std::llround(share * static_cast<double>(most)), 1, most);
+  };
+  const auto off = [&](int64_t keep, int64_t of) {
+    return std::abs(static_cast<double>(keep) / static_cast<double>(of) - share);
+  };
+  const int64_t whole = nearest(kv.groups), even = nearest(per_group);
+  if (off(whole, kv.groups) <= off(even, per_group) && whole < kv.groups)
+    return {.axis = "head", .group = per_group * head.group_size(), .groups = kv.groups, .keep = whole, .with = "kv"};
+  if (even < per_group)
+    return {.axis = "head",
+            .group = head.group_size(),
+            .groups = head.groups,
+            .keep = even * kv.groups,
+            .family = per_group};
+  fail(ErrorKind::usage,
+       "--prune heads={}: of {} heads in {} groups that share keys and values none can go without more than that; give "
+       "{:.3g} or less",
+       share, head.groups, kv.groups,
+       std::max(1.0 - 1.0 / static_cast<double>(kv.groups),
+                per_group > 1 ? 1.0 - 1.0 / static_cast<double>(per_group) : 0.0));
+}
+
+std::vector<int64_t> up_to(int64_t n) {
+  std::vector<int64_t> all(static_cast<size_t>(n));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
+}  // namespace
+
+const AxisCut* PrunedShape::cut_of(const std::string& axis) const {
+  for (const AxisCut& c : cuts)
+    if (c.axis == axis) return &c;
+  return nullptr;
+}
+
+PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t multiple) {
+  PrunedShape s{.depth = r.depth};
+  if (r.depth >= a.layers())
+    fail(ErrorKind::usage, "--prune depth={}: the model has {} blocks, of which at least one stays; give 1 to {}",
+         r.depth, a.layers(), a.layers() - 1);
+  if (r.ffn < 1) {
+    const int64_t size = a.axis(a.axis_named("ffn")).size, keep = rounded_width("ffn", size, r.ffn, multiple);
+    s.cuts.push_back({.axis = "ffn", .groups = size, .keep = keep});
+    if (static_cast<double>(keep) != r.ffn * static_cast<double>(size))
+      s.notes.push_back(fmt::format("ffn: {} of {} channels stay ({:.3g}), in multiples of {}", keep, size,
+                                    static_cast<double>(keep) / static_cast<double>(size), multiple));
+  }
+  if (r.heads < 1) {
+    const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
+    s.cuts.push_back(cut_of_heads(head, kv, r.heads));
+    const AxisCut& cut = s.cuts.back();
+    const double share = static_cast<double>(cut.keep) / static_cast<double>(cut.groups);
+    s.notes.push_back(
+        cut.with.empty()
+            ? fmt::format("heads: {} of {} stay, as many in each of {} groups", cut.keep, head.groups, kv.groups)
+            : fmt::format("heads: {} of {} stay, with {} of {} heads of keys and values",
+                          std::llround(share * static_cast<double>(head.groups)), head.groups, cut.keep, kv.groups));
+  }
+  if (r.hidden < 1) s.hidden = rounded_width("hidden", a.hidden(), r.hidden, multiple);
+  return s;
+}
+
+Correspondence first_of_everything(const Architecture& a, const PrunedShape& s) {
+  Correspondence c;
+  if (s.depth > 0) c.layers = up_to(a.layers() - s.depth);
+  if (s.hidden > 0) c.axes["hidden"] = {up_to(s.hidden)};
+  for (const AxisCut& cut : s.cuts) {
+    const Axis& axis = a.axis(a.axis_named(cut.axis));
+    const int64_t element = axis.groups > 1 ? axis.group_size() : 1;
+    c.axes[cut.axis] = {up_to(cut.keep * cut.group / element)};
+    if (!cut.with.empty()) c.axes[cut.with] = {up_to(cut.keep)};
+  }
+  return c;
+}
+
+}  // namespace kerf

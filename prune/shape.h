@@ -1,0 +1,41 @@
+// How large a pruned model will be: shares of a request in whole layers, channels and heads of a model.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/arch/architecture.h"
+#include "model/arch/correspondence.h"
+#include "prune/request.h"
+
+namespace kerf {
+
+/// One axis of which a part goes, the same number in every layer.
+struct AxisCut {
+  std::string axis;    // "ffn", "head"; of its inputs' matrices columns are chosen
+  int64_t group = 1;   // neighbouring elements that go together
+  int64_t groups = 0;  // that there are,
+  int64_t keep = 0;    // and that stay
+  int64_t family = 0;  // solver/column_elimination.h
+  std::string with;    // an axis that goes with it, group for group: "kv" with whole groups of "head"
+};
+
+struct PrunedShape {
+  int64_t depth = 0;  // blocks that go
+  std::vector<AxisCut> cuts;
+  int64_t hidden = 0;              // channels of the residual stream that stay; 0: all
+  std::vector<std::string> notes;  // where what is possible differs from what was asked for
+
+  const AxisCut* cut_of(const std::string& axis) const;
+};
+
+/// Widths become multiples of `multiple` (at least one), heads whole groups of those that share keys and values, or as
+/// many of every group, whichever comes nearer to the share (whole groups among equals: they save keys and values,
+/// too). Error usage when nothing would be left, or nothing would go.
+PrunedShape pruned_shape(const Architecture&, const PruneRequest&, int64_t multiple);
+
+/// That shape with the first of everything kept, for plans and sizes before anything is chosen.
+Correspondence first_of_everything(const Architecture&, const PrunedShape&);
+
+}  // namespace kerf

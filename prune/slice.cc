@@ -1,0 +1,155 @@
+#include "prune/slice.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace kerf {
+namespace {
+
+void cut_axis(Axis& axis, int64_t kept) {
+  const int64_t size = axis.groups > 1 ? axis.group_size() : 1;
+  if (axis.groups > 1) axis.groups = kept;
+  axis.size = kept * size;
+}
+
+void refuse_part(const Architecture& a, const Param& p) {
+  if (p.checkpoint.row_begin == 0 && p.checkpoint.row_end < 0) return;
+  fail(ErrorKind::unsupported,
+       "{} is a part of the tensor {} in checkpoints of {}; kerf prunes models whose matrices are tensors of their own",
+       p.role, p.checkpoint.tensor, a.family);
+}
+
+// Shapes follow the axes.
+void reshape(const Architecture& a, Op& op) {
+  const auto size = [&](AxisId id) { return a.axis(id).size; };
+  if (auto* e = std::get_if<Embed>(&op.what)) {
+    refuse_part(a, e->weight);
+    e->weight.shape = {size(a.axis_named("vocab")), size(op.axis)};
+  } else if (auto* n = std::get_if<Norm>(&op.what)) {
+    const int64_t over = n->per_group ? a.axis(op.axis).group_size() : size(op.axis);
+    n->weight.shape = {over};
+    if (n->bias) n->bias->shape = {over};
+  } else if (auto* m = std::get_if<MatMul>(&op.what)) {
+    refuse_part(a, m->weight);
+    m->weight.shape = {size(op.axis), size(m->in)};
+    if (m->bias) m->bias->shape = {size(op.axis)};
+  }
+}
+
+std::optional<int32_t> renumbered(const std::vector<int32_t>& tokens, int32_t id) {
+  const auto at = std::lower_bound(tokens.begin(), tokens.end(), id);
+  if (at == tokens.end() || *at != id) return std::nullopt;
+  return static_cast<int32_t>(at - tokens.begin());
+}
+
+// [begin, begin + count): columns or rows that are neighbours in the original.
+template <class F>
+void for_runs(std::span<const int64_t> kept, F&& f) {
+  for (size_t i = 0; i < kept.size();) {
+    size_t end = i + 1;
+    while (end < kept.size() && kept[end] == kept[end - 1] + 1) ++end;
+    f(kept[i], static_cast<int64_t>(i), static_cast<int64_t>(end - i));
+    i = end;
+  }
+}
+
+}  // namespace
+
+Architecture sliced(const Architecture& original, const Correspondence& kept) {
+  Architecture a = original;
+  for (Axis& axis : a.axes) {
+    if (axis.name == "vocab" && !kept.tokens.empty()) cut_axis(axis, static_cast<int64_t>(kept.tokens.size()));
+    if (const auto* list = kept.kept(axis.name, -1)) cut_axis(axis, static_cast<int64_t>(list->size()));
+  }
+  if (!kept.layers.empty()) {
+    a.kind_of_layer.clear();
+    for (const int64_t layer : kept.layers)
+      a.kind_of_layer.push_back(original.kind_of_layer[static_cast<size_t>(layer)]);
+  }
+  for (Ops* ops : {&a.before, &a.after})
+    for (Op& op : *ops) reshape(a, op);
+  for (Ops& ops : a.kinds)
+    for (Op& op : ops) reshape(a, op);
+  if (kept.tokens.empty()) return a;
+  if (a.bos) a.bos = renumbered(kept.tokens, *a.bos);
+  std::vector<int32_t> ends;
+  for (const int32_t id : a.eos)
+    if (const auto now = renumbered(kept.tokens, id)) ends.push_back(*now);
+  a.eos = std::move(ends);
+  return a;
+}
+
+std::vector<int64_t> kept_elements(const Axis& axis, const Correspondence& c, int64_t layer) {
+  if (axis.name == "vocab") return {c.tokens.begin(), c.tokens.end()};
+  const std::vector<int64_t>* groups = c.kept(axis.name, layer);
+  if (!groups) return {};
+  const int64_t size = axis.groups > 1 ? axis.group_size() : 1;
+  std::vector<int64_t> elements;
+  for (const int64_t group : *groups)
+    for (int64_t i = 0; i < size; ++i) elements.push_back(group * size + i);
+  return elements;
+}
+
+SlicedWeights::SlicedWeights(const Architecture& original, const TensorSource& source, const Correspondence& kept)
+    : source_(source) {
+  const Architecture small = sliced(original, kept);
+  const auto of = [&](AxisId id, int64_t layer) { return kept_elements(original.axis(id), kept, layer); };
+  const auto add_ops = [&](const Ops& ops, int64_t layer) {
+    const int64_t from = layer < 0 ? layer : kept.layer(layer);
+    const auto add_param = [&](const Param& p, std::vector<int64_t> rows, std::vector<int64_t> cols) {
+      add(weight_name(p, layer), p.shape, weight_name(p, from), std::move(rows), std::move(cols));
+    };
+    for (const Op& op : ops) {
+      const std::vector<int64_t> out = of(op.axis, layer);
+      if (const auto* e = op.as<Embed>()) add_param(e->weight, of(original.axis_named("vocab"), layer), out);
+      if (const auto* n = op.as<Norm>()) {
+        add_param(n->weight, n->per_group ? std::vector<int64_t>() : out, {});
+        if (n->bias) add_param(*n->bias, n->per_group ? std::vector<int64_t>() : out, {});
+      }
+      if (const auto* m = op.as<MatMul>()) {
+        if (layer >= 0 || !small.tied) add_param(m->weight, out, of(m->in, layer));
+        if (m->bias) add_param(*m->bias, out, {});
+      }
+    }
+  };
+  add_ops(small.before, -1);
+  for (int64_t layer = 0; layer < small.layers(); ++layer) add_ops(small.block(layer), layer);
+  add_ops(small.after, -1);
+}
+
+void SlicedWeights::add(const std::string& name, std::vector<int64_t> shape, const std::string& original,
+                        std::vector<int64_t> rows, std::vector<int64_t> cols) {
+  const TensorInfo* whole = source_.find(original);
+  if (!whole) fail(ErrorKind::internal, "there is no tensor {} to cut", original);
+  TensorInfo info = *whole;
+  info.name = name;
+  info.shape = std::move(shape);
+  index_.emplace(name, infos_.size());
+  infos_.push_back(std::move(info));
+  parts_.push_back({whole, std::move(rows), std::move(cols)});
+}
+
+const TensorInfo* SlicedWeights::find(std::string_view name) const {
+  const auto at = index_.find(std::string(name));
+  return at == index_.end() ? nullptr : &infos_[at->second];
+}
+
+void SlicedWeights::read(const TensorInfo& info, int64_t row_begin, std::span<float> out) const {
+  const Part& part = parts_[index_.at(info.name)];
+  const int64_t cols = info.cols(), rows = static_cast<int64_t>(out.size()) / cols, width = part.whole->cols();
+  const auto read_rows = [&](int64_t from, int64_t at, int64_t count) {
+    const std::span<float> to = out.subspan(static_cast<size_t>(at * cols), static_cast<size_t>(count * cols));
+    if (part.cols.empty()) return source_.read(*part.whole, from, to);
+    std::vector<float> whole(static_cast<size_t>(count * width));
+    source_.read(*part.whole, from, whole);
+    for (int64_t r = 0; r < count; ++r)
+      for_runs(part.cols, [&](int64_t col, int64_t to_col, int64_t n) {
+        std::copy_n(whole.data() + r * width + col, n, to.data() + r * cols + to_col);
+      });
+  };
+  if (part.rows.empty()) return read_rows(row_begin, 0, rows);
+  for_runs(std::span(part.rows).subspan(static_cast<size_t>(row_begin), static_cast<size_t>(rows)), read_rows);
+}
+
+}  // namespace kerf
