@@ -1,6 +1,7 @@
 #include "prune/sparsity.h"
 
 #include <charconv>
+#include <vector>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -35,6 +36,17 @@ Sparsity parse_sparsity(std::string_view text) {
          "for the same share of every row",
          text);
   return {.share = n->number, .by_row = by_row};
+}
+
+void check_pattern(const Sparsity& s, int64_t cols) {
+  if (s.of == 0 || cols % s.of == 0) return;
+  std::vector<int> dividing;
+  for (int of = 2; of <= kWidestPattern; ++of)
+    if (cols % of == 0) dividing.push_back(of);
+  fail(ErrorKind::unsupported, "the pattern {} does not divide rows of {} weights; {}", text_of(s), cols,
+       dividing.empty() ? fmt::format("give a share, sparsity={}", s.share)
+                        : fmt::format("patterns over {} weights do, and any share, sparsity={}",
+                                      fmt::join(dividing, ", "), s.share));
 }
 
 std::string text_of(const Sparsity& s) {

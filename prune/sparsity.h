@@ -21,6 +21,9 @@ inline constexpr int kWidestPattern = 16;
 
 /// "2:4" (zeros : of, 0 < zeros < of <= kWidestPattern), "0.5", or "0.5/row"; Error usage for anything else.
 Sparsity parse_sparsity(std::string_view);
+/// Error unsupported, with the patterns of a similar share that do, when the pattern does not divide a row of `cols`
+/// weights.
+void check_pattern(const Sparsity&, int64_t cols);
 /// What parse_sparsity() would read.
 std::string text_of(const Sparsity&);
 

@@ -19,29 +19,12 @@ namespace {
 constexpr int64_t kBlock = 128;
 constexpr int64_t kTogether = 16;
 
-// Columns of kRowsPerPanel floats.
-class PanelColumns {
- public:
-  explicit PanelColumns(int64_t columns)
-      : data_(static_cast<float*>(
-            ::operator new[](static_cast<size_t>(columns* kRowsPerPanel) * sizeof(float), std::align_val_t{64}))) {
-    std::fill_n(data_.get(), columns * kRowsPerPanel, 0.0f);
-  }
-  float* column(int64_t k) { return data_.get() + k * kRowsPerPanel; }
-
- private:
-  struct Free {
-    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
-  };
-  std::unique_ptr<float[], Free> data_;
-};
-
 // columns[k][r] = rows[r * stride + k], and back.
 void to_panel(const float* rows, int64_t stride, int64_t count, int64_t columns, PanelColumns& out) {
   for (int64_t k = 0; k < columns; ++k)
     for (int64_t r = 0; r < count; ++r) out.column(k)[r] = rows[r * stride + k];
 }
-void from_panel(PanelColumns& in, int64_t count, int64_t columns, float* rows, int64_t stride) {
+void from_panel(const PanelColumns& in, int64_t count, int64_t columns, float* rows, int64_t stride) {
   for (int64_t r = 0; r < count; ++r)
     for (int64_t k = 0; k < columns; ++k) rows[r * stride + k] = in.column(k)[r];
 }
@@ -102,7 +85,7 @@ ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t group, i
       factor_(factorize(h, relative, order_)) {
   block_u_.resize(static_cast<size_t>(ceil_div(h.n, block_)));
   parallel_for(static_cast<int64_t>(block_u_.size()), [&](int64_t b) {
-    block_u_[static_cast<size_t>(b)] = inverse_block(factor_, b * block_, block_size(b * block_));
+    block_u_[static_cast<size_t>(b)] = inverse_block(factor_, block_begin(b), block_size(b));
   });
   if (!refine) return;
   group_u_.resize(static_cast<size_t>(ceil_div(h.n, group_)));
@@ -116,57 +99,87 @@ ErrorFeedback::ErrorFeedback(const Hessian& h, double relative, int64_t group, i
   });
 }
 
-int64_t ErrorFeedback::block_size(int64_t begin) const { return std::min(block_, h_.n - begin); }
+PanelColumns::PanelColumns(int64_t columns)
+    : data_(static_cast<float*>(
+          ::operator new[](static_cast<size_t>(columns* kRowsPerPanel) * sizeof(float), std::align_val_t{64}))) {
+  std::fill_n(data_.get(), columns * kRowsPerPanel, 0.0f);
+}
 
-void ErrorFeedback::choose(std::span<const float> stored_w, int64_t rows, std::span<float> stored_e,
-                           const ChooseColumns& choose) const {
-  const int64_t n = h_.n;
-  std::vector<float> w(stored_w.size()), e(w.size());
+void PanelColumns::Free::operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+
+PanelPass::PanelPass(const ErrorFeedback& of, std::span<const float> w, int64_t rows)
+    : of_(of),
+      rows_(rows),
+      w_(w.size()),
+      e_(w.size()),
+      target_(of.block_),
+      sums_(of.block_),
+      q_(of.block_),
+      f_(of.block_) {
+  const int64_t n = of.h_.n;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t k = 0; k < n; ++k)
-      w[static_cast<size_t>(r * n + k)] = stored_w[static_cast<size_t>(r * n + order_[static_cast<size_t>(k)])];
-  const Feedback& kernel = feedback();
-  PanelColumns target(block_), q(block_), f(block_), sums(block_);
-  std::vector<float> product(static_cast<size_t>(rows * block_));
-  const std::vector<float> infinite(kRowsPerPanel, std::numeric_limits<float>::infinity());
-  for (int64_t begin = 0; begin < n; begin += block_) {
-    const int64_t size = block_size(begin);
-    const std::vector<float>& u = block_u_[static_cast<size_t>(begin / block_)];
-    to_panel(w.data() + begin, n, rows, size, target);
-    if (begin > 0) {
-      // The best real columns given the errors so far are w + (E L[block, earlier]T) U.
-      matmul_nt_on_this_thread(rows, size, begin, e.data(), n, factor_.row(begin), n, product.data(), size, false);
-      for (float& x : product) x = -x;
-      to_panel(product.data(), size, rows, size, sums);
-      // U is zero below its diagonal, so terms can be taken several at a time.
-      for (int64_t k = 0; k < size; k += kTogether)
-        kernel.subtract(target.column(k), size - k, sums.column(k), std::min(kTogether, size - k),
-                        u.data() + k * size + k, size);
-    }
-    for (int64_t at = 0; at < size; at += group_) {
-      const int64_t count = std::min(group_, size - at), end = at + count;
-      choose({.begin = begin + at,
-              .size = count,
-              .ahead = size - at,
-              .columns = order_.data() + begin + at,
-              .target = target.column(at),
-              .u = u.data() + at * size + at,
-              .stride = size,
-              .best = infinite.data(),
-              .q = q.column(at),
-              .f = f.column(at)});
-      kernel.subtract(target.column(end), size - end, f.column(at), count, u.data() + at * size + end, size);
-    }
-    from_panel(q, rows, size, e.data() + begin, n);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t k = begin; k < begin + size; ++k) {
-        float& x = e[static_cast<size_t>(r * n + k)];
-        x = w[static_cast<size_t>(r * n + k)] - x;
-      }
+      w_[static_cast<size_t>(r * n + k)] = w[static_cast<size_t>(r * n + of.order_[static_cast<size_t>(k)])];
+}
+
+void PanelPass::begin_block(int64_t block) {
+  block_ = block;
+  const int64_t n = of_.h_.n, begin = of_.block_begin(block), size = of_.block_size(block);
+  to_panel(w_.data() + begin, n, rows_, size, target_);
+  if (begin == 0) return;
+  // The best real columns given the errors so far are w + (E L[block, earlier]T) U.
+  std::vector<float> product(static_cast<size_t>(rows_ * size));
+  matmul_nt_on_this_thread(rows_, size, begin, e_.data(), n, of_.factor_.row(begin), n, product.data(), size, false);
+  for (float& x : product) x = -x;
+  to_panel(product.data(), size, rows_, size, sums_);
+  // U is zero below its diagonal, so terms can be taken several at a time.
+  const float* u = of_.block_u(block);
+  for (int64_t k = 0; k < size; k += kTogether)
+    feedback().subtract(target_.column(k), size - k, sums_.column(k), std::min(kTogether, size - k), u + k * size + k,
+                        size);
+}
+
+void PanelPass::choose_block(const ChooseColumns& choose) {
+  static const std::vector<float> infinite(kRowsPerPanel, std::numeric_limits<float>::infinity());
+  const int64_t n = of_.h_.n, begin = of_.block_begin(block_), size = of_.block_size(block_);
+  const float* u = of_.block_u(block_);
+  for (int64_t at = 0; at < size; at += of_.group_) {
+    const int64_t count = std::min(of_.group_, size - at), end = at + count;
+    choose({.begin = begin + at,
+            .size = count,
+            .ahead = size - at,
+            .columns = of_.order_.data() + begin + at,
+            .target = target_.column(at),
+            .u = u + at * size + at,
+            .stride = size,
+            .best = infinite.data(),
+            .q = q_.column(at),
+            .f = f_.column(at)});
+    feedback().subtract(target_.column(end), size - end, f_.column(at), count, u + at * size + end, size);
   }
-  for (int64_t r = 0; r < rows; ++r)
+  from_panel(q_, rows_, size, e_.data() + begin, n);
+  for (int64_t r = 0; r < rows_; ++r)
+    for (int64_t k = begin; k < begin + size; ++k) {
+      float& x = e_[static_cast<size_t>(r * n + k)];
+      x = w_[static_cast<size_t>(r * n + k)] - x;
+    }
+}
+
+void PanelPass::errors(std::span<float> e) const {
+  const int64_t n = of_.h_.n;
+  for (int64_t r = 0; r < rows_; ++r)
     for (int64_t k = 0; k < n; ++k)
-      stored_e[static_cast<size_t>(r * n + order_[static_cast<size_t>(k)])] = e[static_cast<size_t>(r * n + k)];
+      e[static_cast<size_t>(r * n + of_.order_[static_cast<size_t>(k)])] = e_[static_cast<size_t>(r * n + k)];
+}
+
+void ErrorFeedback::choose(std::span<const float> w, int64_t rows, std::span<float> e,
+                           const ChooseColumns& choose) const {
+  PanelPass pass(*this, w, rows);
+  for (int64_t block = 0; block < blocks(); ++block) {
+    pass.begin_block(block);
+    pass.choose_block(choose);
+  }
+  pass.errors(e);
 }
 
 void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<float> e,
@@ -177,7 +190,7 @@ void ErrorFeedback::refine(std::span<const float> w, int64_t rows, std::span<flo
   std::vector<float> product(static_cast<size_t>(rows * block_)), values(static_cast<size_t>(rows * group_));
   const auto damping = static_cast<float>(factor_.damping);
   for (int64_t begin = 0; begin < n; begin += block_) {
-    const int64_t size = block_size(begin);
+    const int64_t size = block_size(begin / block_);
     // Half of the objective's slope, E (H + damping I), in the block's columns.
     matmul_nt_on_this_thread(rows, size, n, e.data(), n, h_.row(begin), n, product.data(), size, false);
     for (int64_t r = 0; r < rows; ++r)

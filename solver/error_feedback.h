@@ -2,8 +2,10 @@
 // what GPTQ and its kin share with SparseGPT. Rows are independent and travel in panels of kRowsPerPanel.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -52,6 +54,8 @@ struct ColumnGroup {
 /// Called for the column groups of a panel, one after the other.
 using ChooseColumns = std::function<void(const ColumnGroup&)>;
 
+class PanelPass;
+
 class ErrorFeedback {
  public:
   /// Cuts n columns into groups of `group` columns (the last may be shorter), which stand together in `outer` columns,
@@ -63,6 +67,12 @@ class ErrorFeedback {
   ErrorFeedback(const Hessian&&, double, int64_t, int64_t, bool, std::vector<int64_t> = {}) = delete;
 
   const Factor& factor() const { return factor_; }  // in the order of the first pass
+  /// Columns between two products, whole groups; the last block may be shorter.
+  int64_t blocks() const { return static_cast<int64_t>(block_u_.size()); }
+  int64_t block_begin(int64_t block) const { return block * block_; }
+  int64_t block_size(int64_t block) const { return std::min(block_, h_.n - block * block_); }
+  /// U of a block, [block_size, block_size], as in ColumnGroup.
+  const float* block_u(int64_t block) const { return block_u_[static_cast<size_t>(block)].data(); }
 
   /// First pass over w [rows, n], rows <= kRowsPerPanel: afterwards e [rows, n] = w - q.
   void choose(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
@@ -71,7 +81,7 @@ class ErrorFeedback {
   void refine(std::span<const float> w, int64_t rows, std::span<float> e, const ChooseColumns&) const;
 
  private:
-  int64_t block_size(int64_t begin) const;
+  friend class PanelPass;
 
   const Hessian& h_;
   int64_t group_, block_;                // block_: columns between two products, whole groups
@@ -80,6 +90,42 @@ class ErrorFeedback {
   std::vector<std::vector<float>> block_u_;        // of each block, for the first pass
   std::vector<std::vector<float>> group_u_;        // of each group, for refining
   std::vector<std::vector<float>> group_inverse_;  // -inverse(H[group, group] + damping I)
+};
+
+/// Columns of kRowsPerPanel floats, zero at first.
+class PanelColumns {
+ public:
+  explicit PanelColumns(int64_t columns);
+  float* column(int64_t k) { return data_.get() + k * kRowsPerPanel; }
+  const float* column(int64_t k) const { return data_.get() + k * kRowsPerPanel; }
+
+ private:
+  struct Free {
+    void operator()(float*) const;
+  };
+  std::unique_ptr<float[], Free> data_;
+};
+
+/// The first pass over one panel, block by block: ErrorFeedback::choose() for callers whose choice in a block depends
+/// on what all panels have there. Each block in turn is begun and then chosen; at the end errors() says w - q.
+class PanelPass {
+ public:
+  /// w [rows, n], rows <= kRowsPerPanel, is copied; the ErrorFeedback is not.
+  PanelPass(const ErrorFeedback&, std::span<const float> w, int64_t rows);
+
+  void begin_block(int64_t block);
+  /// Of the block that was begun, before its first column is chosen.
+  const PanelColumns& target() const { return target_; }
+  void choose_block(const ChooseColumns&);
+  /// e [rows, n], columns as they are stored.
+  void errors(std::span<float> e) const;
+
+ private:
+  const ErrorFeedback& of_;
+  const int64_t rows_;
+  int64_t block_ = 0;
+  std::vector<float> w_, e_;  // [rows, n], columns in the order of the pass
+  PanelColumns target_, sums_, q_, f_;
 };
 
 }  // namespace kerf
