@@ -120,6 +120,8 @@ class Target {
   virtual std::span<const Dtype> model_dtypes() const { return {}; }
   /// The one that a canonical scheme itself names, where the model has `model`; nullopt: the user's, or by the numbers.
   virtual std::optional<Dtype> dtype_of(std::string_view /*scheme*/, Dtype /*model*/) const { return std::nullopt; }
+  /// What the widths that pruning leaves should be multiples of, for the kernels of this canonical scheme.
+  virtual int64_t width_multiple(std::string_view scheme) const = 0;
   /// How norms and biases are stored.
   virtual Dtype vector_dtype(Dtype model) const = 0;
   /// What the runtime does between the products by default, for a model of this dtype.

@@ -51,6 +51,7 @@ class Checkpoint final : public Target {
     static constexpr Dtype kAll[] = {Dtype::bf16, Dtype::f16, Dtype::f32};
     return kAll;
   }
+  int64_t width_multiple(std::string_view) const override { return 64; }  // tiles of products on GPUs
   Dtype vector_dtype(Dtype model) const override { return model; }
   /// What the model computes, not how a runtime in half precision rounds it: as the original's figures.
   Arithmetic arithmetic(Dtype) const override { return {}; }

@@ -71,6 +71,12 @@ class LlamaCppCpu final : public Target {
     return s;
   }
 
+  int64_t width_multiple(std::string_view scheme) const override {
+    if (scheme == kMixedScheme) return 256;
+    const std::string_view type = wanted_gguf_type(
+        scheme, {.role = "ffn_gate", .gguf = "blk.0.ffn_gate.weight", .layer = 0, .model = {.layers = 1}});
+    return std::max<int64_t>(find_ggml_type(type)->block, 32);
+  }
   Dtype vector_dtype(Dtype) const override { return Dtype::f32; }
   Arithmetic arithmetic(Dtype) const override { return {.stream = Dtype::f32, .order = SumOrder::ggml}; }
   Arithmetic arithmetic_with(const RuntimeSettings& s, const Architecture& a) const override {

@@ -144,6 +144,9 @@ class TransformersGptq final : public Target {
   }
 
   std::span<const Dtype> model_dtypes() const override { return half_types(); }
+  int64_t width_multiple(std::string_view scheme) const override {
+    return std::max<int64_t>(parse_weight_only(scheme, "")->group, 128);
+  }
   Dtype vector_dtype(Dtype model) const override { return half_type(model); }
   Arithmetic arithmetic(Dtype model) const override { return half_arithmetic(model); }
   Provenance provenance() const override { return Provenance::with_transformers; }

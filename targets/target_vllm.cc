@@ -102,6 +102,10 @@ class Vllm final : public Target {
     static constexpr Dtype kTypes[] = {Dtype::bf16, Dtype::f16, Dtype::f32};
     return kTypes;
   }
+  int64_t width_multiple(std::string_view scheme) const override {
+    const auto c = parse_weight_only(scheme, "a16");  // Marlin wants inputs divisible by 128
+    return c ? std::max<int64_t>(c->group, 128) : 128;
+  }
   Dtype vector_dtype(Dtype model) const override { return model; }
   Arithmetic arithmetic(Dtype model) const override {
     return {.stream = model, .attention = model, .fused_attention = true};

@@ -1,5 +1,7 @@
 #include "pipeline/prune/depth.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>

@@ -160,6 +160,10 @@ ordered_json to_json(const Report& r) {
                  {"windows", r.eval.windows},
                  {"skip_tokens", r.eval.skip_tokens},
                  {"window_rule", window_rule(r.eval, r.windows_have_bos, r.windows_of_documents)}};
+  if (!r.pruned.is_null()) {
+    j["pruned"] = r.pruned;
+    if (r.pruned_model) j["pruned"]["metrics"] = metrics_json(*r.pruned_model);
+  }
   j["targets"] = ordered_json::array();
   const Gate gate = parse_gate(r.gate);
   for (const TargetResult& t : r.targets) {
@@ -204,6 +208,11 @@ std::string to_table(const Report& r) {
     rows.push_back(std::move(row));
   }
   std::string text = aligned(rows);
+  if (r.pruned_model)
+    text += filled_in(
+        "pruned, before packing: ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, "
+        "top-1 {top1}\n",
+        {.verification = &*r.pruned_model});
   std::vector<std::string> settings;  // each once
   for (const TargetResult& t : r.targets)
     if (t.verification && t.runtime.any()) settings.push_back(fmt::format("{}: {}\n", t.target, to_text(t.runtime)));

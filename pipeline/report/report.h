@@ -1,7 +1,7 @@
 // The outcome of a run: what was written, what it cost, and whether that is acceptable.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,7 +56,9 @@ struct Report {
   std::string repacked_from = {};  // the format that held the same numbers, after `kerf repack`
   SourceIdentity source = {};      // name "": unknown, and not in the report
   std::vector<InputFile> inputs = {};
-  int64_t calibration_windows = 0;  // that there were; 0 without calibration
+  int64_t calibration_windows = 0;                          // that there were; 0 without calibration
+  nlohmann::ordered_json pruned = {};                       // pipeline/runs/pruned_source.h; null: nothing was cut
+  std::optional<Verification> pruned_model = std::nullopt;  // what was left, before it was packed, in float32
 
   bool passed() const;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 
 #include "core/cpu.h"
@@ -27,9 +28,13 @@
 #include "pipeline/runs/allocate.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "pipeline/runs/pruned_source.h"
 #include "pipeline/runs/source.h"
 #include "pipeline/runs/text_windows.h"
+#include "prune/method.h"
+#include "prune/slice.h"
 #include "targets/gguf_mixture.h"
+#include "verify/correspondence.h"
 
 namespace kerf {
 namespace {
@@ -146,12 +151,15 @@ void refuse_dtype_without_use(const CompressOptions& o) {
 }
 
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source, const std::string& name,
-                                 const std::optional<Windows>& calibration, bool may_measure) {
+                                 const std::optional<Windows>& calibration, bool may_measure, bool say = true) {
+  const auto tell = [&](const std::string& text) {
+    if (say && !text.empty()) note(text);
+  };
   std::vector<Output> outputs;
   for (const std::string& text : o.targets) {
     const FittedChoice fit = fitted(parse_target(text), source.architecture);
     TargetChoice choice = fit.choice;
-    if (!fit.note.empty()) note(fit.note);
+    tell(fit.note);
     for (const Output& other : outputs)
       if (other.plan.choice.text() == choice.text())
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
@@ -163,7 +171,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     }
     std::string dtype_note;
     const Architecture stored = as_stored(o, source, choice, &dtype_note);
-    if (!dtype_note.empty()) note(dtype_note);
+    tell(dtype_note);
     Output out{make_plan(stored, choice, name, o.strict, overrides, !o.calib.text.empty() || !o.imatrix.empty()),
                o.targets.size() == 1 ? "" : folder_name(choice)};
     std::string suffix;
@@ -173,7 +181,8 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     complete(out.plan, source, name, o.shard_bytes, suffix);
     if (const Repository& kind = repository_of(*choice.target); kind.remarks)
       for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
-    for (const std::string& remark : out.plan.remarks) warn(fmt::format("{}: {}", choice.text(), remark));
+    for (const std::string& remark : out.plan.remarks)
+      if (say) warn(fmt::format("{}: {}", choice.text(), remark));
     out.plan.remarks.insert(out.plan.remarks.end(), source.remarks.begin(), source.remarks.end());
     if (!fit.note.empty()) out.plan.remarks.push_back(fit.note);
     if (!dtype_note.empty()) out.plan.remarks.push_back(dtype_note);
@@ -218,8 +227,10 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
-  ModelLocation location;  // of the source; the name is that of its files
-  Artifact source;
+  ModelLocation location;              // of the original; the name is that of its files
+  Artifact source;                     // what is packed: the model that was given, or what pruning left of it
+  std::unique_ptr<Artifact> original;  // the model that was given, where pruning left another
+  ordered_json pruned;                 // what the report says of that
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
   std::vector<std::unique_ptr<ResumeState>> states = {};  // of each output; none without calibration
@@ -230,6 +241,9 @@ struct Prepared {
   SourceIdentity identity = {};
   std::unique_ptr<Publication> publication = nullptr;
   std::unique_ptr<SaidOnSignals> last_words = nullptr;
+
+  /// What the files are compared with.
+  const Artifact& reference() const { return original ? *original : source; }
 };
 
 Recipe decided(const CompressOptions& o, const Prepared& p) {
@@ -288,7 +302,9 @@ std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, 
   std::vector<std::unique_ptr<ResumeState>> states;
   for (const Output& out : p.outputs)
     if (p.calibration) names.push_back(folder_name(out.plan.choice));
+  if (p.original) names.emplace_back(kPrunedFolder);
   if (o.resume) refuse_other_targets(folder, names);
+  if (p.original) names.pop_back();
   for (size_t i = 0; i < names.size(); ++i)
     states.push_back(std::make_unique<ResumeState>(folder / names[i], describe_run(p, p.outputs[i].plan), o.resume,
                                                    std::chrono::seconds(o.save_every)));
@@ -324,7 +340,9 @@ void pack_all(const CompressOptions& o, Prepared& p) {
     out.writer = create_weights(out.plan, stage / out.folder);
     jobs.push_back({&out.plan, out.writer.get(), &out.plan.remarks});
   }
-  if (!o.resume) fs::remove_all(o.out / kResumeFolder);
+  if (!o.resume && fs::exists(o.out / kResumeFolder))
+    for (const auto& entry : fs::directory_iterator(o.out / kResumeFolder))
+      if (!p.original || entry.path().filename() != kPrunedFolder) fs::remove_all(entry.path());
   if (p.calibration) {
     check_ranges(*source.weights, jobs);
     freeze(o, p);
@@ -356,7 +374,31 @@ void pack_all(const CompressOptions& o, Prepared& p) {
     const Repository& kind = repository_of(*out.plan.choice.target);
     for (fs::path& f : kind.write_companions({source, out.plan, out.weights, stage / out.folder}))
       out.files.push_back(std::move(f));
+    if (!p.original) continue;
+    out.files.push_back(stage / out.folder / kCorrespondenceFile);
+    write_text(out.files.back(), json_text(kerf::to_json(read_correspondence(p.source.path))) + "\n");
   }
+}
+
+int64_t width_multiple(const CompressOptions& o) {
+  if (o.prune_multiple > 0) return o.prune_multiple;
+  int64_t multiple = 1;
+  for (const std::string& text : o.targets) {
+    const TargetChoice choice = parse_target(text);
+    multiple = std::lcm(multiple, choice.target->width_multiple(choice.scheme));
+  }
+  return multiple;
+}
+
+// What the choice of a smaller model follows from.
+ordered_json describe_pruning(const CompressOptions& o, const Artifact& source,
+                              const std::optional<Windows>& calibration) {
+  ordered_json run = describe_inputs(source, calibration.value_or(Windows{}));
+  run["prune"] = o.prune;
+  run["multiple"] = width_multiple(o);
+  run["correction"] = o.prune_correction.value_or(true);
+  run["damping"] = o.quantizer.damping;
+  return run;
 }
 
 Prepared prepare(const CompressOptions& o, bool may_measure) {
@@ -394,8 +436,14 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
   if (o.eval.runtime.any() && !windows)
     warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
-  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure);
-  for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
+  const PruneRequest request = parse_prune(o.prune);
+  std::optional<PrunedShape> shape;
+  const Architecture whole = source.architecture;
+  if (request.structural()) {  // what targets refuse is refused before anything is chosen
+    shape = pruned_shape(whole, request, width_multiple(o));
+    source.architecture = sliced(whole, first_of_everything(whole, *shape));
+  }
+  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure && !shape, !shape);
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
@@ -404,8 +452,21 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     publication = std::make_unique<Publication>(o.out, std::move(destinations));
     publication->check({source.files, texts});
   }
-  Prepared p{std::move(method),  std::move(location), std::move(source),
-             std::move(outputs), std::move(windows),  std::move(calibration)};
+  std::unique_ptr<Artifact> original;
+  ordered_json pruned_report;
+  if (shape && may_measure) {
+    for (const std::string& remark : shape->notes) note(remark);
+    source.architecture = whole;
+    PrunedSource pruned = prune_source(source, o, *shape, calibration ? &*calibration : nullptr,
+                                       o.out / kResumeFolder / kPrunedFolder, describe_pruning(o, source, calibration));
+    original = std::make_unique<Artifact>(std::move(source));
+    source = std::move(pruned.model);
+    pruned_report = std::move(pruned.report);
+    outputs = plan_outputs(o, source, location.name, calibration, true);
+  }
+  for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
+  Prepared p{std::move(method),        std::move(location), std::move(source),  std::move(original),
+             std::move(pruned_report), std::move(outputs),  std::move(windows), std::move(calibration)};
   p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
@@ -423,7 +484,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
   }
   p.recipe = decided(o, p);
-  p.identity = identify(p.source, p.location.name, p.location.repository, p.location.revision);
+  p.identity = identify(p.reference(), p.location.name, p.location.repository, p.location.revision);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;
   if (!o.imatrix.empty())
     p.input_statistics = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
@@ -485,15 +546,16 @@ Report compress(const CompressOptions& o) {
 
   Report report{.model = p.location.name,
                 .method = p.method.name,
-                .parameters = source.parameters(),
+                .parameters = p.reference().parameters(),
                 .eval = o.eval,
                 .gate = o.gate,
                 .windows_have_bos = !p.windows || p.windows->bos,
                 .windows_of_documents = p.windows && p.windows->documents,
                 .recipe = p.recipe,
                 .source = p.identity,
-                .inputs = describe_inputs_of(o, source),
-                .calibration_windows = p.calibration ? p.calibration->count : 0};
+                .inputs = describe_inputs_of(o, p.reference()),
+                .calibration_windows = p.calibration ? p.calibration->count : 0,
+                .pruned = p.pruned};
   std::vector<Measured> measured;
   const fs::path& stage = p.publication->stage();
   for (const Output& out : outputs) {
@@ -501,7 +563,9 @@ Report compress(const CompressOptions& o) {
     set_runtime(packed, o.eval.runtime, VerifyMode::runtime);
     measured.push_back({std::move(packed), out.plan.choice, out.files, out.writer->checksums()});
   }
-  report.targets = measure(source, measured, p.windows, VerifyMode::runtime, o.gate, stage);
+  std::optional<MeasuredBeside> beside;
+  if (p.original) beside = {&source, &report.pruned_model};
+  report.targets = measure(p.reference(), measured, p.windows, VerifyMode::runtime, o.gate, stage, beside);
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;

@@ -46,7 +46,8 @@ std::string arithmetic_text(const Measured& m, VerifyMode n) {
 
 std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured> measured,
                                   const std::optional<Windows>& windows, VerifyMode numerics,
-                                  const std::string& gate_text, const fs::path& root) {
+                                  const std::string& gate_text, const fs::path& root,
+                                  const std::optional<MeasuredBeside>& beside) {
   std::vector<TargetResult> results;
   std::vector<VerifySide> sides;
   for (const Measured& m : measured) {
@@ -65,7 +66,9 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
     for (size_t i = 0; i < measured.size(); ++i)
       if (numerics == VerifyMode::runtime && has_two_rules(measured[i].artifact)) twice.push_back(i);
     for (const size_t i : twice) sides.push_back({&measured[i].artifact, VerifyMode::vllm});
+    if (beside) sides.push_back({beside->model, VerifyMode::float32});
     std::vector<Verification> verifications = verify(reference, sides, *windows);
+    if (beside) *beside->result = std::move(verifications.back());
     for (size_t i = 0; i < results.size(); ++i) results[i].verification = std::move(verifications[i]);
     for (size_t i = 0; i < twice.size(); ++i)
       results[twice[i]].alternative = {arithmetic_text(measured[twice[i]], VerifyMode::vllm),

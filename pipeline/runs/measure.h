@@ -19,10 +19,17 @@ struct Measured {
   std::map<std::filesystem::path, std::string> checksums = {};  // of those whose SHA-256 is known already
 };
 
+/// A model that is measured beside the packed ones, in float32.
+struct MeasuredBeside {
+  const Artifact* model;
+  std::optional<Verification>* result;
+};
+
 /// Sizes, checksums, and with windows the comparison with the reference; then the gate. File names are given relative
 /// to `root`.
 std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured>, const std::optional<Windows>&,
-                                  VerifyMode, const std::string& gate, const std::filesystem::path& root);
+                                  VerifyMode, const std::string& gate, const std::filesystem::path& root,
+                                  const std::optional<MeasuredBeside>& beside = std::nullopt);
 
 /// The target that an artifact's format is made for, with its scheme: the mixture that a GGUF file says it is, else
 /// what most of its block weights are in.
