@@ -333,7 +333,10 @@ void pack_all(const CompressOptions& o, Prepared& p) {
   const Artifact& source = p.source;
   const fs::path& stage = p.publication->stage();
   p.publication->begin();
-  p.last_words = std::make_unique<SaidOnSignals>("no files were written");
+  const std::string saved = fmt::format("what is finished is saved in {}: the same command {}goes on from there",
+                                        (o.out / kResumeFolder).string(), o.resume ? "" : "with --resume ");
+  const bool goes_on = o.resume && fs::exists(o.out / kResumeFolder);
+  p.last_words = std::make_unique<SaidOnSignals>(goes_on ? saved : "no files were written");
   check_space(o, p);
   std::vector<PackJob> jobs;
   for (Output& out : p.outputs) {
@@ -347,9 +350,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
     check_ranges(*source.weights, jobs);
     freeze(o, p);
     p.last_words.reset();
-    p.last_words = std::make_unique<SaidOnSignals>(
-        fmt::format("what is finished is saved in {}: the same command {}goes on from there",
-                    (o.out / kResumeFolder).string(), o.resume ? "" : "with --resume "));
+    p.last_words = std::make_unique<SaidOnSignals>(saved);
     std::vector<ResumeState*> states;
     for (const auto& state : p.states) {
       state->begin();
