@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -85,8 +86,11 @@ class Trimming {
     keep_named();
     choose();
     count_kept();
+    check_numbering();
     out_.files = rewritten_files(files_, name_, spec(), out_.kept, out_.rows);
-    compare(Tokenizer(parse_tokenizer_files(out_.files, name_)));
+    const Tokenizer after(parse_tokenizer_files(out_.files, name_));
+    compare_tokens(after.spec().tokens);
+    compare_texts(after);
     return std::move(out_);
   }
 
@@ -153,11 +157,13 @@ class Trimming {
              "and the chat template name; ask for {} or more",
              name_, request_.most, least, least);
       keep_most_useful(before_, counts_, request_.most, rows_, never_, keep_);
-      return;
+    } else {
+      for (size_t id = 0; id < keep_.size(); ++id)
+        if (counts_[id] > 0 && keep_[id] == Keep::no) keep_[id] = Keep::used;
+      keep_parts(before_, keep_);
     }
     for (size_t id = 0; id < keep_.size(); ++id)
-      if (counts_[id] > 0 && keep_[id] == Keep::no) keep_[id] = Keep::used;
-    keep_parts(before_, keep_);
+      if (counts_[id] > 0 && keep_[id] == Keep::part) keep_[id] = Keep::used;
   }
 
   void count_kept() {
@@ -175,18 +181,34 @@ class Trimming {
     }
   }
 
-  void compare(const Tokenizer& after) {
-    const std::vector<std::string>& tokens = after.spec().tokens;
+  // The library gives an added token that is none of the model's the next free number behind those.
+  void check_numbering() const {
+    std::vector<bool> behind(keep_.size(), false);
+    for (const AddedToken& a : spec().added) behind[static_cast<size_t>(a.id)] = !a.in_model;
+    const auto is_behind = [&](int32_t id) { return behind[static_cast<size_t>(id)]; };
+    if (!std::is_partitioned(out_.kept.begin(), out_.kept.end(), std::not_fn(is_behind))) {
+      const int32_t added = *std::find_if(out_.kept.begin(), out_.kept.end(), is_behind);
+      refuse_numbering(spec().tokens[static_cast<size_t>(added)]);
+    }
+  }
+
+  void compare_tokens(const std::vector<std::string>& tokens) const {
     for (size_t i = 0; i < std::max(tokens.size(), out_.kept.size()); ++i) {
       const size_t old = i < out_.kept.size() ? static_cast<size_t>(out_.kept[i]) : keep_.size();
-      if (old < keep_.size() && spec().types[old] == TokenType::unused) continue;
-      if (old < keep_.size() && i < tokens.size() && tokens[i] == spec().tokens[old]) continue;
-      fail(
-          ErrorKind::unsupported,
-          "{}: in a trimmed vocabulary the tokenizers library would number the tokens otherwise than their rows stand: "
-          "{} is \"{}\" and should be \"{}\"",
-          name_, i, i < tokens.size() ? tokens[i] : "", old < keep_.size() ? spec().tokens[old] : "");
+      if (old == keep_.size()) refuse_numbering(tokens[i]);
+      if (spec().types[old] == TokenType::unused) continue;
+      if (i >= tokens.size() || tokens[i] != spec().tokens[old]) refuse_numbering(spec().tokens[old]);
     }
+  }
+
+  [[noreturn]] void refuse_numbering(const std::string& token) const {
+    fail(ErrorKind::unsupported,
+         "{}: in the trimmed files the tokenizers library would not give \"{}\" the number of its row; a tokenizer can "
+         "be trimmed whose added tokens are tokens of the model or stand behind all of those",
+         name_, token);
+  }
+
+  void compare_texts(const Tokenizer& after) {
     out_.before.characters = out_.after.characters = characters();
     for (size_t i = 0; i < encoded_.size(); ++i) {
       const Ids ids = after.encode(request_.texts[i], false);
