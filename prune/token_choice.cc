@@ -55,11 +55,11 @@ std::vector<int32_t> bytes_and_characters(const Tokenizer& t) {
   return ids;
 }
 
-// By how many tokens a text becomes longer where this one is gone.
-int64_t lengthening(const TokenizerSpec& spec, size_t id, bool merged) {
-  if (!merged && spec.kind == TokenizerSpec::Kind::spm_bpe && is_one_character(spec.tokens[id]))
-    return static_cast<int64_t>(spec.tokens[id].size()) - 1;  // its bytes
-  return 1;
+// What each occurrence costs when the token is gone: one token more, or of a character that its bytes then spell, as
+// many as those are (no fewer for a single one, which is a token that the model hardly knows).
+int64_t price(const TokenizerSpec& spec, size_t id, bool merged) {
+  const bool character = spec.kind == TokenizerSpec::Kind::spm_bpe && is_one_character(spec.tokens[id]);
+  return !merged && character ? static_cast<int64_t>(spec.tokens[id].size()) : 1;
 }
 
 }  // namespace
@@ -110,7 +110,7 @@ void keep_most_useful(const Tokenizer& t, std::span<const int64_t> used, int64_t
   std::priority_queue<std::pair<int64_t, size_t>> removable;
   const auto offer = [&](size_t id) {
     if (there[id] && keep[id] == Keep::no && users[id] == 0)
-      removable.emplace(-counts[id] * lengthening(spec, id, parts[id].has_value()), id);
+      removable.emplace(-counts[id] * price(spec, id, parts[id].has_value()), id);
   };
   for (size_t id = 0; id < n; ++id) offer(id);
   for (; left > most && !removable.empty(); --left) {

@@ -97,11 +97,12 @@ class Rest {
 
 std::string_view text_at(std::string_view text, JsonSpan at) { return text.substr(at.begin, at.end - at.begin); }
 
-/// Replaces a value of a text by another one, in the layout that its place asks for; nothing when it is not there.
+/// Replaces a value of a text by another one, in the layout that its place asks for; nothing when it is not there or
+/// null.
 template <class F>
 void replace_value(std::string& text, std::initializer_list<std::string_view> path, F&& replacement) {
   const auto at = find_json_value(text, path);
-  if (!at) return;
+  if (!at || text_at(text, *at) == "null") return;
   const std::string by = replacement(text_at(text, *at));
   text.replace(at->begin, at->end - at->begin, by);
 }

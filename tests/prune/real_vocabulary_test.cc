@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "prune/vocabulary.h"
 #include "tests/support/data.h"
+#include "tests/support/through_gguf.h"
 
 namespace kerf::test {
 namespace {
@@ -77,6 +78,15 @@ TEST_P(RealVocabulary, SpellsItsTextAsBeforeAndEveryOther) {
   EXPECT_EQ(after.spec().named_tokens, before.spec().named_tokens);
 }
 
+// llama.cpp merges the tokenizers of SentencePiece by score, and knows of their merges nothing else.
+TEST_P(RealVocabulary, SurvivesTheKeysOfGguf) {
+  const Tokenizer after = tokenizer(trim(files_, 0).files), runtime(through_gguf(after.spec()));
+  for (std::string text : others_) {
+    std::erase(text, '<');  // special tokens in a text: a GGUF file does not say in which form they are sought
+    EXPECT_EQ(runtime.encode(text, false), after.encode(text, false));
+  }
+}
+
 TEST_P(RealVocabulary, TrimmedTwiceIsTrimmedOnce) {
   const TrimmedVocabulary once = trim(files_, 0), twice = trim(once.files, 0);
   Ids all(once.kept.size());
@@ -91,16 +101,16 @@ TEST_P(RealVocabulary, ALimitIsKeptExactlyAndCostsTheMoreTheLowerItIs) {
   const Tokenizer before = tokenizer(files_);
   const int64_t original = length_of(before, text_).tokens;
   int64_t previous = original;
-  for (const int64_t most : {used + 100, used - 100, used * 3 / 4}) {
+  for (const int64_t most : {used + 100, used * 3 / 4}) {
     const TrimmedVocabulary t = trim(files_, most);
     EXPECT_EQ(t.rows, most);
     EXPECT_EQ(t.because.all(), most);
     EXPECT_EQ(t.before.tokens, original);
     EXPECT_EQ(t.after.tokens, length_of(tokenizer(t.files), text_).tokens);
     EXPECT_GE(t.after.tokens, previous) << most;
-    EXPECT_TRUE(most < used || t.after.tokens == original);
     previous = t.after.tokens;
     const Tokenizer after = tokenizer(t.files);
+    EXPECT_EQ(originals(after.encode(text_, false), t) == before.encode(text_, false), most > used);
     for (const std::string& other : others_)
       EXPECT_EQ(after.decode(after.encode(other, false), false), before.decode(before.encode(other, false), false));
   }

@@ -211,6 +211,15 @@ TEST(Vocabulary, CharactersThatBytesSpellGoAndBytesStay) {
   EXPECT_TRUE(Tokenizer(parse_tokenizer_files(trim(tokenizer, "hello").files, "model")).find("é"));
 }
 
+// A byte instead of a character is no more tokens, but another one.
+TEST(Vocabulary, WithALimitCharactersOfOneByteAreWorthAToken) {
+  json tokenizer = small();
+  tokenizer["model"]["byte_fallback"] = true;
+  for (int b = 0; b < 256; ++b) tokenizer["model"]["vocab"][fmt::format("<0x{:02X}>", b)] = 22 + b;
+  const TrimmedVocabulary t = trim(tokenizer, "p p p help", 2 + 257 + 1);
+  EXPECT_TRUE(Tokenizer(parse_tokenizer_files(t.files, "model")).find("p"));
+}
+
 TEST(Vocabulary, WholeWordsThatNoMergeMakesAreKept) {
   json tokenizer = small();
   tokenizer["model"]["ignore_merges"] = true;
