@@ -2,6 +2,7 @@
 // before anything is built.
 #include "core/json.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <limits>
@@ -134,6 +135,22 @@ bool mark_named_numbers(nlohmann::ordered_json& v) {
   return any;
 }
 
+// Of text that is known to be JSON: where the value that begins at `at` ends.
+size_t end_of_json_value(std::string_view text, size_t at) {
+  if (text[at] != '"' && text[at] != '{' && text[at] != '[')
+    return std::min(text.find_first_of(",]} \t\r\n", at), text.size());
+  int open = 0;
+  do {
+    if (text[at] == '"') {
+      while (text[++at] != '"')
+        if (text[at] == '\\') ++at;
+    }
+    open += (text[at] == '{' || text[at] == '[') - (text[at] == '}' || text[at] == ']');
+    ++at;
+  } while (open > 0);
+  return at;
+}
+
 }  // namespace
 
 void check_is_no_other_file(std::string_view text, std::string_view name) {
@@ -202,6 +219,27 @@ std::string json_text(const nlohmann::ordered_json& v) {
       text.replace(at, stand_in.size(), name);
   }
   return text;
+}
+
+std::optional<JsonSpan> find_json_value(std::string_view text, std::initializer_list<std::string_view> path) {
+  const auto skip_space = [&](size_t at) { return std::min(text.find_first_not_of(" \t\r\n", at), text.size()); };
+  JsonSpan value = {skip_space(0), text.size()};
+  for (const std::string_view key : path) {
+    if (value.begin == text.size() || text[value.begin] != '{') return std::nullopt;
+    std::optional<JsonSpan> found;
+    for (size_t at = skip_space(value.begin + 1); text[at] == '"';) {
+      const size_t end_of_name = end_of_json_value(text, at);
+      const std::string_view name = text.substr(at + 1, end_of_name - at - 2);
+      const size_t begin = skip_space(skip_space(end_of_name) + 1);  // behind the colon
+      const size_t end = end_of_json_value(text, begin);
+      if (name == key) found = {begin, end};
+      at = skip_space(end);
+      if (text[at] == ',') at = skip_space(at + 1);
+    }
+    if (!found) return std::nullopt;
+    value = *found;
+  }
+  return value;
 }
 
 std::string short_json(const nlohmann::json& v) {

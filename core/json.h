@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -41,6 +43,16 @@ std::string json_text(const nlohmann::ordered_json&);
 /// The value for readers: lines indented by two (-1: all in one line), bytes that are no UTF-8 (a file may be named by
 /// them) as U+FFFD.
 std::string shown_json(const nlohmann::ordered_json&, int indent = 2);
+
+/// Where the text of a value begins and ends.
+struct JsonSpan {
+  size_t begin = 0, end = 0;
+  bool operator==(const JsonSpan&) const = default;
+};
+/// Where the value at a path of keys ({"model", "vocab"}) stands in a text that parse_json() has accepted; nullopt when
+/// it is not there. Of equal keys the last counts; keys written with escapes are not found. So that one value can be
+/// replaced and every other byte stays.
+std::optional<JsonSpan> find_json_value(std::string_view text, std::initializer_list<std::string_view> path);
 
 /// A value as a sentence quotes it: JSON in ASCII, at most 60 characters, whatever the value holds and however deep it
 /// is.

@@ -173,6 +173,9 @@ std::optional<int32_t> Tokenizer::find(std::string_view token) const {
   const int32_t id = parts_->model.find(token);
   return id < 0 ? std::nullopt : std::optional<int32_t>(id);
 }
+std::optional<std::pair<int32_t, int32_t>> Tokenizer::last_merge(int32_t id) const {
+  return parts_->model.last_merge(id);
+}
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
   require_utf8(text, "text");

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -109,6 +110,13 @@ struct TokenizerSpec {
 /// asks for a model, normalizer, pre-tokenizer, post-processor or decoder that kerf does not know (the sentence lists
 /// those it does). `truncation` and `padding` are ignored: kerf always wants the whole text.
 TokenizerSpec read_tokenizer_spec(const std::filesystem::path& directory);
+
+/// The files named above, their texts by name.
+using TokenizerFiles = std::map<std::string, std::string>;
+/// Those that exist. Error io when there is no tokenizer.json.
+TokenizerFiles read_tokenizer_files(const std::filesystem::path& directory);
+/// read_tokenizer_spec of files in memory; `directory` is what errors say they lie in.
+TokenizerSpec parse_tokenizer_files(const TokenizerFiles&, const std::filesystem::path& directory);
 /// The same from the text of a tokenizer.json alone; `name` is what errors call it.
 TokenizerSpec parse_tokenizer_json(std::string_view json, const std::string& name);
 
@@ -134,6 +142,10 @@ class Tokenizer {
   int64_t vocab_size() const { return static_cast<int64_t>(spec().tokens.size()); }
   /// The id of a token as spec().tokens spells it.
   std::optional<int32_t> find(std::string_view token) const;
+  /// The two tokens of the last merge by which a token is made, nullopt for one that merging its own spelling does not
+  /// make: a character, a byte, an added token. Merges never cross the ends of a token that is there in the end, so it
+  /// is made by the same merges in every text.
+  std::optional<std::pair<int32_t, int32_t>> last_merge(int32_t id) const;
 
  private:
   struct Parts;

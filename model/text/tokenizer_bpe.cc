@@ -183,6 +183,39 @@ void BpeModel::compute(std::string_view word, std::vector<int32_t>& out) const {
   }
 }
 
+std::optional<std::pair<int32_t, int32_t>> BpeModel::last_merge(int32_t id) const {
+  const std::string& token = spec_.tokens[static_cast<size_t>(id)];
+  const std::string word = bytes_ ? letters_to_bytes(token) : token;
+  if (!in_model_[static_cast<size_t>(id)] || !spells(word)) return std::nullopt;
+  std::vector<Symbol> symbols;
+  spell(word, symbols);
+  if (symbols.size() < 2) return std::nullopt;
+  size_t right = 1;
+  if (symbols.size() <= kShortWord) {
+    merge_short(word, symbols, 2);
+    if (symbols.size() > 2) return std::nullopt;
+  } else {
+    merge_long(word, symbols, 2);
+    right = static_cast<size_t>(symbols[0].next);
+    if (symbols[right].next >= 0) return std::nullopt;
+  }
+  const Merge last = merge_of(word, symbols[0], symbols[right]);
+  if (last.rank == UINT32_MAX || last.id != static_cast<uint32_t>(id)) return std::nullopt;
+  return std::pair(symbols[0].id, symbols[right].id);
+}
+
+// Whether the word becomes tokens without the unknown one.
+bool BpeModel::spells(std::string_view word) const {
+  std::vector<int32_t> bytes;
+  for (size_t i = 0, size = 0; i < word.size(); i += size) {
+    size = bytes_ ? 1 : utf8_length(word[i]);
+    const std::string_view character = word.substr(i, size);
+    const bool known = bytes_ ? byte_ids_[static_cast<unsigned char>(word[i])] >= 0 : id_in_model(character) >= 0;
+    if (!known && (bytes_ || !spell_in_bytes(character, bytes))) return false;
+  }
+  return true;
+}
+
 // One symbol per character (per byte, where words are bytes). A character that is no token becomes its bytes if all of
 // them are tokens, otherwise the unknown token (a run of them one, with fuse_unk), otherwise nothing. The library holds
 // an unknown token back until the next character that is a token, so that bytes overtake it; so does this.
@@ -243,11 +276,11 @@ BpeModel::Merge BpeModel::merge_of(std::string_view word, const Symbol& left, co
   }
 }
 
-void BpeModel::merge_short(std::string_view word, std::vector<Symbol>& symbols) const {
+void BpeModel::merge_short(std::string_view word, std::vector<Symbol>& symbols, size_t until) const {
   Merge merges[kShortWord];  // merges[i]: of symbols i and i + 1
   size_t n = symbols.size();
   for (size_t i = 0; i + 1 < n; ++i) merges[i] = merge_of(word, symbols[i], symbols[i + 1]);
-  while (n > 1) {
+  while (n > until) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; ++i) {
       if (merges[i].rank < merges[best].rank) best = i;
@@ -265,7 +298,7 @@ void BpeModel::merge_short(std::string_view word, std::vector<Symbol>& symbols) 
   symbols.resize(n);
 }
 
-void BpeModel::merge_long(std::string_view word, std::vector<Symbol>& symbols) const {
+void BpeModel::merge_long(std::string_view word, std::vector<Symbol>& symbols, size_t until) const {
   struct Candidate {
     uint64_t rank_and_position;
     uint32_t id;
@@ -283,7 +316,7 @@ void BpeModel::merge_long(std::string_view word, std::vector<Symbol>& symbols) c
   }
   std::priority_queue<Candidate> queue(std::less<Candidate>(), std::move(candidates));
   constexpr int32_t kGone = -2;  // in prev: merged into the symbol on its left
-  while (!queue.empty()) {
+  for (size_t n = symbols.size(); n > until && !queue.empty();) {
     const Candidate best = queue.top();
     queue.pop();
     const auto at = static_cast<int32_t>(best.rank_and_position & UINT32_MAX);
@@ -296,6 +329,7 @@ void BpeModel::merge_long(std::string_view word, std::vector<Symbol>& symbols) c
     left.size += right.size;
     left.next = right.next;
     right.prev = kGone;
+    --n;
     if (left.next >= 0) {
       symbols[static_cast<size_t>(left.next)].prev = at;
       if (const auto c = candidate(at)) queue.push(*c);

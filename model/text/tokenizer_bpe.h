@@ -3,9 +3,11 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/text/tokenizer.h"
@@ -24,6 +26,8 @@ class BpeModel {
   void append(std::string_view word, WordCache&, std::vector<int32_t>& out) const;
   /// -1 when there is no such token.
   int32_t find(std::string_view token) const { return ids_.find(token); }
+  /// See Tokenizer.
+  std::optional<std::pair<int32_t, int32_t>> last_merge(int32_t id) const;
 
  private:
   struct Merge {
@@ -45,8 +49,10 @@ class BpeModel {
   void spell(std::string_view word, std::vector<Symbol>& symbols) const;
   bool spell_in_bytes(std::string_view character, std::vector<int32_t>& ids) const;
   Merge merge_of(std::string_view word, const Symbol& left, const Symbol& right) const;
-  void merge_short(std::string_view word, std::vector<Symbol>& symbols) const;
-  void merge_long(std::string_view word, std::vector<Symbol>& symbols) const;
+  bool spells(std::string_view word) const;
+  // Until so many symbols are left, or nothing merges any more.
+  void merge_short(std::string_view word, std::vector<Symbol>& symbols, size_t until = 1) const;
+  void merge_long(std::string_view word, std::vector<Symbol>& symbols, size_t until = 1) const;
 
   const TokenizerSpec& spec_;
   bool bytes_;

@@ -71,14 +71,27 @@ class Ids {
 
 }  // namespace
 
-TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
-  const fs::path path = directory / "tokenizer.json";
-  if (!fs::exists(path)) fail_without(directory);
-  TokenizerSpec spec = parse_tokenizer_json(read_text(path), path.string());
+TokenizerFiles read_tokenizer_files(const fs::path& directory) {
+  TokenizerFiles files;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                           "generation_config.json", "config.json", "chat_template.jinja", "chat_template.json"})
+    if (fs::exists(directory / name)) files.emplace(name, read_text(directory / name));
+  if (!files.contains("tokenizer.json")) fail_without(directory);
+  return files;
+}
 
-  const SideFile config(directory, "tokenizer_config.json"), map(directory, "special_tokens_map.json"),
-      added(directory, "added_tokens.json"), generation(directory, "generation_config.json"),
-      model(directory, "config.json");
+TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
+  return parse_tokenizer_files(read_tokenizer_files(directory), directory);
+}
+
+TokenizerSpec parse_tokenizer_files(const TokenizerFiles& files, const fs::path& directory) {
+  const auto tokenizer = files.find("tokenizer.json");
+  if (tokenizer == files.end()) fail_without(directory);
+  TokenizerSpec spec = parse_tokenizer_json(tokenizer->second, (directory / "tokenizer.json").string());
+
+  const SideFile config(files, directory, "tokenizer_config.json"), map(files, directory, "special_tokens_map.json"),
+      added(files, directory, "added_tokens.json"), generation(files, directory, "generation_config.json"),
+      model(files, directory, "config.json");
   add_tokens_beside(spec, config, map, added);
 
   Ids ids(spec, generation, model);
@@ -110,12 +123,13 @@ TokenizerSpec read_tokenizer_spec(const fs::path& directory) {
   spec.add_eos = spec.eos && !spec.suffix.empty() && spec.suffix.back() == *spec.eos;
 
   spec.chat_template = config.chat_template();
-  if (const fs::path jinja = directory / "chat_template.jinja"; fs::exists(jinja)) {
-    spec.chat_template = read_text(jinja);
-    if (is_html_page(spec.chat_template)) refuse_stand_in(jinja.string(), "no chat template", spec.chat_template);
-    require_utf8(spec.chat_template, jinja.string());
+  if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end()) {
+    const std::string name = (directory / jinja->first).string();
+    spec.chat_template = jinja->second;
+    if (is_html_page(spec.chat_template)) refuse_stand_in(name, "no chat template", spec.chat_template);
+    require_utf8(spec.chat_template, name);
   } else if (spec.chat_template.empty()) {
-    spec.chat_template = SideFile(directory, "chat_template.json").chat_template();
+    spec.chat_template = SideFile(files, directory, "chat_template.json").chat_template();
   }
   return spec;
 }

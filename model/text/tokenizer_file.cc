@@ -50,6 +50,7 @@ class Builder {
   bool start_array(size_t) {
     if (part_ == Part::merges && halves_ < 0) {
       halves_ = 0;
+      file_.merge_pairs = true;
       return true;
     }
     if (part_ != Part::rest) wrong("a list");

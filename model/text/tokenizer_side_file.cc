@@ -8,8 +8,16 @@ namespace kerf {
 using json = nlohmann::json;
 
 SideFile::SideFile(const std::filesystem::path& directory, const char* file) : name_((directory / file).string()) {
-  if (!std::filesystem::exists(directory / file)) return;
-  text_ = read_text(directory / file);
+  if (std::filesystem::exists(directory / file)) parse(read_text(directory / file));
+}
+
+SideFile::SideFile(const TokenizerFiles& files, const std::filesystem::path& directory, const char* file)
+    : name_((directory / file).string()) {
+  if (const auto at = files.find(file); at != files.end()) parse(at->second);
+}
+
+void SideFile::parse(std::string text) {
+  text_ = std::move(text);
   content_ = parse_json(text_, name_);
   if (!content_.is_null() && !content_.is_object()) Field{content_, name_}.wrong("an object");
 }

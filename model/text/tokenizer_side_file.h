@@ -16,6 +16,8 @@ class SideFile {
  public:
   /// Error bad_input when the file is no JSON object.
   SideFile(const std::filesystem::path& directory, const char* file);
+  /// One of files in memory, which errors place in `directory`.
+  SideFile(const TokenizerFiles&, const std::filesystem::path& directory, const char* file);
 
   /// What stands under the key; nullopt when that is nothing or null, or there is no file.
   std::optional<Field> find(const char* key) const;
@@ -30,6 +32,8 @@ class SideFile {
   std::string chat_template() const;
 
  private:
+  void parse(std::string text);
+
   std::string name_, text_;
   nlohmann::json content_;
 };

@@ -42,6 +42,22 @@ TEST(Json, RefusesWhatIsNone) {
 
 TEST(Json, LastOfEqualKeysCounts) { EXPECT_EQ(parse_json(R"({"a":1,"a":2})", "it")["a"], 2); }
 
+TEST(Json, FindsTheTextOfAValue) {
+  const std::string text = R"( {"a": {"b":[1, "]\"}", {"c":2}], "b ": 3 , "b" : "x\\"}, "d":-1e5,"e":{}, "a\"":null} )";
+  const auto at = [&](std::initializer_list<std::string_view> path) {
+    const auto span = find_json_value(text, path);
+    return span ? text.substr(span->begin, span->end - span->begin) : "none";
+  };
+  EXPECT_EQ(at({"a", "b"}), R"("x\\")");  // of equal keys the last
+  EXPECT_EQ(at({"a", "b "}), "3");
+  EXPECT_EQ(at({"d"}), "-1e5");
+  EXPECT_EQ(at({"e"}), "{}");
+  for (const auto& path : {std::initializer_list<std::string_view>{"b"}, {"a", "c"}, {"d", "x"}, {"e", "x"}})
+    EXPECT_EQ(at(path), "none");
+  EXPECT_EQ(find_json_value("[]", {"a"}), std::nullopt);
+  EXPECT_EQ(find_json_value(R"({"a":7})", {"a"})->end, 6u);
+}
+
 TEST(Json, ReadsTheNumbersThatPythonNames) {
   const nlohmann::json v =
       parse_json(R"({"NaN":NaN,"a":[Infinity,-Infinity,1],"s":"NaN, \"Infinity\" [-Infinity"})", "it");
