@@ -17,6 +17,8 @@ ordered_json metrics_json(const Verification& v) {
   ordered_json j = {{"tokens", v.comparison.tokens}, {"windows", v.comparison.windows}};
   for (const Metric& m : all_metrics())
     if (!m.key.empty()) j[std::string(m.key)] = m.get(measured);
+  if (v.comparison.lost_mass > 0)
+    j["lost_mass"] = {{"mean", v.comparison.lost_mass}, {"stderr", v.comparison.lost_mass_stderr}};
   return j;
 }
 

@@ -31,6 +31,7 @@
 #include "pipeline/runs/pruned_source.h"
 #include "pipeline/runs/source.h"
 #include "pipeline/runs/text_windows.h"
+#include "pipeline/runs/vocabulary_texts.h"
 #include "prune/method.h"
 #include "prune/slice.h"
 #include "targets/gguf_mixture.h"
@@ -438,13 +439,19 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.eval.runtime.any() && !windows)
     warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
   const PruneRequest request = parse_prune(o.prune);
-  std::optional<PrunedShape> shape;
+  std::optional<PrunePlan> cut;
   const Architecture whole = source.architecture;
-  if (request.structural()) {  // what targets refuse is refused before anything is chosen
-    shape = pruned_shape(whole, request, width_multiple(o));
-    source.architecture = sliced(whole, first_of_everything(whole, *shape));
+  const TokenizerSource whole_tokenizer = source.tokenizer;
+  if (request.reshapes()) {  // what targets refuse is refused before anything is chosen
+    cut.emplace(PrunePlan{pruned_shape(whole, request, width_multiple(o)), std::nullopt});
+    if (request.trims_vocabulary()) {
+      cut->vocabulary = trimmed_vocabulary(source, request, o.calib);
+      source.tokenizer =
+          TokenizerSource([spec = parse_tokenizer_files(cut->vocabulary->files, source.path)] { return spec; });
+    }
+    source.architecture = sliced(whole, outline_of(whole, *cut));
   }
-  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure && !shape, !shape);
+  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure && !cut, !cut);
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
@@ -455,14 +462,21 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   }
   std::unique_ptr<Artifact> original;
   ordered_json pruned_report;
-  if (shape && may_measure) {
-    for (const std::string& remark : shape->notes) note(remark);
+  if (cut && may_measure) {
+    for (const std::string& remark : cut->shape.notes) note(remark);
     source.architecture = whole;
-    PrunedSource pruned = prune_source(source, o, *shape, calibration ? &*calibration : nullptr,
+    source.tokenizer = whole_tokenizer;
+    PrunedSource pruned = prune_source(source, o, *cut, calibration ? &*calibration : nullptr,
                                        o.out / kResumeFolder / kPrunedFolder, describe_pruning(o, source, calibration));
     original = std::make_unique<Artifact>(std::move(source));
     source = std::move(pruned.model);
     pruned_report = std::move(pruned.report);
+    if (cut->vocabulary) {  // texts are cut by the tokenizer that is left; the original reads the same tokens
+      const Correspondence map = read_correspondence(source.path);
+      windows = read_windows(source, o.eval);
+      if (windows) windows = to_original_ids(map, *windows);
+      if (calibration) calibration = read_calibration(source, o.calib);
+    }
     outputs = plan_outputs(o, source, location.name, calibration, true);
   }
   for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());

@@ -13,6 +13,7 @@
 #include "pipeline/prune/structure.h"
 #include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
+#include "pipeline/runs/vocabulary_texts.h"
 #include "prune/slice.h"
 #include "verify/correspondence.h"
 
@@ -56,8 +57,10 @@ ordered_json to_json(const std::vector<CutAxis>& cuts) {
 }
 
 // The original's config.json with what a smaller shape changes in it.
-ordered_json config_of_smaller(const Artifact& original, const Architecture& small) {
+ordered_json config_of_smaller(const Artifact& original, const Architecture& small,
+                               const std::optional<TrimmedVocabulary>& vocabulary) {
   ordered_json config = config_of(original);
+  if (vocabulary) config = renumbered_ids(std::move(config), vocabulary->kept, vocabulary->rows);
   const ordered_json before = write_config(original.architecture), after = write_config(small);
   for (const auto& [key, value] : after.items())
     if (!before.contains(key) || before[key] != value || key == "head_dim") config[key] = value;
@@ -66,6 +69,16 @@ ordered_json config_of_smaller(const Artifact& original, const Architecture& sma
     fail(ErrorKind::unsupported, "a config.json of {} cannot say the shape that pruning would leave",
          original.path.string());
   return config;
+}
+
+// In place of the original's files; what holds its vocabulary in a form that is not rewritten goes.
+void write_vocabulary(const TrimmedVocabulary& v, const fs::path& folder) {
+  for (const auto& [name, text] : v.files) write_text(folder / name, text);
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (const std::string name = entry.path().filename(); is_other_vocabulary(name)) {
+      fs::remove(entry.path());
+      note(fmt::format("{} is left out: it holds the whole vocabulary, and tokenizer.json says the trimmed one", name));
+    }
 }
 
 // The plan of a plain checkpoint in F32: nothing is rounded before the rest of the run rounds it.
@@ -78,9 +91,11 @@ TargetPlan plan_of(const Architecture& small, const Artifact& original) {
 }
 
 // The folder's files, but for the one that says it is complete.
-ordered_json write_pruned(const Artifact& original, const CompressOptions& o, const PrunedShape& shape,
+ordered_json write_pruned(const Artifact& original, const CompressOptions& o, const PrunePlan& plan_of_cut,
                           const Windows* calibration, const fs::path& folder) {
   const Architecture& a = original.architecture;
+  const PrunedShape& shape = plan_of_cut.shape;
+  const std::optional<TrimmedVocabulary>& vocabulary = plan_of_cut.vocabulary;
   ordered_json report;
   Scratch scratch(Scratch::kNoLimit, folder);
   Correspondence kept;
@@ -91,15 +106,17 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
     kept.layers = depth.kept;
     report["depth"] = to_json(depth);
   }
-  Correspondence outline = first_of_everything(a, shape);
+  Correspondence outline = outline_of(a, plan_of_cut);
   outline.layers = kept.layers;
+  kept.tokens = outline.tokens;
+  if (vocabulary) report["vocabulary"] = kerf::to_json(*vocabulary, original, o.eval.text);
   const Architecture small = sliced(a, outline);
   const TargetPlan plan = plan_of(small, original);
   const auto writer = create_weights(plan, folder);
   const PackJob job{&plan, writer.get()};
   const bool correct = o.prune_correction.value_or(true);
   const Quantizer& rtn = find_quantizer("rtn");
-  if (!shape.cuts.empty() || correct) {
+  if (!shape.cuts.empty() || (shape.depth > 0 && correct)) {
     const int64_t validation = correct ? held_out_windows(calibration->count) * calibration->length : 0;
     PrunedStructure s = prune_structure({.architecture = a,
                                          .source = *original.weights,
@@ -121,20 +138,30 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   }
   const std::vector<fs::path> files = writer->commit();
   repository_of(*plan.choice.target).write_companions({original, plan, files, folder});
-  write_text(folder / "config.json", json_text(config_of_smaller(original, small)) + "\n");
+  if (vocabulary) write_vocabulary(*vocabulary, folder);
+  write_text(folder / "config.json", json_text(config_of_smaller(original, small, vocabulary)) + "\n");
   write_text(folder / kCorrespondenceFile, json_text(kerf::to_json(kept)) + "\n");
   return report;
 }
 
 }  // namespace
 
-PrunedSource prune_source(const Artifact& original, const CompressOptions& o, const PrunedShape& shape,
+Correspondence outline_of(const Architecture& a, const PrunePlan& plan) {
+  Correspondence c = first_of_everything(a, plan.shape);
+  if (plan.vocabulary)
+    c.tokens.assign(plan.vocabulary->kept.begin(),
+                    plan.vocabulary->kept.begin() + static_cast<std::ptrdiff_t>(plan.vocabulary->rows));
+  return c;
+}
+
+PrunedSource prune_source(const Artifact& original, const CompressOptions& o, const PrunePlan& plan,
                           const Windows* calibration, const fs::path& folder, const ordered_json& run) {
-  if (!calibration)
+  const bool structural = plan.shape.depth > 0 || !plan.shape.cuts.empty() || plan.shape.hidden > 0;
+  if (structural && !calibration)
     fail(ErrorKind::usage,
          "--prune chooses blocks, channels and heads by what the model does with a text; give --calib "
          "FILE");
-  if (o.prune_correction.value_or(true) && calibration->count < kHeldOutPart)
+  if (structural && o.prune_correction.value_or(true) && calibration->count < kHeldOutPart)
     fail(ErrorKind::usage,
          "what stays after pruning is corrected by one of {} windows, and there are {}; give more windows, or "
          "--prune-correction off",
@@ -148,7 +175,7 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
   } else {
     fs::remove_all(folder);
     fs::create_directories(folder);
-    about = {{"run", run}, {"report", write_pruned(original, o, shape, calibration, folder)}};
+    about = {{"run", run}, {"report", write_pruned(original, o, plan, calibration, folder)}};
     write_text(folder / kAbout, json_text(about) + "\n");
   }
   PrunedSource pruned{open_artifact(folder), about.at("report")};

@@ -8,6 +8,7 @@
 #include "model/text/windows.h"
 #include "pipeline/plan/compress_options.h"
 #include "prune/shape.h"
+#include "prune/vocabulary.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -21,11 +22,19 @@ struct PrunedSource {
 /// Where what is pruned lies, in the folder of what is saved for --resume.
 inline constexpr const char* kPrunedFolder = "pruned";
 
-/// Prunes the original to that shape, into `folder`, which is emptied before; with options.resume what lies there
+/// What is decided before any weight is read.
+struct PrunePlan {
+  PrunedShape shape;
+  std::optional<TrimmedVocabulary> vocabulary;
+};
+/// What the model that is left looks like: everything of its shape but which parts they are.
+Correspondence outline_of(const Architecture&, const PrunePlan&);
+
+/// Prunes the original to that plan, into `folder`, which is emptied before; with options.resume what lies there
 /// complete and follows from the same (`run`) is taken as it is. `calibration` in the original's ids; nullptr where
 /// nothing needs it. Errors: usage where a text is needed and missing, unsupported as check_hub_source() says and for
 /// models with fused tensors, io.
-PrunedSource prune_source(const Artifact& original, const CompressOptions&, const PrunedShape&,
+PrunedSource prune_source(const Artifact& original, const CompressOptions&, const PrunePlan&,
                           const Windows* calibration, const std::filesystem::path& folder,
                           const nlohmann::ordered_json& run);
 
