@@ -68,23 +68,43 @@ PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t m
   if (r.ffn < 1) {
     const int64_t size = a.axis(a.axis_named("ffn")).size, keep = rounded_width("ffn", size, r.ffn, multiple);
     s.cuts.push_back({.axis = "ffn", .groups = size, .keep = keep});
-    if (static_cast<double>(keep) != r.ffn * static_cast<double>(size))
-      s.notes.push_back(fmt::format("ffn: {} of {} channels stay ({:.3g}), in multiples of {}", keep, size,
-                                    static_cast<double>(keep) / static_cast<double>(size), multiple));
   }
   if (r.heads < 1) {
     const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
     s.cuts.push_back(cut_of_heads(head, kv, r.heads));
-    const AxisCut& cut = s.cuts.back();
-    const double share = static_cast<double>(cut.keep) / static_cast<double>(cut.groups);
-    s.notes.push_back(
-        cut.with.empty()
-            ? fmt::format("heads: {} of {} stay, as many in each of {} groups", cut.keep, head.groups, kv.groups)
-            : fmt::format("heads: {} of {} stay, with {} of {} heads of keys and values",
-                          std::llround(share * static_cast<double>(head.groups)), head.groups, cut.keep, kv.groups));
   }
   if (r.hidden < 1) s.hidden = rounded_width("hidden", a.hidden(), r.hidden, multiple);
   return s;
+}
+
+std::vector<std::string> describe(const Architecture& a, const PrunedShape& s) {
+  std::vector<std::string> lines;
+  if (s.depth > 0) lines.push_back(fmt::format("depth: {} of {} blocks", a.layers() - s.depth, a.layers()));
+  for (const AxisCut& cut : s.cuts) {
+    const Axis& axis = a.axis(a.axis_named(cut.axis));
+    if (axis.groups == 1) {
+      lines.push_back(fmt::format("{}: {} of {} channels", cut.axis, cut.keep, cut.groups));
+      continue;
+    }
+    const int64_t heads = cut.keep * cut.group / axis.group_size();
+    lines.push_back(fmt::format("heads: {} of {}{}", heads, axis.groups,
+                                cut.with.empty()
+                                    ? ", as many of each group that shares keys and values"
+                                    : fmt::format(", with {} of {} of keys and values", cut.keep, cut.groups)));
+  }
+  if (s.hidden > 0) lines.push_back(fmt::format("hidden: {} of {} channels", s.hidden, a.hidden()));
+  return lines;
+}
+
+std::vector<std::string> request_of(const Architecture& a, const PrunedShape& s) {
+  std::vector<std::string> parts;
+  if (s.depth > 0) parts.push_back(fmt::format("depth={}", s.depth));
+  for (const AxisCut& cut : s.cuts)
+    parts.push_back(fmt::format("{}={}", cut.axis == "head" ? "heads" : cut.axis,
+                                static_cast<double>(cut.keep) / static_cast<double>(cut.groups)));
+  if (s.hidden > 0)
+    parts.push_back(fmt::format("hidden={}", static_cast<double>(s.hidden) / static_cast<double>(a.hidden())));
+  return parts;
 }
 
 Correspondence first_of_everything(const Architecture& a, const PrunedShape& s) {

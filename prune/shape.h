@@ -24,8 +24,7 @@ struct AxisCut {
 struct PrunedShape {
   int64_t depth = 0;  // blocks that go
   std::vector<AxisCut> cuts;
-  int64_t hidden = 0;              // channels of the residual stream that stay; 0: all
-  std::vector<std::string> notes;  // where what is possible differs from what was asked for
+  int64_t hidden = 0;  // channels of the residual stream that stay; 0: all
 
   const AxisCut* cut_of(const std::string& axis) const;
 };
@@ -34,6 +33,11 @@ struct PrunedShape {
 /// many of every group, whichever comes nearer to the share (whole groups among equals: they save keys and values,
 /// too). Error usage when nothing would be left, or nothing would go.
 PrunedShape pruned_shape(const Architecture&, const PruneRequest&, int64_t multiple);
+
+/// What stays, a line for each axis that is cut: "ffn: 576 of 768 channels".
+std::vector<std::string> describe(const Architecture&, const PrunedShape&);
+/// Values of --prune that lead to the same shape with the same multiple.
+std::vector<std::string> request_of(const Architecture&, const PrunedShape&);
 
 /// That shape with the first of everything kept, for plans and sizes before anything is chosen.
 Correspondence first_of_everything(const Architecture&, const PrunedShape&);

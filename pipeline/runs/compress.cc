@@ -232,6 +232,8 @@ struct Prepared {
   Artifact source;                     // what is packed: the model that was given, or what pruning left of it
   std::unique_ptr<Artifact> original;  // the model that was given, where pruning left another
   ordered_json pruned;                 // what the report says of that
+  std::vector<Output> unpruned;        // of a dry run: plans of the whole model, for what it takes
+  std::vector<std::string> stays;      // of what is pruned, in words
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
   std::vector<std::unique_ptr<ResumeState>> states = {};  // of each output; none without calibration
@@ -286,15 +288,15 @@ void freeze(const CompressOptions& o, const Prepared& p) {
   write_frozen_plan(file, describe_choices(o, p.source, *p.calibration), p.recipe, targets);
 }
 
-std::vector<const TargetPlan*> plans_of(const Prepared& p) {
+std::vector<const TargetPlan*> plans_of(const std::vector<Output>& outputs) {
   std::vector<const TargetPlan*> plans;
-  for (const Output& out : p.outputs) plans.push_back(&out.plan);
+  for (const Output& out : outputs) plans.push_back(&out.plan);
   return plans;
 }
 
 RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
-  return estimate(p.source, plans_of(p), p.method, p.asymmetric, p.calibration ? &*p.calibration : nullptr, o.out,
-                  o.memory);
+  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
+                  o.out, o.memory);
 }
 
 std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, const Prepared& p) {
@@ -462,10 +464,16 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   }
   std::unique_ptr<Artifact> original;
   ordered_json pruned_report;
-  if (cut && may_measure) {
-    for (const std::string& remark : cut->shape.notes) note(remark);
+  std::vector<std::string> stays;
+  std::vector<Output> unpruned;
+  if (cut) {
+    stays = describe(whole, *cut);
+    for (const std::string& line : stays) note(line);
     source.architecture = whole;
     source.tokenizer = whole_tokenizer;
+    if (!may_measure) unpruned = plan_outputs(o, source, location.name, calibration, false, false);
+  }
+  if (cut && may_measure) {
     PrunedSource pruned = prune_source(source, o, *cut, calibration ? &*calibration : nullptr,
                                        o.out / kResumeFolder / kPrunedFolder, describe_pruning(o, source, calibration));
     original = std::make_unique<Artifact>(std::move(source));
@@ -483,6 +491,8 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   Prepared p{std::move(method),        std::move(location), std::move(source),  std::move(original),
              std::move(pruned_report), std::move(outputs),  std::move(windows), std::move(calibration)};
   p.publication = std::move(publication);
+  p.unpruned = std::move(unpruned);
+  p.stays = std::move(stays);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
     fail(ErrorKind::usage,
@@ -545,8 +555,11 @@ RunEstimate dry_run(const CompressOptions& o) {
     fail(ErrorKind::usage, "--resume goes on with a run in a folder; give that folder with -o");
   const Prepared p = prepare(o, false);
   RunEstimate e = estimate_run(o, p);
-  measure_time(e, p.source, plans_of(p), p.method, o.quantizer, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
-               p.windows ? &*p.windows : nullptr);
+  const Windows* calibration = p.calibration ? &*p.calibration : nullptr;
+  measure_time(e, p.source, plans_of(p.unpruned.empty() ? p.outputs : p.unpruned), p.method, o.quantizer, p.asymmetric,
+               calibration, p.windows ? &*p.windows : nullptr);
+  e.stays = p.stays;
+  if (!p.unpruned.empty()) add_pruning(e, p.source, calibration, e.parameters);
   for (const Output& out : p.outputs)
     if (out.size.open) leave_schemes_open(e, out.size.bytes, *out.size.open);
   return e;

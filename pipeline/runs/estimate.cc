@@ -52,6 +52,14 @@ double products_per_token(const Architecture& a) {
   return 2 * weights;
 }
 
+// What is stored; smaller than the source where that is pruned.
+int64_t parameters_of(const TargetPlan& plan) {
+  int64_t n = 0;
+  for (const PlannedMatrix& m : plan.matrices) n += m.site.out * m.site.in;
+  for (const PlannedVector& v : plan.vectors) n += v.size;
+  return n;
+}
+
 std::string megabytes(uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 uint64_t bytes_of_floats(int64_t n) { return static_cast<uint64_t>(n) * sizeof(float); }
 
@@ -112,7 +120,7 @@ void check_limit(const RunEstimate& e, uint64_t memory_limit) {
 
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
                      bool asymmetric, const Windows* windows, const fs::path& out, uint64_t memory_limit) {
-  RunEstimate e{.parameters = source.parameters()};
+  RunEstimate e{.parameters = plans.empty() ? source.parameters() : parameters_of(*plans[0])};
   for (const TargetPlan* plan : plans) {
     const uint64_t bytes = file_bytes(*plan);
     e.targets.push_back({plan->choice.text(), bytes, bits(*plan, bytes, e.parameters)});
@@ -169,6 +177,19 @@ void measure_time(RunEstimate& e, const Artifact& source, std::span<const Target
   }
 }
 
+void add_pruning(RunEstimate& e, const Artifact& source, const Windows* calibration, int64_t parameters) {
+  e.disk += bytes_of_floats(parameters);
+  if (!calibration) return;
+  // Two models, the second moments of inputs and those of what they lack.
+  double moments = 0;
+  for (int64_t layer = 0; layer < source.architecture.layers(); ++layer)
+    for (const Site& s : source.architecture.block_sites(layer))
+      moments += 3 * static_cast<double>(s.in) * static_cast<double>(s.in);
+  e.pruning =
+      static_cast<double>(calibration->tokens()) * (2 * products_per_token(source.architecture) + moments) / e.rate;
+  e.seconds += e.pruning;
+}
+
 void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& work) {
   TargetEstimate& t = e.targets.at(0);
   e.disk = e.disk - t.bytes + bytes;
@@ -211,6 +232,7 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
                         {"statistics", e.calibration->statistics},
                         {"choosing", e.calibration->choosing}};
   if (e.evaluation > 0) j["evaluation"] = e.evaluation;
+  if (!e.stays.empty()) j["pruning"] = {{"stays", e.stays}, {"seconds", e.pruning}};
   if (e.choice)
     j["scheme_choice"] = {{"matrices", e.choice->matrices},
                           {"tokens", e.choice->tokens},
@@ -221,6 +243,7 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
 
 std::string to_table(const RunEstimate& e) {
   std::string text;
+  for (const std::string& line : e.stays) text += fmt::format("stays   {}\n", line);
   for (const TargetEstimate& t : e.targets) {
     text += fmt::format("{:<28} {:>12}  ", t.target, grouped(fmt::format("{}", t.bytes)));
     text += t.open ? fmt::format("bytes at most; {:.3f} bits per weight\n", t.bpw.all)

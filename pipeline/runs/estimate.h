@@ -42,6 +42,8 @@ struct RunEstimate {
   double seconds = 0;                 // all of these, and the weights at the pace of rtn
   std::optional<CalibrationTime> calibration = std::nullopt;
   double evaluation = 0;
+  double pruning = 0;                   // choosing what goes, and writing what is left
+  std::vector<std::string> stays = {};  // of what pruning cuts, a line each
   double rate = 0;  // floating-point operations per second of products in float32, measured now on all threads
   std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be allocated that is not yet
 };
@@ -57,6 +59,10 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>,
 /// as measure_calibration().
 void measure_time(RunEstimate&, const Artifact& source, std::span<const TargetPlan* const>, const Method&,
                   const QuantizerOptions&, bool asymmetric, const Windows* calibration, const Windows* evaluation);
+
+/// Adds what pruning the source takes: the pass of a calibrated run beside the model in full precision, about, and the
+/// checkpoint of `parameters` in float32 that it leaves for the rest of the run. After measure_time().
+void add_pruning(RunEstimate&, const Artifact& source, const Windows* calibration, int64_t parameters);
 
 /// The same where the bytes of the one target are still to be allocated: its plan stands only for its shapes. `bytes`
 /// are those asked for, and choosing the schemes takes time of its own. After measure_time().

@@ -154,6 +154,12 @@ Correspondence outline_of(const Architecture& a, const PrunePlan& plan) {
   return c;
 }
 
+std::vector<std::string> describe(const Architecture& a, const PrunePlan& plan) {
+  std::vector<std::string> lines = describe(a, plan.shape);
+  if (plan.vocabulary) lines.push_back(fmt::format("vocabulary: {} of {} tokens", plan.vocabulary->rows, a.vocab()));
+  return lines;
+}
+
 PrunedSource prune_source(const Artifact& original, const CompressOptions& o, const PrunePlan& plan,
                           const Windows* calibration, const fs::path& folder, const ordered_json& run) {
   const bool structural = plan.shape.depth > 0 || !plan.shape.cuts.empty() || plan.shape.hidden > 0;

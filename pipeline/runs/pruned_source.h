@@ -29,6 +29,8 @@ struct PrunePlan {
 };
 /// What the model that is left looks like: everything of its shape but which parts they are.
 Correspondence outline_of(const Architecture&, const PrunePlan&);
+/// A line for each axis that is cut.
+std::vector<std::string> describe(const Architecture&, const PrunePlan&);
 
 /// Prunes the original to that plan, into `folder`, which is emptied before; with options.resume what lies there
 /// complete and follows from the same (`run`) is taken as it is. `calibration` in the original's ids; nullptr where
