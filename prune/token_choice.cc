@@ -126,7 +126,7 @@ void keep_most_useful(const Tokenizer& t, std::span<const int64_t> used, int64_t
   }
   for (size_t id = 0; id < n; ++id)
     if (there[id] && keep[id] == Keep::no)
-      keep[id] = used[id] > 0 ? Keep::used : users[id] > 0 ? Keep::part : Keep::rest;
+      keep[id] = counts[id] > 0 ? Keep::used : users[id] > 0 ? Keep::part : Keep::rest;
 }
 
 }  // namespace kerf

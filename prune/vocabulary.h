@@ -38,7 +38,7 @@ struct KeptTokens {
   int64_t added = 0;     // special and other added tokens
   int64_t alphabet = 0;  // bytes, and characters that no bytes spell
   int64_t named = 0;     // by the files, or spelled by the chat template's texts
-  int64_t used = 0;      // by the texts
+  int64_t used = 0;      // by the texts, with `most` also for others that went
   int64_t parts = 0;     // of those, as merges build them
   int64_t rest = 0;      // with `most` only: no text uses them, but there was room
   int64_t all() const { return added + alphabet + named + used + parts + rest; }
