@@ -80,6 +80,17 @@ Architecture sliced(const Architecture& original, const Correspondence& kept) {
   return a;
 }
 
+int64_t parameters_of(const Architecture& a) {
+  int64_t sum = 0;
+  for (int64_t layer = -1; layer < a.layers(); ++layer)
+    for (const ExpectedTensor& t : a.expected_tensors(layer)) {
+      int64_t n = 1;
+      for (const int64_t size : t.shape) n *= size;
+      sum += n;
+    }
+  return sum;
+}
+
 std::vector<int64_t> kept_elements(const Axis& axis, const Correspondence& c, int64_t layer) {
   if (axis.name == "vocab") return {c.tokens.begin(), c.tokens.end()};
   const std::vector<int64_t>* groups = c.kept(axis.name, layer);

@@ -16,6 +16,9 @@ namespace kerf {
 /// with it.
 Architecture sliced(const Architecture&, const Correspondence& kept);
 
+/// Numbers in all of its weights.
+int64_t parameters_of(const Architecture&);
+
 /// Its weights, read out of the original's: rows and columns that are kept. Names are those that they have in the
 /// smaller model. The source must outlive it. Thread-safe.
 class SlicedWeights final : public TensorSource {

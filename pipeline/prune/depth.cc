@@ -47,11 +47,12 @@ std::vector<Layers> all_sets(int64_t layers, int64_t count) {
   return all;
 }
 
-class DepthSearch {
+}  // namespace
+
+struct DepthSearch::State {
  public:
-  DepthSearch(const Architecture& a, const TensorSource& source, int64_t count, const Windows& windows,
-              Scratch& scratch)
-      : a_(a), source_(source), count_(count), windows_(windows), weights_(dense_weights(a, source)) {
+  State(const Architecture& a, const TensorSource& source, const Windows& windows, Scratch& scratch)
+      : a_(a), source_(source), windows_(windows), weights_(dense_weights(a, source)) {
     reference_.emplace(a, *weights_, fast_arithmetic(), windows_);
     const auto keep = [&] {
       ScratchArray copy = scratch.floats(static_cast<int64_t>(reference_->hidden().size()));
@@ -66,24 +67,24 @@ class DepthSearch {
     reference_->finish();
   }
 
-  DepthChoice run() {
+  DepthChoice choose(int64_t count) {
     DepthChoice choice;
     for (int64_t layer = 0; layer < a_.layers(); ++layer) choice.similarity.push_back(similarity(layer, layer + 1));
     std::set<Layers> sets;
-    for (Layers& set : all_sets(a_.layers(), count_)) sets.insert(std::move(set));
+    for (Layers& set : all_sets(a_.layers(), count)) sets.insert(std::move(set));
     if (sets.empty()) {
-      for (Layers& run : best_runs()) sets.insert(std::move(run));
-      sets.insert(least_changing(choice.similarity));
-      sets.insert(grown(choice.similarity));
+      for (Layers& run : best_runs(count)) sets.insert(std::move(run));
+      sets.insert(least_changing(choice.similarity, count));
+      sets.insert(grown(choice.similarity, count));
     }
-    for (const Layers& set : sets) choice.candidates.push_back({set, similarity_of(set), kl_without(set)});
+    measure({sets.begin(), sets.end()});
+    for (const Layers& set : sets) choice.candidates.push_back({set, similarity_of(set), kl_.at(set)});
     std::stable_sort(choice.candidates.begin(), choice.candidates.end(),
                      [](const DepthCandidate& x, const DepthCandidate& y) { return x.kl < y.kl; });
     choice.kept = complement(choice.candidates.front().removed, a_.layers());
     return choice;
   }
 
- private:
   // Mean cosine between the hidden states before layers `begin` and `end`.
   double similarity(int64_t begin, int64_t end) const {
     const int64_t hidden = a_.hidden(), tokens = windows_.tokens();
@@ -114,78 +115,102 @@ class DepthSearch {
     return sum;
   }
 
-  std::vector<Layers> best_runs() const {
+  std::vector<Layers> best_runs(int64_t count) const {
     std::vector<std::pair<double, int64_t>> runs;
-    for (int64_t begin = 0; begin + count_ <= a_.layers(); ++begin)
-      runs.emplace_back(-similarity(begin, begin + count_), begin);
+    for (int64_t begin = 0; begin + count <= a_.layers(); ++begin)
+      runs.emplace_back(-similarity(begin, begin + count), begin);
     std::sort(runs.begin(), runs.end());
     std::vector<Layers> best;
     for (size_t i = 0; i < std::min<size_t>(runs.size(), kRuns); ++i) {
-      Layers run(static_cast<size_t>(count_));
+      Layers run(static_cast<size_t>(count));
       std::iota(run.begin(), run.end(), runs[i].second);
       best.push_back(std::move(run));
     }
     return best;
   }
 
-  Layers least_changing(const std::vector<double>& similarity) const {
+  Layers least_changing(const std::vector<double>& similarity, int64_t count) const {
     Layers order(similarity.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
       return similarity[static_cast<size_t>(x)] > similarity[static_cast<size_t>(y)];
     });
-    order.resize(static_cast<size_t>(count_));
+    order.resize(static_cast<size_t>(count));
     std::sort(order.begin(), order.end());
     return order;
   }
 
   // Block by block the one of least KL, among those that change their input least.
-  Layers grown(const std::vector<double>& similarity) {
+  Layers grown(const std::vector<double>& similarity, int64_t count) {
     Layers set;
-    for (int64_t step = 0; step < count_; ++step) {
+    for (int64_t step = 0; step < count; ++step) {
       Layers order = complement(set, a_.layers());
       std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
         return similarity[static_cast<size_t>(x)] > similarity[static_cast<size_t>(y)];
       });
       order.resize(std::min<size_t>(order.size(), kSinglesPerStep));
-      Layers best;
+      std::vector<Layers> larger;
       for (const int64_t layer : order) {
-        Layers larger = set;
-        larger.insert(std::upper_bound(larger.begin(), larger.end(), layer), layer);
-        if (best.empty() || kl_without(larger) < kl_without(best)) best = std::move(larger);
+        larger.push_back(set);
+        larger.back().insert(std::upper_bound(set.begin(), set.end(), layer) - set.begin() + larger.back().begin(),
+                             layer);
       }
-      set = std::move(best);
+      measure(larger);
+      set = *std::min_element(larger.begin(), larger.end(),
+                              [&](const Layers& x, const Layers& y) { return kl_.at(x) < kl_.at(y); });
     }
     return set;
   }
 
-  double kl_without(const Layers& removed) {
-    const auto known = kl_.find(removed);
-    if (known != kl_.end()) return known->second;
+  // A model without some blocks, run to its end.
+  struct Run {
+    Architecture small;
+    SlicedWeights source;
+    std::unique_ptr<WeightProvider> weights;
+    std::optional<BlockwiseForward> stream;
+    std::unique_ptr<Logits> logits;
+  };
+
+  std::unique_ptr<Run> run_without(const Layers& removed) const {
     const Correspondence kept{.layers = complement(removed, a_.layers())};
-    const Architecture small = sliced(a_, kept);
-    const SlicedWeights source(a_, source_, kept);
-    const auto weights = dense_weights(small, source);
-    BlockwiseForward run(small, *weights, fast_arithmetic(), windows_);
+    auto run = std::make_unique<Run>(Run{sliced(a_, kept), SlicedWeights(a_, source_, kept), nullptr, {}, nullptr});
+    run->weights = dense_weights(run->small, run->source);
+    run->stream.emplace(run->small, *run->weights, fast_arithmetic(), windows_);
     // As far as nothing is missing, the states are the original's.
     const int64_t first = removed.front();
     if (first > 0) {
       const ScratchArray& states = states_[static_cast<size_t>(first)];
-      run.restore(first - 1, {states.data(), static_cast<size_t>(states.size())});
+      run->stream->restore(first - 1, {states.data(), static_cast<size_t>(states.size())});
     }
-    for (int64_t layer = first; layer < small.layers(); ++layer) run.run_block(layer);
-    run.finish();
-    const Logits logits(small, *weights, run), reference(a_, *weights_, *reference_);
-    const Logits* const packed[] = {&logits};
-    const double kl = compare(reference, packed, windows_)[0].kl_mean;
-    note(fmt::format("without block{} {}: KL {:.4f}", removed.size() == 1 ? "" : "s", fmt::join(removed, ", "), kl));
-    kl_.emplace(removed, kl);
-    return kl;
+    for (int64_t layer = first; layer < run->small.layers(); ++layer) run->stream->run_block(layer);
+    run->stream->finish();
+    run->logits = std::make_unique<Logits>(run->small, *run->weights, *run->stream);
+    return run;
+  }
+
+  // The KL of each, unless it is known; the original's logits are computed once for all.
+  void measure(const std::vector<Layers>& sets) {
+    std::vector<Layers> unknown;
+    std::vector<std::unique_ptr<Run>> runs;
+    std::vector<const Logits*> logits;
+    for (const Layers& set : sets) {
+      if (kl_.contains(set)) continue;
+      unknown.push_back(set);
+      runs.push_back(run_without(set));
+      logits.push_back(runs.back()->logits.get());
+    }
+    if (unknown.empty()) return;
+    const Logits reference(a_, *weights_, *reference_);
+    const std::vector<Comparison> compared = compare(reference, logits, windows_);
+    for (size_t i = 0; i < unknown.size(); ++i) {
+      kl_[unknown[i]] = compared[i].kl_mean;
+      note(fmt::format("without block{} {}: KL {:.4f}", unknown[i].size() == 1 ? "" : "s", fmt::join(unknown[i], ", "),
+                       compared[i].kl_mean));
+    }
   }
 
   const Architecture& a_;
   const TensorSource& source_;
-  const int64_t count_;
   const Windows& windows_;
   const std::unique_ptr<WeightProvider> weights_;
   std::optional<BlockwiseForward> reference_;
@@ -193,11 +218,9 @@ class DepthSearch {
   std::map<Layers, double> kl_;
 };
 
-}  // namespace
-
-DepthChoice choose_depth(const Architecture& a, const TensorSource& source, int64_t count, const Windows& windows,
-                         Scratch& scratch) {
-  return DepthSearch(a, source, count, windows, scratch).run();
-}
+DepthSearch::DepthSearch(const Architecture& a, const TensorSource& source, const Windows& windows, Scratch& scratch)
+    : state_(std::make_unique<State>(a, source, windows, scratch)) {}
+DepthSearch::~DepthSearch() = default;
+DepthChoice DepthSearch::choose(int64_t count) { return state_->choose(count); }
 
 }  // namespace kerf

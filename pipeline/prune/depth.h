@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/scratch.h"
@@ -24,10 +25,22 @@ struct DepthChoice {
   std::vector<double> similarity;          // of each block alone
 };
 
-/// Removes `count` blocks. All sets are rescored when there are few; otherwise the best runs of neighbours by
-/// similarity, the set of the blocks that change least, and one that grows block by block by its KL. Everything in
-/// float32 over the windows, which should be few (some 2,000 tokens): the costs are a pass for each candidate from the
-/// first block on that it lacks. Memory: the hidden states after every block, from `scratch`.
-DepthChoice choose_depth(const Architecture&, const TensorSource&, int64_t count, const Windows&, Scratch&);
+/// Of one model and some windows, which should be few: about 2,000 tokens. Keeps what it has measured. For one thread.
+class DepthSearch {
+ public:
+  /// Runs the model once, in float32. Everything must outlive the search. Memory: the hidden states after every block,
+  /// from `scratch`.
+  DepthSearch(const Architecture&, const TensorSource&, const Windows&, Scratch&);
+  ~DepthSearch();
+
+  /// Removes `count` blocks. All sets are rescored when there are few; otherwise the best runs of neighbours by
+  /// similarity, the set of the blocks that change least, and one that grows block by block by its KL. The costs are a
+  /// pass for each candidate from the first block on that it lacks.
+  DepthChoice choose(int64_t count);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace kerf

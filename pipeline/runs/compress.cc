@@ -253,6 +253,11 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   Recipe r = o;
   r.method = p.method.name;
   if (p.calibration) r.asymmetric = p.asymmetric;
+  if (p.pruned.contains("choice")) {
+    std::erase_if(r.prune,
+                  [](const std::string& part) { return part.starts_with("params=") || part.starts_with("bytes="); });
+    for (const auto& part : p.pruned["choice"]["chosen"]) r.prune.push_back(part.get<std::string>());
+  }
   for (size_t i = 0; i < p.outputs.size(); ++i) {
     const TargetPlan& plan = p.outputs[i].plan;
     r.targets[i] = plan.choice.text();
@@ -405,6 +410,35 @@ ordered_json describe_pruning(const CompressOptions& o, const Artifact& source,
   return run;
 }
 
+// Of the first target's files, or of all targets' the parameters.
+void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request, const Artifact& source,
+                           const std::string& name, const Windows* calibration, PrunePlan& cut) {
+  const Architecture& whole = source.architecture;
+  const auto smaller = [&](const PrunedShape& shape) {
+    return sliced(whole, outline_of(whole, {shape, cut.vocabulary}));
+  };
+  const auto parameters = [&](const PrunedShape& shape) { return static_cast<double>(parameters_of(smaller(shape))); };
+  const auto bytes = [&](const PrunedShape& shape) {
+    const TargetChoice choice = fitted(parse_target(o.targets[0]), whole).choice;
+    Architecture stored = smaller(shape);
+    std::string said;
+    stored.dtype = as_stored(o, source, choice, &said).dtype;
+    TargetPlan plan = make_plan(stored, choice, name, false, o.overrides, true);
+    complete(plan, source, name, o.shard_bytes);
+    return static_cast<double>(file_bytes(plan));
+  };
+  if (request.bytes > 0 && o.targets.size() > 1)
+    fail(ErrorKind::usage, "--prune bytes= is the size of one target's files; give one target, or params=");
+  const bool by_bytes = request.bytes > 0;
+  const double most =
+      by_bytes ? static_cast<double>(request.bytes) : request.params * static_cast<double>(parameters_of(whole));
+  ChosenShape chosen = chosen_shape(source, o, width_multiple(o), most,
+                                    by_bytes ? std::function<double(const PrunedShape&)>(bytes) : parameters,
+                                    calibration, o.out / kResumeFolder / kPrunedFolder);
+  cut.shape = std::move(chosen.shape);
+  cut.choice = std::move(chosen.report);
+}
+
 Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
   refuse_dtype_without_use(o);
@@ -444,8 +478,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   std::optional<PrunePlan> cut;
   const Architecture whole = source.architecture;
   const TokenizerSource whole_tokenizer = source.tokenizer;
+  bool open_size = false;
   if (request.reshapes()) {  // what targets refuse is refused before anything is chosen
     cut.emplace(PrunePlan{pruned_shape(whole, request, width_multiple(o)), std::nullopt});
+    open_size = request.params < 1 || request.bytes > 0;
     if (request.trims_vocabulary()) {
       cut->vocabulary = trimmed_vocabulary(source, request, o.calib);
       source.tokenizer =
@@ -466,8 +502,14 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   ordered_json pruned_report;
   std::vector<std::string> stays;
   std::vector<Output> unpruned;
+  if (cut && open_size && may_measure) {
+    source.architecture = whole;
+    choose_shape_for_size(o, request, source, location.name, calibration ? &*calibration : nullptr, *cut);
+  }
   if (cut) {
     stays = describe(whole, *cut);
+    if (open_size && !may_measure)
+      stays.push_back("of depth, ffn and heads what the size leaves: the run measures up to 17 shapes");
     for (const std::string& line : stays) note(line);
     source.architecture = whole;
     source.tokenizer = whole_tokenizer;
@@ -488,11 +530,17 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     outputs = plan_outputs(o, source, location.name, calibration, true);
   }
   for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
-  Prepared p{std::move(method),        std::move(location), std::move(source),  std::move(original),
-             std::move(pruned_report), std::move(outputs),  std::move(windows), std::move(calibration)};
+  Prepared p{.method = std::move(method),
+             .location = std::move(location),
+             .source = std::move(source),
+             .original = std::move(original),
+             .pruned = std::move(pruned_report),
+             .unpruned = std::move(unpruned),
+             .stays = std::move(stays),
+             .outputs = std::move(outputs),
+             .windows = std::move(windows),
+             .calibration = std::move(calibration)};
   p.publication = std::move(publication);
-  p.unpruned = std::move(unpruned);
-  p.stays = std::move(stays);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
     fail(ErrorKind::usage,

@@ -1,5 +1,7 @@
 #include "pipeline/runs/pruned_source.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -10,12 +12,14 @@
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/plan/frozen_plan.h"
 #include "pipeline/prune/depth.h"
+#include "pipeline/prune/shape_choice.h"
 #include "pipeline/prune/structure.h"
 #include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/vocabulary_texts.h"
 #include "prune/slice.h"
 #include "verify/correspondence.h"
+#include "verify/verify.h"
 
 namespace kerf {
 namespace {
@@ -24,7 +28,7 @@ using nlohmann::ordered_json;
 
 constexpr const char* kAbout = "kerf-prune.json";
 // On which sets of blocks are told apart.
-constexpr int64_t kDepthTokens = 4096;
+constexpr int64_t kDepthTokens = 2048;
 
 // Windows of the text, evenly spread, of about so many tokens.
 Windows some_of(const Windows& all, int64_t tokens) {
@@ -92,7 +96,7 @@ TargetPlan plan_of(const Architecture& small, const Artifact& original) {
 
 // The folder's files, but for the one that says it is complete.
 ordered_json write_pruned(const Artifact& original, const CompressOptions& o, const PrunePlan& plan_of_cut,
-                          const Windows* calibration, const fs::path& folder) {
+                          const Windows* calibration, DepthSearch* search, const fs::path& folder) {
   const Architecture& a = original.architecture;
   const PrunedShape& shape = plan_of_cut.shape;
   const std::optional<TrimmedVocabulary>& vocabulary = plan_of_cut.vocabulary;
@@ -100,9 +104,7 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   Scratch scratch(Scratch::kNoLimit, folder);
   Correspondence kept;
   if (shape.depth > 0) {
-    note(fmt::format("choosing {} of {} blocks to remove", shape.depth, a.layers()));
-    const DepthChoice depth =
-        choose_depth(a, *original.weights, shape.depth, some_of(*calibration, kDepthTokens), scratch);
+    const DepthChoice depth = search->choose(shape.depth);
     kept.layers = depth.kept;
     report["depth"] = to_json(depth);
   }
@@ -136,6 +138,7 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   } else {
     pack(small, SlicedWeights(a, *original.weights, kept), rtn, {&job, 1});
   }
+  if (!plan_of_cut.choice.is_null()) report["choice"] = plan_of_cut.choice;
   const std::vector<fs::path> files = writer->commit();
   repository_of(*plan.choice.target).write_companions({original, plan, files, folder});
   if (vocabulary) write_vocabulary(*vocabulary, folder);
@@ -144,7 +147,77 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   return report;
 }
 
+// One of eight windows to measure on, and some of the others to prune by.
+struct FitAndTest {
+  Windows fit, test;
+};
+FitAndTest split(const Windows& all) {
+  constexpr int64_t kFitTokens = 16384, kTestTokens = 4096;
+  FitAndTest s{all, all};
+  s.fit.ids.clear();
+  s.test.ids.clear();
+  s.fit.count = s.test.count = 0;
+  for (int64_t i = 0; i < all.count; ++i) {
+    Windows& to = i % kHeldOutPart == kHeldOutPart - 1 ? s.test : s.fit;
+    const std::span<const int32_t> window = all.window(i);
+    to.ids.insert(to.ids.end(), window.begin(), window.end());
+    ++to.count;
+  }
+  return {some_of(s.fit, kFitTokens), some_of(s.test, kTestTokens)};
+}
+
+ordered_json to_json(const Architecture& a, const std::vector<ShapePoint>& points) {
+  ordered_json all = ordered_json::array();
+  for (const ShapePoint& p : points) all.push_back({{"prune", request_of(a, p.shape)}, {"size", p.size}, {"kl", p.kl}});
+  return all;
+}
+
 }  // namespace
+
+ChosenShape chosen_shape(const Artifact& original, const CompressOptions& o, int64_t multiple, double most,
+                         const std::function<double(const PrunedShape&)>& size, const Windows* calibration,
+                         const fs::path& folder) {
+  const Architecture& a = original.architecture;
+  if (o.resume && fs::exists(folder / kAbout)) {
+    const ordered_json about = parse_ordered_json(read_text(folder / kAbout), (folder / kAbout).string());
+    if (about.contains("report") && about["report"].contains("choice")) {
+      const ordered_json& choice = about["report"]["choice"];
+      return {pruned_shape(a, parse_prune(choice.at("chosen").get<std::vector<std::string>>()), multiple), choice};
+    }
+  }
+  if (!calibration || calibration->count < 2 * kHeldOutPart)
+    fail(ErrorKind::usage,
+         "--prune params= and bytes= measure shapes on windows of a text; give --calib FILE with {} windows or more",
+         2 * kHeldOutPart);
+  const FitAndTest windows = split(*calibration);
+  const Windows few = some_of(*calibration, kDepthTokens);
+  Scratch scratch(Scratch::kNoLimit);
+  DepthSearch search(a, *original.weights, few, scratch);
+  const fs::path trial = folder / "trial";
+  const auto kl = [&](const PrunedShape& shape) {
+    fs::remove_all(trial);
+    fs::create_directories(trial);
+    write_pruned(original, o, {shape, std::nullopt}, &windows.fit, &search, trial);
+    double kl = 0;
+    {
+      const Artifact pruned = open_artifact(trial);
+      const VerifySide side{&pruned, VerifyMode::float32};
+      kl = verify(original, {&side, 1}, windows.test)[0].comparison.kl_mean;
+    }
+    fs::remove_all(trial);
+    note(
+        fmt::format("{}: {:.0f} of {:.0f}, KL {:.4f}", fmt::join(describe(a, shape), ", "), size(shape), size({}), kl));
+    return kl;
+  };
+  const ShapeChoice choice = choose_shape(a, multiple, most, {size, kl});
+  return {choice.shape,
+          {{"most", most},
+           {"chosen", request_of(a, choice.shape)},
+           {"fit_tokens", windows.fit.tokens()},
+           {"test_tokens", windows.test.tokens()},
+           {"curve", to_json(a, choice.curve)},
+           {"combinations", to_json(a, choice.combinations)}}};
+}
 
 Correspondence outline_of(const Architecture& a, const PrunePlan& plan) {
   Correspondence c = first_of_everything(a, plan.shape);
@@ -181,7 +254,12 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
   } else {
     fs::remove_all(folder);
     fs::create_directories(folder);
-    about = {{"run", run}, {"report", write_pruned(original, o, plan, calibration, folder)}};
+    const Windows few = calibration ? some_of(*calibration, kDepthTokens) : Windows{};
+    Scratch scratch(Scratch::kNoLimit);
+    std::optional<DepthSearch> search;
+    if (plan.shape.depth > 0) search.emplace(original.architecture, *original.weights, few, scratch);
+    about = {{"run", run},
+             {"report", write_pruned(original, o, plan, calibration, search ? &*search : nullptr, folder)}};
     write_text(folder / kAbout, json_text(about) + "\n");
   }
   PrunedSource pruned{open_artifact(folder), about.at("report")};

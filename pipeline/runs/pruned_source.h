@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "core/scratch.h"
@@ -19,6 +20,18 @@ struct PrunedSource {
   nlohmann::ordered_json report;
 };
 
+/// The shape of params=SHARE or bytes=SIZE.
+struct ChosenShape {
+  PrunedShape shape;
+  nlohmann::ordered_json report;  // {"most", "chosen", "curve", "combinations"}
+};
+/// Chooses by pruning the original to shapes, into folders below `folder` that are removed again, on some of the
+/// windows and measuring on others. `size` is what must not be above `most`. A stopped run's choice is taken with
+/// options.resume. Errors: usage without windows, or when nothing is small enough.
+ChosenShape chosen_shape(const Artifact& original, const CompressOptions&, int64_t multiple, double most,
+                         const std::function<double(const PrunedShape&)>& size, const Windows* calibration,
+                         const std::filesystem::path& folder);
+
 /// Where what is pruned lies, in the folder of what is saved for --resume.
 inline constexpr const char* kPrunedFolder = "pruned";
 
@@ -26,6 +39,7 @@ inline constexpr const char* kPrunedFolder = "pruned";
 struct PrunePlan {
   PrunedShape shape;
   std::optional<TrimmedVocabulary> vocabulary;
+  nlohmann::ordered_json choice = {};  // ChosenShape::report, where the shape was chosen for a size
 };
 /// What the model that is left looks like: everything of its shape but which parts they are.
 Correspondence outline_of(const Architecture&, const PrunePlan&);
