@@ -16,6 +16,7 @@
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/calibrate/importance.h"
 #include "pipeline/plan/frozen_plan.h"
+#include "pipeline/plan/masks.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
@@ -29,6 +30,7 @@
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/source.h"
 #include "pipeline/runs/text_windows.h"
+#include "prune/request.h"
 #include "targets/gguf_mixture.h"
 
 namespace kerf {
@@ -139,7 +141,8 @@ void refuse_dtype_without_use(const CompressOptions& o) {
 }
 
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source, const std::string& name,
-                                 const std::optional<Windows>& calibration, bool may_measure) {
+                                 const PruneMethod& pruning, const std::optional<Windows>& calibration,
+                                 bool may_measure) {
   std::vector<Output> outputs;
   for (const std::string& text : o.targets) {
     const FittedChoice fit = fitted(parse_target(text), source.architecture);
@@ -163,6 +166,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     if (size.allocation)
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
+    plan_masks(out.plan, stored, parse_prune(o.prune).sparsity, pruning, overrides);
     complete(out.plan, source, name, o.shard_bytes, suffix);
     if (const Repository& kind = repository_of(*choice.target); kind.remarks)
       for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
@@ -208,9 +212,29 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
     fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
 }
 
+bool makes_masks(const Recipe& r) { return parse_prune(r.prune).masks() || asks_for_masks(r.overrides); }
+
+// How zeros are chosen, where any are.
+PruneMethod pruning_of(const CompressOptions& o) {
+  if (!makes_masks(o)) {
+    if (!o.prune_method.empty())
+      fail(ErrorKind::usage,
+           "--prune-method {} says how zeros are chosen, and none are asked for; give --prune 2:4 or "
+           "--prune sparsity=0.5",
+           o.prune_method);
+    return {};
+  }
+  if (o.bytes > 0 || o.bpw > 0)
+    fail(ErrorKind::usage,
+         "a size in bytes is allocated among types of which some have no number 0; to prune, name a scheme of the "
+         "target instead");
+  return parse_prune_method(o.prune_method, !o.calib.text.empty());
+}
+
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
+  PruneMethod pruning;
   ModelLocation location;  // of the source; the name is that of its files
   Artifact source;
   std::vector<Output> outputs;
@@ -228,6 +252,7 @@ struct Prepared {
 Recipe decided(const CompressOptions& o, const Prepared& p) {
   Recipe r = o;
   r.method = p.method.name;
+  if (makes_masks(o)) r.prune_method = p.pruning.name();
   if (p.calibration) r.asymmetric = p.asymmetric;
   for (size_t i = 0; i < p.outputs.size(); ++i) {
     const TargetPlan& plan = p.outputs[i].plan;
@@ -335,6 +360,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                                      .source = *source.weights,
                                      .method = p.method,
                                      .options = o.quantizer,
+                                     .pruning = p.pruning,
                                      .asymmetric = p.asymmetric,
                                      .windows = *p.calibration,
                                      .targets = jobs,
@@ -342,7 +368,8 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                                      .scratch = scratch});
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
-    pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.input_statistics);
+    pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.input_statistics,
+         p.pruning.pruner);
   }
   for (Output& out : p.outputs) {
     out.files = out.weights = out.writer->commit();
@@ -364,6 +391,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     for (const SiteOverride& each : o.overrides)
       if (!each.method.empty()) refuse_without_text(o, parse_method(each.method, false));
   }
+  const PruneMethod pruning = pruning_of(o);
   if (!o.imatrix.empty() && !o.calib.text.empty())
     fail(ErrorKind::usage,
          "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
@@ -387,7 +415,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
   if (o.eval.runtime.any() && !windows)
     warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
-  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure);
+  std::vector<Output> outputs = plan_outputs(o, source, location.name, pruning, calibration, may_measure);
   for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
@@ -397,8 +425,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     publication = std::make_unique<Publication>(o.out, std::move(destinations));
     publication->check({source.files, texts});
   }
-  Prepared p{std::move(method),  std::move(location), std::move(source),
-             std::move(outputs), std::move(windows),  std::move(calibration)};
+  Prepared p{
+      std::move(method),     pruning, std::move(location), std::move(source), std::move(outputs), std::move(windows),
+      std::move(calibration)};
   p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
