@@ -14,8 +14,8 @@ struct PruneMethod {
   std::string name() const;
 };
 
-/// "magnitude", "wanda", "sparsegpt", each alone or with "+refit"; "" is sparsegpt with a calibration text, magnitude
-/// without. Error usage for another name, or one that needs a calibration text where there is none.
+/// "magnitude", "wanda", "sparsegpt", each alone or with "+refit"; "" is sparsegpt+refit with a calibration text,
+/// magnitude without. Error usage for another name, or one that needs a calibration text where there is none.
 PruneMethod parse_prune_method(std::string_view, bool calibrated);
 
 }  // namespace kerf

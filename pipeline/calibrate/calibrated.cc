@@ -39,7 +39,7 @@ FullPrecisionRun full_precision_run(const CalibrationJob& job, const std::vector
 
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const CalibrationJob& job) {
   const Architecture& a = job.architecture;
-  warn_of_few_tokens(a, job.windows.tokens());
+  warn_of_few_tokens(a, job.windows.tokens(), job.options.damping);
   pack_matrices(a, job.source, find_quantizer("rtn"), job.targets, 0, {},
                 [&](const PlannedMatrix& m) { return is_calibrated_head(a, m); });
   std::vector<std::unique_ptr<CalibratedTarget>> targets;

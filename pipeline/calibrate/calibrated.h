@@ -10,6 +10,7 @@
 #include "pipeline/calibrate/site_outcome.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/pack.h"
+#include "prune/method.h"
 
 namespace kerf {
 
@@ -26,6 +27,8 @@ struct CalibrationJob {
   const TensorSource& source;
   const Method& method;  // of matrices whose plan names none
   const QuantizerOptions& options;
+  /// Of matrices that the plan gives a sparsity.
+  PruneMethod pruning = {};
   /// Whether the model in full precision runs beside, and weights make up for what activations lack. Takes at least
   /// kHeldOutPart windows.
   bool asymmetric = false;
@@ -47,7 +50,9 @@ struct CalibrationJob {
 /// quantized weights, so that later sites see the errors of earlier ones. Biases take the mean error of their site.
 /// Each target has its own pass over the activations. With `asymmetric` the model in full precision runs beside them,
 /// and weights are first moved to where they make up for what the compressed model's activations lack
-/// (solver/asymmetric.h); errors are then those of the moved weights. Returns one list per target, in the order in
+/// (solver/asymmetric.h); errors are then those of the moved weights. Matrices with a sparsity are pruned where they
+/// are quantized, those in plain numbers too: masks are chosen from the moved weights, and later sites see what the
+/// zeros cost. Returns one list per target, in the order in
 /// which sites ran. Memory: hidden states of all windows per target and one group's inputs, both from `scratch`; one
 /// block's weights, one Hessian and its factor, and another Hessian where errors are measured on windows that are held
 /// out. With `asymmetric` the full-precision run counts as a target, every target has a group's inputs at the same

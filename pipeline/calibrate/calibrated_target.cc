@@ -30,8 +30,14 @@ void correct_bias(std::vector<float>& bias, const std::vector<float>& w, const s
   }
 }
 
-std::string method_text(const ChosenSite& c, const ChosenGroup& group) {
-  return fmt::format("{}{}", c.quantizer->name(), group.alpha == 0 ? "" : group.smooth ? "+smooth" : "+awq");
+std::string method_text(const GroupSite& s, const ChosenSite& c, const ChosenGroup& group) {
+  std::string text = s.sparsity ? s.pruning->name() : "";
+  if (c.quantizer)
+    text += fmt::format("{}{}{}", text.empty() ? "" : "+", c.quantizer->name(),
+                        group.alpha == 0 ? ""
+                        : group.smooth   ? "+smooth"
+                                         : "+awq");
+  return s.sparsity ? fmt::format("{} {}", text, text_of(*s.sparsity)) : text;
 }
 
 }  // namespace
@@ -77,8 +83,8 @@ void CalibratedTarget::quantize_group(const Group* full) {
   if (!chosen.scales.empty()) block_.fold(*folding, chosen.scales, *weights_);
   std::vector<Replacement> replacements;
   for (size_t i = 0; i < sites.size(); ++i)
-    replacements.push_back(sites[i].scheme ? take(g, i, sites[i], chosen, statistics)
-                                           : keep_as_it_is(g, i, sites[i], chosen));
+    replacements.push_back(sites[i].changes() ? take(g, i, sites[i], chosen, statistics)
+                                              : keep_as_it_is(g, i, sites[i], chosen));
   stream_.replace(std::move(replacements));
 }
 
@@ -107,11 +113,15 @@ void CalibratedTarget::finish() {
 std::vector<GroupSite> CalibratedTarget::sites_of(const Group& g) const {
   std::vector<GroupSite> sites;
   for (const Site& site : g.sites) {
-    const Storage& storage = planned_.at(site.name)->storage;
+    const PlannedMatrix& planned = *planned_.at(site.name);
+    const Storage& storage = planned.storage;
     sites.push_back({.site = &site,
                      .scheme = storage.layout ? &storage.scheme : nullptr,
                      .method = &method_of(site),
-                     .w = read_matrix(job_.source, site)});
+                     .w = read_matrix(job_.source, site),
+                     .sparsity = planned.sparsity ? &*planned.sparsity : nullptr,
+                     .pruning = &job_.pruning,
+                     .dense = storage.dense});
   }
   return sites;
 }
@@ -158,14 +168,20 @@ Replacement CalibratedTarget::take(const Group& g, size_t i, const GroupSite& si
     block_.replaced[s.bias] = bias;
   }
   block_.outcomes.push_back({.name = s.name,
-                             .method = method_text(c, chosen),
+                             .method = method_text(site, c, chosen),
                              .error_rtn = c.error_rtn,
                              .error = c.error,
                              .alpha = chosen.alpha,
-                             .damping = c.quantizer->needs_hessian() ? chosen.damping : 0,
+                             .damping = c.quantizer && c.quantizer->needs_hessian() ? chosen.damping : 0,
                              .asymmetric_strength = site.asymmetric_strength,
-                             .dead = statistics.fitted.dead_channels()});
-  block_.matrices.emplace(s.name, ReadyMatrix{.planned = planned_.at(s.name), .packed = std::move(c.matrix)});
+                             .dead = statistics.fitted.dead_channels(),
+                             .zeros = site.sparsity ? site.sparsity->share : 0});
+  ReadyMatrix ready{.planned = planned_.at(s.name), .packed = std::nullopt};
+  if (site.scheme)
+    ready.packed = std::move(c.matrix);
+  else
+    ready.values = chosen.scales.empty() ? c.values : scale_columns(c.values, chosen.scales);
+  block_.matrices.emplace(s.name, std::move(ready));
   return {fast_linear(std::move(c.values), s.out, s.in), std::move(bias)};
 }
 

@@ -9,6 +9,10 @@ FusedSite fuse(std::span<const GroupSite> sites) {
   FusedSite f{std::make_unique<Site>(*sites[0].site), sites[0]};
   f.whole.site = f.site.get();
   for (const GroupSite& s : sites.subspan(1)) {
+    if (s.sparsity ? !sites[0].sparsity || *s.sparsity != *sites[0].sparsity : sites[0].sparsity != nullptr)
+      fail(ErrorKind::usage,
+           "{} and {} have one scale in this scheme, so they are pruned together; give both the same sparsity",
+           sites[0].site->name, s.site->name);
     if (s.method->name != sites[0].method->name || *s.scheme != *sites[0].scheme)
       fail(ErrorKind::usage,
            "{} and {} have one scale in this scheme, so they cannot be treated by {} and {}; give both the same method",

@@ -71,9 +71,10 @@ std::vector<double> sums_of(const Group& g) {
 StatisticsNeeds needs_of(const Group& g, const PlannedMatrices& planned) {
   StatisticsNeeds needs;
   for (size_t i = 0; i < g.sites.size(); ++i) {
-    const Storage& storage = planned.at(g.sites[i].name)->storage;
+    const PlannedMatrix& matrix = *planned.at(g.sites[i].name);
+    const Storage& storage = matrix.storage;
     if (storage.activations && !needs.rounded_channels) needs.rounded_channels = storage.activations->group;
-    needs.sums = needs.sums || (storage.layout && !g.biases[i].empty());
+    needs.sums = needs.sums || ((storage.layout || matrix.sparsity) && !g.biases[i].empty());
   }
   return needs;
 }

@@ -23,8 +23,8 @@ struct StatisticsNeeds {
   bool sums = false;
 };
 
-/// What these matrices ask for: samples where their runtime rounds activations, sums where they are packed and have a
-/// bias.
+/// What these matrices ask for: samples where their runtime rounds activations, sums where they are packed or pruned
+/// and have a bias.
 StatisticsNeeds needs_of(const BlockwiseForward::Group&, const PlannedMatrices&);
 
 /// Goes over the group's inputs once for each of these. They may lie in a file, so they are read in pieces. Hessians

@@ -48,14 +48,15 @@ void warn_of_outliers(std::span<const SiteOutcome> outcomes, std::span<const Sit
   }
 }
 
-void warn_of_few_tokens(const Architecture& a, int64_t tokens) {
+void warn_of_few_tokens(const Architecture& a, int64_t tokens, double damping) {
   std::set<int64_t> widths;
   for (const Site& s : a.block_sites(0))
     if (tokens < s.in && widths.insert(s.in).second)
       warn(
-          fmt::format("{} calibration tokens are fewer than the {} input channels of {} and its like: their statistics "
-                      "lack rank and rest on the damping; give more windows",
-                      tokens, s.in, s.name));
+          fmt::format("{} calibration tokens are fewer than the {} input channels of {} and its like: their second "
+                      "moments have at most the rank {}, and least squares rest on the ridge that damping adds, {:.3g} "
+                      "of their mean; give more windows",
+                      tokens, s.in, s.name, tokens, damping));
 }
 
 void warn_of_damping(const Site& site, double asked, double relative) {

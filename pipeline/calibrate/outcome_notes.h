@@ -17,8 +17,8 @@ void note_outcomes(const std::string& run, const std::string& where, std::span<c
 /// some.
 void warn_of_outliers(std::span<const SiteOutcome>, std::span<const SiteOutcome> earlier, const PlannedMatrices&);
 
-/// Warns of inputs that have more channels than there are tokens.
-void warn_of_few_tokens(const Architecture&, int64_t tokens);
+/// Warns of inputs that have more channels than there are tokens, with the rank that is left and the damping.
+void warn_of_few_tokens(const Architecture&, int64_t tokens, double damping);
 
 /// Warns when the `relative` damping that was needed for the inputs of `site` is more than what was asked for.
 void warn_of_damping(const Site& site, double asked, double relative);

@@ -106,7 +106,7 @@ std::vector<float> floats_of(const Reader& reader, const StoredTensor& t) {
 }
 
 ordered_json outcome_json(const SiteOutcome& o) {
-  return {o.name, o.method, o.error_rtn, o.error, o.alpha, o.damping, o.asymmetric_strength, o.dead};
+  return {o.name, o.method, o.error_rtn, o.error, o.alpha, o.damping, o.asymmetric_strength, o.dead, o.zeros};
 }
 
 SiteOutcome outcome_from(const ordered_json& j) {
@@ -117,7 +117,8 @@ SiteOutcome outcome_from(const ordered_json& j) {
           .alpha = j.at(4),
           .damping = j.at(5),
           .asymmetric_strength = j.at(6),
-          .dead = j.at(7)};
+          .dead = j.at(7),
+          .zeros = j.at(8)};
 }
 
 std::vector<SiteOutcome> outcomes_of(const Reader& reader) {

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "grids/grid.h"
+#include "pipeline/calibrate/site_pruning.h"
 #include "quant/awq.h"
 
 namespace kerf {
@@ -30,6 +31,8 @@ struct Trial {
   const QuantizerOptions& options;
   const std::optional<ActivationSample>& rounded;
   std::vector<double> signals = {};
+  std::vector<std::optional<PrunedMatrix>> pruned =
+      {};                                // for the statistics of the present attempt, of inputs as they are
   std::vector<ChosenSite> nearest = {};  // without scales: what every method is compared with
 
   // One attempt, with the weights' columns multiplied by these scales (none when empty). Statistics are of the inputs
@@ -38,29 +41,53 @@ struct Trial {
     ChosenGroup group{.scales = std::move(scales)};
     group.sites.resize(sites.size());
     const std::vector<double> noise = noise_under(group.scales);
+    for (size_t i = 0; i < sites.size(); ++i)
+      if (!sites[i].scheme && pruned[i]) {
+        group.sites[i].values = stored(i, pruned[i]->values, group.scales);
+        group.sites[i].error = error_of(validation, sites[i].w, group.sites[i].values, sites[i].site->out, signals[i]);
+      }
     const auto wanted = [&](size_t i, const Quantizer* q) { return sites[i].scheme && uses(*sites[i].method, q); };
     for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i) {
       if (quantizer.needs_hessian()) group.damping = prepared.damping();
-      const bool known = &quantizer == nearest[i].quantizer && group.scales.empty();
-      keep_better(group.sites[i], known ? nearest[i] : measured(quantizer, prepared, i, group.scales, noise));
+      const bool known = &quantizer == nearest[i].quantizer && group.scales.empty() && !pruned[i];
+      keep_better(group.sites[i],
+                  known ? nearest[i] : measured(quantizer, prepared, i, group.scales, noise, pruned[i]));
     });
     return group;
   }
 
-  // Site i by rtn, without scales; nothing where it stays as it is.
+  // Site i by rtn, without scales, with zeros by magnitude; nothing where it stays as it is.
   ChosenSite rounded_to_nearest(size_t i, const InputStatistics& statistics, std::span<const double> noise) const {
-    if (!sites[i].scheme) return {};
+    const std::optional<PrunedMatrix> plain = prune_by_magnitude(sites[i]);
+    if (!sites[i].scheme) {
+      ChosenSite chosen;
+      if (plain)
+        chosen.error = error_of(validation, sites[i].w, stored(i, plain->values, {}), sites[i].site->out, signals[i]);
+      return chosen;
+    }
     const Quantizer& rtn = find_quantizer("rtn");
-    return measured(rtn, *rtn.prepare(&statistics, *sites[i].scheme, options), i, {}, noise);
+    return measured(rtn, *rtn.prepare(&statistics, *sites[i].scheme, options), i, {}, noise, plain);
   }
 
-  // The same choices again, for these statistics. Errors stay those by which they were chosen.
-  void choose_again(ChosenGroup& group, const InputStatistics& statistics) const {
+  // Plain numbers as they will be stored: rounded once the scales are in them.
+  std::vector<float> stored(size_t i, std::vector<float> values, const std::vector<float>& scales) const {
+    if (!scales.empty()) values = scale_columns(values, scales);
+    round_to(sites[i].dense, values);
+    if (!scales.empty()) unscale_columns(values, scales);
+    return values;
+  }
+
+  // The same choices again, for these statistics of inputs as they are. Errors stay those by which they were chosen.
+  void choose_again(ChosenGroup& group, InputStatistics statistics) {
+    pruned = prune_sites(sites, statistics.fitted, nullptr, options.damping);
+    for (size_t i = 0; i < sites.size(); ++i)
+      if (!sites[i].scheme && pruned[i]) group.sites[i].values = stored(i, pruned[i]->values, group.scales);
+    if (!group.scales.empty()) statistics.fitted = scaled(statistics.fitted, group.scales);
     const auto wanted = [&](size_t i, const Quantizer* q) { return group.sites[i].quantizer == q; };
     for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i) {
       ChosenSite& chosen = group.sites[i];
       const double error = chosen.error;
-      chosen = quantized(quantizer, prepared, i, group.scales);
+      chosen = quantized(quantizer, prepared, i, group.scales, pruned[i]);
       chosen.error = error;
       if (!group.scales.empty()) unscale_columns(chosen.values, group.scales);
     });
@@ -86,9 +113,10 @@ struct Trial {
 
   // With its error on the validation tokens.
   ChosenSite measured(const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i,
-                      const std::vector<float>& scales, std::span<const double> noise) const {
+                      const std::vector<float>& scales, std::span<const double> noise,
+                      const std::optional<PrunedMatrix>& zeros) const {
     const GroupSite& s = sites[i];
-    ChosenSite chosen = quantized(quantizer, prepared, i, scales);
+    ChosenSite chosen = quantized(quantizer, prepared, i, scales, zeros);
     const double of_activations = noise_error(noise, chosen.values) / signals[i];
     if (!scales.empty()) unscale_columns(chosen.values, scales);
     chosen.error = error_of(validation, s.w, chosen.values, s.site->out, signals[i]) + of_activations;
@@ -97,15 +125,23 @@ struct Trial {
 
   // Without an error; values are of the scaled weights.
   ChosenSite quantized(const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i,
-                       const std::vector<float>& scales) const {
+                       const std::vector<float>& scales, const std::optional<PrunedMatrix>& zeros) const {
     const GroupSite& s = sites[i];
     ChosenSite chosen{.quantizer = &quantizer};
-    const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(s.w, scales);
-    chosen.matrix = prepared.quantize(scales.empty() ? s.w : scaled_w, s.site->out, s.site->in);
+    const std::vector<float>& w = zeros && from_pruned(s, quantizer) ? zeros->values : s.w;
+    const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(w, scales);
+    chosen.matrix =
+        prepared.quantize(scales.empty() ? w : scaled_w, s.site->out, s.site->in, zeros ? &zeros->mask : nullptr);
     chosen.values.resize(s.w.size());
     find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
     return chosen;
   }
+
+  // Whether codes of a pruned site are chosen for the pruner's values and not for W. Rounding to nearest makes up for
+  // nothing, so what it is given must. Error feedback makes up for zeros itself, from W on. Refitted values v are where
+  // it should begin: as (W - v) H vanishes on the support, the error of codes beside v is that beside W but for a
+  // constant, and nothing of the zeros is left to columns that are chosen late.
+  static bool from_pruned(const GroupSite& s, const Quantizer& q) { return s.pruning->refit || !q.needs_hessian(); }
 
   // Of rounded activations, for as many tokens as there are for validation.
   std::vector<double> noise_under(std::span<const float> scales) const {
@@ -153,7 +189,7 @@ void settle_weights(std::vector<GroupSite>& sites, InputStatistics& s, const Met
   if (s.asymmetric) {
     const Factor factor = factorize(s.fitted, kCorrectionDamping);
     for (GroupSite& site : sites)
-      if (site.scheme)
+      if (site.changes())
         site.asymmetric_strength =
             shift_towards_full_precision(site.w, s.asymmetric->fitted, factor, s.asymmetric->validation, *s.validation);
     s.asymmetric.reset();
@@ -165,6 +201,8 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, const InputStatistics
                          const QuantizerOptions& options, const std::optional<Folding>& folding) {
   Trial trial{sites, statistics.validation ? *statistics.validation : statistics.fitted, options, statistics.sample};
   const std::vector<double> noise = trial.noise_under({});
+  trial.pruned =
+      prune_sites(sites, statistics.fitted, statistics.validation ? &*statistics.validation : nullptr, options.damping);
   bool may_scale = folding.has_value(), may_leave = false;
   std::vector<ScaledSite> to_scale;
   for (const GroupSite& s : sites) {
@@ -190,11 +228,7 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, const InputStatistics
     other.smooth = scaling->smooth;
     if (!best || total_error(other) < total_error(*best)) best = std::move(other);
   }
-  if (statistics.validation) {
-    InputStatistics everything{.fitted = statistics.pooled()};
-    if (!best->scales.empty()) everything.fitted = scaled(everything.fitted, best->scales);
-    trial.choose_again(*best, everything);
-  }
+  if (statistics.validation) trial.choose_again(*best, {.fitted = statistics.pooled()});
   for (size_t i = 0; i < sites.size(); ++i) {
     best->sites[i].error_rtn = trial.nearest[i].error;
     best->sites[i].signal = trial.signals[i];

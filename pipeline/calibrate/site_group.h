@@ -8,6 +8,7 @@
 
 #include "model/ops/folds.h"
 #include "pipeline/plan/method.h"
+#include "prune/method.h"
 #include "quant/input_statistics.h"
 #include "quant/quantizer.h"
 
@@ -16,22 +17,27 @@ namespace kerf {
 /// One of the sites that read the same input x.
 struct GroupSite {
   const Site* site;
-  const Scheme* scheme;  // nullptr: stays as it is
+  const Scheme* scheme;  // nullptr: plain numbers, which stay as they are unless they are pruned
   const Method* method;
   /// The wanted weights W, [site->out, site->in] row-major: the checkpoint's, or what asymmetric calibration moved them
   /// to. All errors are against these.
   std::vector<float> w;
   /// How much of what shift_towards_full_precision() found was taken, 0 ... 1 (solver/asymmetric.h).
   double asymmetric_strength = 0;
+  const Sparsity* sparsity = nullptr;    // what of W becomes zero; nullptr: nothing
+  const PruneMethod* pruning = nullptr;  // how, where there is a sparsity
+  Dtype dense = Dtype::f32;              // of plain numbers: what they are stored as
+  /// Whether the weights of this site may become others than those of the checkpoint.
+  bool changes() const { return scheme || sparsity; }
 };
 
 /// What became of one site.
 struct ChosenSite {
-  const Quantizer* quantizer = nullptr;
-  QuantizedMatrix matrix;     // of W with its columns multiplied by the group's scales: what is stored
-  std::vector<float> values;  // [out, in]: what stands for W on inputs that are not scaled
-  /// The squared output error on the validation tokens, that of rounded activations included, divided by `signal`; and
-  /// the same of rounding to nearest without scales.
+  const Quantizer* quantizer = nullptr;  // nullptr for plain numbers
+  QuantizedMatrix matrix;                // of W with its columns multiplied by the group's scales: what is stored
+  std::vector<float> values;             // [out, in]: what stands for W on inputs that are not scaled
+  /// The squared output error on the validation tokens, that of rounded activations and of zeros included, divided by
+  /// `signal`; and the same of rounding to nearest without scales, zeros chosen by magnitude.
   double error = 0, error_rtn = 0;
   double signal = 0;  // sum |W x|^2 over the validation tokens
 };
@@ -57,16 +63,18 @@ struct Folding {
   }
 };
 
-/// Moves the weights that will be quantized towards those that make up for what the activations lack, where the
-/// statistics of asymmetric calibration are there. Leaves what choose_group() wants: without these, and pooled where
-/// the run's method holds nothing out.
+/// Moves the weights that will be quantized or pruned towards those that make up for what the activations lack, where
+/// the statistics of asymmetric calibration are there. Leaves what choose_group() wants: without these, and pooled
+/// where the run's method holds nothing out.
 void settle_weights(std::vector<GroupSite>&, InputStatistics&, const Method& of_run);
 
 /// Tries what the sites' methods say and keeps the best by the error on the validation tokens. Where there are none
 /// (InputStatistics::validation), errors are measured on the fitted tokens themselves; where there are, what was best
 /// is then done again with both together. Scaling, which concerns all sites, is tried when all methods have it and
 /// there is a `folding`; leaving it away, unless no method allows that. With a sample of rounded activations their
-/// rounding is part of every error. Errors: as Quantizer::prepare() and quantize().
+/// rounding is part of every error. Zeros are chosen first, from W and the fitted statistics, and then again with those
+/// of both; a quantizer that makes up for errors does so for those of the zeros too, in the same pass. Errors: as
+/// Quantizer::prepare() and quantize().
 ChosenGroup choose_group(std::span<const GroupSite>, const InputStatistics&, const QuantizerOptions&,
                          const std::optional<Folding>& folding);
 

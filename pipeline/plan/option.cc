@@ -64,7 +64,7 @@ constexpr Option kOptions[] = {
     {.flag = "--prune-method",
      .key = "prune_method",
      .help = "How weights that become zero are chosen: magnitude, wanda or sparsegpt, and +refit: the others solved "
-             "against the Hessian (default: sparsegpt with --calib, magnitude without)",
+             "against the Hessian (default: sparsegpt+refit with --calib, magnitude without)",
      .type_name = "NAME",
      .field = [](S s) -> Field { return &s.run->prune_method; },
      .same_run = SameRun::this_value,

@@ -58,6 +58,7 @@ struct MatrixWork {
     std::unique_ptr<Magnitudes> magnitudes = std::make_unique<Magnitudes>();
   };
   std::vector<Use> uses;
+  Mask mask = {};  // of all targets; empty where nothing is pruned
 };
 
 struct Panel {
@@ -165,7 +166,23 @@ void run_panel(const Panel& panel, const TensorSource& source) {
   source.read(*source.find(site.name), panel.begin, w);
   const float largest = largest_magnitude(w);
   if (!std::isfinite(largest)) check_finite(w, site.name, panel.begin, site.in);  // says where
+  if (const std::vector<uint8_t>& zero = panel.work->mask.zero; !zero.empty())
+    for (size_t i = 0, at = static_cast<size_t>(panel.begin * site.in); i < n; ++i)
+      if (zero[at + i] != 0) w[i] = 0.0f;
   for (const MatrixWork::Use& use : panel.work->uses) write_panel(use, panel, w, largest);
+}
+
+// Zeros that are put into the weights stay zeros: whatever is rounded to nearest on a grid with a zero takes its code.
+void choose_masks(const Pruner& pruner, const TensorSource& source, std::vector<MatrixWork>& block) {
+  for (MatrixWork& work : block) {
+    const std::optional<Sparsity>& sparsity = work.uses[0].matrix->sparsity;
+    if (!sparsity) continue;
+    const Site& site = *work.site;
+    std::vector<float> w(static_cast<size_t>(site.out * site.in));
+    source.read(*source.find(site.name), 0, w);
+    check_finite(w, site.name, 0, site.in);
+    work.mask = pruner.prepare(nullptr, *sparsity, 0)->prune(w, site.out, site.in).mask;
+  }
 }
 
 void prepare_quantizers(const Quantizer& quantizer, std::vector<MatrixWork>& block) {
@@ -273,7 +290,7 @@ void write_vectors(const TensorSource& source, const PackJob& job, const Replace
 
 void pack_matrices(const Architecture&, const TensorSource& source, const Quantizer& quantizer,
                    std::span<const PackJob> jobs, int64_t layers, const SiteStatistics& input_statistics,
-                   const std::function<bool(const PlannedMatrix&)>& apart) {
+                   const std::function<bool(const PlannedMatrix&)>& apart, const Pruner* pruner) {
   // Block by block, the vocabulary's matrices (layer -1) first.
   std::vector<std::vector<MatrixWork>> blocks(static_cast<size_t>(layers + 1));
   std::unordered_map<std::string, size_t> position;
@@ -292,6 +309,7 @@ void pack_matrices(const Architecture&, const TensorSource& source, const Quanti
     std::vector<Panel> panels;
     const auto together = prepare_gathering(block);
     prepare_quantizers(quantizer, block);
+    if (pruner) choose_masks(*pruner, source, block);
     for (MatrixWork& work : block) {
       const int64_t rows = panel_rows(work);
       for (int64_t begin = 0; begin < work.site->out; begin += rows)
@@ -302,16 +320,17 @@ void pack_matrices(const Architecture&, const TensorSource& source, const Quanti
     for (MatrixWork& work : block) {
       for (const MatrixWork::Use& use : work.uses) say(*use.job, use.magnitudes->remark(*use.job->plan, *use.matrix));
       work.uses.clear();
+      work.mask = {};
     }
     progress.advance();
   }
 }
 
 void pack(const Architecture& a, const TensorSource& source, const Quantizer& quantizer, std::span<const PackJob> jobs,
-          const SiteStatistics& input_statistics) {
+          const SiteStatistics& input_statistics, const Pruner* pruner) {
   // Vectors first: then the matrices, in the order of the file, leave no gap in the writer's running checksum.
   for (const PackJob& job : jobs) write_vectors(source, job, {});
-  pack_matrices(a, source, quantizer, jobs, a.layers(), input_statistics);
+  pack_matrices(a, source, quantizer, jobs, a.layers(), input_statistics, {}, pruner);
 }
 
 }  // namespace kerf

@@ -11,6 +11,7 @@
 #include "core/tensor.h"
 #include "formats/container.h"
 #include "pipeline/plan/plan.h"
+#include "prune/pruner.h"
 #include "quant/quantizer.h"
 
 namespace kerf {
@@ -26,15 +27,16 @@ struct PackJob {
 /// thousand weights per thread, and the codes of the matrices in work where a layout packs whole matrices, and their
 /// weights where rows share parameters. Errors: numerical for NaN or infinity in the weights (tensor and index named)
 /// and for values that do not fit their stored type. `input_statistics` is what the quantizer may know of the matrices'
-/// inputs.
+/// inputs. Where a plan gives a matrix a sparsity, `pruner`, one that needs no Hessian, chooses its zeros for all
+/// targets before it is quantized; memory then: one whole matrix in float32 and the masks of a block.
 void pack(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs,
-          const SiteStatistics& input_statistics = {});
+          const SiteStatistics& input_statistics = {}, const Pruner* pruner = nullptr);
 
 // The parts of it, for a flow that chooses codes itself (calibrated.h):
 /// The matrices outside of the blocks and those of the first `layers` blocks, less those that `apart` tells apart.
 void pack_matrices(const Architecture&, const TensorSource&, const Quantizer&, std::span<const PackJob> jobs,
                    int64_t layers, const SiteStatistics& input_statistics = {},
-                   const std::function<bool(const PlannedMatrix&)>& apart = {});
+                   const std::function<bool(const PlannedMatrix&)>& apart = {}, const Pruner* pruner = nullptr);
 /// One whole matrix, rows in the checkpoint's order: packed, or as plain numbers.
 void write_matrix(const PackJob&, const PlannedMatrix&, const QuantizedMatrix&);
 void write_matrix(const PackJob&, const PlannedMatrix&, std::span<const float> w);

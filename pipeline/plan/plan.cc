@@ -306,6 +306,7 @@ std::string TargetPlan::hash() const {
     h.mix(m.site.name);
     h.mix(m.scheme);
     h.mix(m.method);
+    h.mix(m.sparsity ? text_of(*m.sparsity) : std::string());
     const Storage& s = m.storage;
     h.mix(s.layout ? s.layout->name() : name_of(s.dense));
     if (s.layout) h.mix(s.scheme);

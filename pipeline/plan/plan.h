@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "formats/container.h"
 #include "model/arch/architecture.h"
 #include "pipeline/plan/recipe.h"
+#include "prune/sparsity.h"
 #include "targets/target.h"
 
 namespace kerf {
@@ -19,6 +21,7 @@ struct PlannedMatrix {
   Storage storage;
   std::string scheme;                // canonical: the target's, or an override's
   std::string method;                // an override's; "": that of the run
+  std::optional<Sparsity> sparsity;  // what of it becomes zero (masks.h); nothing: it is not pruned
   std::vector<LayoutTensor> parts;   // one for plain numbers
   std::vector<size_t> file_tensors;  // of each part, in TargetPlan::file
   std::vector<int64_t> source_row;   // row r of the file is row source_row[r] of the checkpoint; empty: the same

@@ -22,6 +22,7 @@
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/site_pattern.h"
+#include "prune/sparsity.h"
 #include "targets/target.h"
 
 namespace kerf {
@@ -213,7 +214,7 @@ class RecipeReader {
   }
 
   SiteOverride site_override(const YAML::Node& map, const std::vector<std::string>& targets) const {
-    const Keys keys(place_, map, "an override", {"sites", "scheme", "method"});
+    const Keys keys(place_, map, "an override", {"sites", "scheme", "method", "sparsity"});
     SiteOverride o;
     keys.take("sites", [&](const YAML::Node& n) {
       o.sites = texts_of(place_, n, "sites");
@@ -229,7 +230,14 @@ class RecipeReader {
       o.method = text_of(place_, n, "method");
       check_at(place_, n, [&] { parse_method(o.method, true); });
     });
-    if (o.scheme.empty() && o.method.empty()) place_.wrong(map, "an override needs a scheme or a method");
+    keys.take("sparsity", [&](const YAML::Node& n) {
+      o.sparsity = text_of(place_, n, "sparsity");
+      check_at(place_, n, [&] {
+        if (o.sparsity != kNoSparsity) parse_sparsity(o.sparsity);
+      });
+    });
+    if (o.scheme.empty() && o.method.empty() && o.sparsity.empty())
+      place_.wrong(map, "an override needs a scheme, a method or a sparsity");
     return o;
   }
 
@@ -360,6 +368,7 @@ nlohmann::ordered_json to_json(const Recipe& r) {
     nlohmann::ordered_json each = {{"sites", o.sites}};
     if (!o.scheme.empty()) each["scheme"] = o.scheme;
     if (!o.method.empty()) each["method"] = o.method;
+    if (!o.sparsity.empty()) each["sparsity"] = o.sparsity;
     j["overrides"].push_back(std::move(each));
   }
   return j;

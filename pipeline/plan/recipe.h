@@ -20,6 +20,7 @@
 //   overrides:                                       # in order; of two that say the same of a matrix the last counts
 //     - {sites: "model.layers.*.mlp.down_proj", scheme: w8a16-g32}
 //     - {sites: [attn_v, "re:layers\\.[0-3]\\."], method: rtn}
+//     - {sites: attn_v, sparsity: 0.3}              # 2:4, 0.3/row ..., or none: not pruned
 //
 // Every key may be left out. Paths are taken as on the command line: from the working directory; those in a report also
 // from the report's folder.
@@ -38,11 +39,15 @@
 
 namespace kerf {
 
+/// The sparsity of matrices that are not pruned.
+inline constexpr std::string_view kNoSparsity = "none";
+
 /// What some matrices get instead of what all get.
 struct SiteOverride {
   std::vector<std::string> sites;  // patterns (site_pattern.h); a matrix is meant when one of them fits
   std::string scheme;              // of the target; "": as all
   std::string method;              // "": as all
+  std::string sparsity;            // prune/sparsity.h, or kNoSparsity; "": as all
   bool operator==(const SiteOverride&) const = default;
 };
 
@@ -51,7 +56,7 @@ struct Recipe {
   std::string method;  // pipeline/plan/method.h; "": auto with a calibration text, rtn without
   QuantizerOptions quantizer;
   std::vector<std::string> prune;        // prune/request.h
-  std::string prune_method;              // prune/method.h; "": sparsegpt with a calibration text, magnitude without
+  std::string prune_method;              // prune/method.h; "": sparsegpt+refit with --calib, magnitude without
   std::optional<bool> prune_correction;  // empty: with a calibration text
   int64_t prune_multiple = 0;            // 0: as the targets want
   std::optional<bool> asymmetric;        // calibrated.h; empty: with the method auto, if there are windows enough

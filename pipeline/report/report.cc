@@ -32,7 +32,8 @@ ordered_json calibration_json(const std::vector<SiteOutcome>& outcomes) {
                     {"alpha", o.alpha},
                     {"damping", o.damping},
                     {"asymmetric_strength", o.asymmetric_strength},
-                    {"dead_channels", o.dead}});
+                    {"dead_channels", o.dead},
+                    {"zeros", o.zeros}});
   return list;
 }
 

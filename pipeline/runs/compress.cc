@@ -17,6 +17,7 @@
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/calibrate/importance.h"
 #include "pipeline/plan/frozen_plan.h"
+#include "pipeline/plan/masks.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/plan.h"
@@ -33,6 +34,7 @@
 #include "pipeline/runs/text_windows.h"
 #include "pipeline/runs/vocabulary_texts.h"
 #include "prune/method.h"
+#include "prune/request.h"
 #include "prune/slice.h"
 #include "targets/gguf_mixture.h"
 #include "verify/correspondence.h"
@@ -152,7 +154,8 @@ void refuse_dtype_without_use(const CompressOptions& o) {
 }
 
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source, const std::string& name,
-                                 const std::optional<Windows>& calibration, bool may_measure, bool say = true) {
+                                 const PruneMethod& pruning, const std::optional<Windows>& calibration,
+                                 bool may_measure, bool say = true) {
   const auto tell = [&](const std::string& text) {
     if (say && !text.empty()) note(text);
   };
@@ -179,6 +182,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     if (size.allocation)
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
+    plan_masks(out.plan, stored, parse_prune(o.prune).sparsity, pruning, overrides);
     complete(out.plan, source, name, o.shard_bytes, suffix);
     if (const Repository& kind = repository_of(*choice.target); kind.remarks)
       for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
@@ -225,9 +229,29 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
     fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
 }
 
+bool makes_masks(const Recipe& r) { return parse_prune(r.prune).masks() || asks_for_masks(r.overrides); }
+
+// How zeros are chosen, where any are.
+PruneMethod pruning_of(const CompressOptions& o) {
+  if (!makes_masks(o)) {
+    if (!o.prune_method.empty())
+      fail(ErrorKind::usage,
+           "--prune-method {} says how zeros are chosen, and none are asked for; give --prune 2:4 or "
+           "--prune sparsity=0.5",
+           o.prune_method);
+    return {};
+  }
+  if (o.bytes > 0 || o.bpw > 0)
+    fail(ErrorKind::usage,
+         "a size in bytes is allocated among types of which some have no number 0; to prune, name a scheme of the "
+         "target instead");
+  return parse_prune_method(o.prune_method, !o.calib.text.empty());
+}
+
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
+  PruneMethod pruning;                 // of weights that become zero
   ModelLocation location;              // of the original; the name is that of its files
   Artifact source;                     // what is packed: the model that was given, or what pruning left of it
   std::unique_ptr<Artifact> original;  // the model that was given, where pruning left another
@@ -252,6 +276,7 @@ struct Prepared {
 Recipe decided(const CompressOptions& o, const Prepared& p) {
   Recipe r = o;
   r.method = p.method.name;
+  if (makes_masks(o)) r.prune_method = p.pruning.name();
   if (p.calibration) r.asymmetric = p.asymmetric;
   if (p.pruned.contains("choice")) {
     std::erase_if(r.prune,
@@ -369,6 +394,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                                      .source = *source.weights,
                                      .method = p.method,
                                      .options = o.quantizer,
+                                     .pruning = p.pruning,
                                      .asymmetric = p.asymmetric,
                                      .windows = *p.calibration,
                                      .targets = jobs,
@@ -376,7 +402,8 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                                      .scratch = scratch});
     for (size_t i = 0; i < p.outputs.size(); ++i) p.outputs[i].outcomes = std::move(outcomes[i]);
   } else {
-    pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.input_statistics);
+    pack(source.architecture, *source.weights, *p.method.quantizers.front(), jobs, p.input_statistics,
+         p.pruning.pruner);
   }
   for (Output& out : p.outputs) {
     out.files = out.weights = out.writer->commit();
@@ -451,6 +478,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     for (const SiteOverride& each : o.overrides)
       if (!each.method.empty()) refuse_without_text(o, parse_method(each.method, false));
   }
+  const PruneMethod pruning = pruning_of(o);
   if (!o.imatrix.empty() && !o.calib.text.empty())
     fail(ErrorKind::usage,
          "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
@@ -489,7 +517,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     }
     source.architecture = sliced(whole, outline_of(whole, *cut));
   }
-  std::vector<Output> outputs = plan_outputs(o, source, location.name, calibration, may_measure && !cut, !cut);
+  std::vector<Output> outputs = plan_outputs(o, source, location.name, pruning, calibration, may_measure && !cut, !cut);
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
@@ -513,7 +541,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     for (const std::string& line : stays) note(line);
     source.architecture = whole;
     source.tokenizer = whole_tokenizer;
-    if (!may_measure) unpruned = plan_outputs(o, source, location.name, calibration, false, false);
+    if (!may_measure) unpruned = plan_outputs(o, source, location.name, pruning, calibration, false, false);
   }
   if (cut && may_measure) {
     PrunedSource pruned = prune_source(source, o, *cut, calibration ? &*calibration : nullptr,
@@ -527,10 +555,11 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       if (windows) windows = to_original_ids(map, *windows);
       if (calibration) calibration = read_calibration(source, o.calib);
     }
-    outputs = plan_outputs(o, source, location.name, calibration, true);
+    outputs = plan_outputs(o, source, location.name, pruning, calibration, true);
   }
   for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
   Prepared p{.method = std::move(method),
+             .pruning = pruning,
              .location = std::move(location),
              .source = std::move(source),
              .original = std::move(original),
