@@ -1,0 +1,159 @@
+// From the embedded model to smaller ones, end to end.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "core/parallel.h"
+#include "core/sha256.h"
+#include "pipeline/runs/compress.h"
+#include "tests/support/data.h"
+#include "tests/support/refusal.h"
+#include "verify/artifact.h"
+#include "verify/correspondence.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+CompressOptions job(const fs::path& out, std::vector<std::string> prune, std::string target = "checkpoint") {
+  CompressOptions o;
+  o.model = test::example_dir();
+  o.targets = {std::move(target)};
+  o.prune = std::move(prune);
+  o.calib = {.text = test::example_dir() / "calibration.txt", .windows = 16, .ctx = 64};
+  o.eval = {.text = test::example_dir() / "heldout.txt", .ctx = 64, .windows = 6};
+  o.out = out;
+  return o;
+}
+
+double kl_of(const Report& r) { return r.targets[0].verification->comparison.kl_mean; }
+
+// Every one of these is a plain checkpoint of the shape that its config.json says, and the correction helps.
+class Structure : public testing::TestWithParam<const char*> {};
+
+TEST_P(Structure, IsAPlainCheckpointAndTheCorrectionHelps) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "on", {GetParam()});
+  o.prune_multiple = 32;
+  const Report with = compress(o);
+  o.out = dir / "off";
+  o.prune_correction = false;
+  const Report without = compress(o);
+  EXPECT_LT(kl_of(with), kl_of(without));
+  EXPECT_GT(kl_of(with), 0);
+  EXPECT_LT(with.pruned["parameters"]["after"], with.pruned["parameters"]["before"]);
+  const Artifact small = open_artifact(dir / "on");  // checks names and shapes against config.json
+  EXPECT_EQ(small.parameters(), with.pruned["parameters"]["after"]);
+  const Artifact original = open_artifact(test::example_dir());
+  check_correspondence(read_correspondence(dir / "on"), {"original", original.architecture},
+                       {"small", small.architecture});
+}
+INSTANTIATE_TEST_SUITE_P(OneAxis, Structure, testing::Values("depth=1", "ffn=0.75", "heads=0.5"), [](const auto& each) {
+  return std::string(each.param).substr(0, std::string(each.param).find('='));
+});
+
+TEST(PruneStructure, TheSameBytesForAnyNumberOfThreads) {
+  const test::TempDir dir;
+  std::string before;
+  const int threads_before = threads();
+  for (const int n : {1, 3}) {
+    set_threads(n);
+    const fs::path out = dir / std::to_string(n);
+    compress(job(out, {"depth=1", "ffn=0.75", "heads=0.5"}));
+    const std::string sum = sha256_of(out / "model.safetensors");
+    EXPECT_TRUE(before.empty() || before == sum);
+    before = sum;
+  }
+  set_threads(threads_before);
+}
+
+TEST(PruneStructure, AllTogetherIntoPackedFiles) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"depth=1", "ffn=0.75", "heads=0.5"}, "llama.cpp-cpu:Q8_0");
+  const Report r = compress(o);
+  ASSERT_TRUE(r.pruned_model);
+  // What 8 bits cost is little beside what pruning did.
+  EXPECT_NEAR(kl_of(r), r.pruned_model->comparison.kl_mean, 0.05 * kl_of(r));
+  const json report = json::parse(read_text(dir / "out" / "kerf-report.json"));
+  EXPECT_EQ(report["pruned"]["axes"].size(), 2u * 3u);  // ffn and heads of each block that is left
+  for (const json& cut : report["pruned"]["axes"]) EXPECT_EQ(cut["removed"].size(), cut["importance"].size());
+  EXPECT_GT(report["pruned"]["metrics"]["kl_mean"], 0);
+  EXPECT_FALSE(fs::exists(dir / "out" / ".kerf-resume"));
+  // And again from the report: the same bytes.
+  CompressOptions again = job(dir / "again", {}, "");
+  static_cast<Recipe&>(again) = read_recipe(dir / "out" / "kerf-report.json");
+  again.calib.text = o.calib.text;
+  again.eval.text = o.eval.text;
+  compress(again);
+  EXPECT_EQ(sha256_of(dir / "out" / r.targets[0].files[0].name), sha256_of(dir / "again" / r.targets[0].files[0].name));
+}
+
+TEST(PruneStructure, VocabularyIsTrimmedWithoutLoss) {
+  const test::TempDir dir;
+  // Both texts: then every token of them is there.
+  const std::string calibration = test::example_dir() / "calibration.txt",
+                    heldout = test::example_dir() / "heldout.txt";
+  CompressOptions o = job(dir / "out", {"vocab=" + calibration, "vocab=" + heldout});
+  const Report r = compress(o);
+  EXPECT_LT(kl_of(r), 1e-9);
+  const Artifact small = open_artifact(dir / "out"), original = open_artifact(test::example_dir());
+  const Correspondence map = read_correspondence(dir / "out");
+  ASSERT_EQ(static_cast<int64_t>(map.tokens.size()), small.architecture.vocab());
+  EXPECT_LT(small.architecture.vocab(), original.architecture.vocab());
+  const TensorInfo &mine = *small.weights->find(small.architecture.embedding().name),
+                   &theirs = *original.weights->find(original.architecture.embedding().name);
+  std::vector<float> a(static_cast<size_t>(mine.cols())), b(a.size());
+  for (size_t row = 0; row < map.tokens.size(); ++row) {
+    small.weights->read(mine, static_cast<int64_t>(row), a);
+    original.weights->read(theirs, map.tokens[row], b);
+    ASSERT_EQ(a, b) << row;
+  }
+  EXPECT_GT(r.targets[0].verification->comparison.lost_mass, 0);
+}
+
+TEST(PruneStructure, ASizeIsReachedAndItsRecipeSaysHow) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"params=0.8"});
+  const Report r = compress(o);
+  EXPECT_LE(r.pruned["parameters"]["after"].get<double>(), 0.8 * r.pruned["parameters"]["before"].get<double>());
+  EXPECT_FALSE(r.pruned["choice"]["curve"].empty());
+  for (const std::string& part : r.recipe->prune) EXPECT_FALSE(part.starts_with("params")) << part;
+  o.prune = r.recipe->prune;
+  o.out = dir / "again";
+  compress(o);
+  EXPECT_EQ(sha256_of(dir / "out" / "model.safetensors"), sha256_of(dir / "again" / "model.safetensors"));
+}
+
+TEST(PruneStructure, WhatIsMissingIsSaidBeforeAnythingIsWritten) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"ffn=0.75"});
+  o.calib.text.clear();
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "give --calib FILE"));
+  o = job(dir / "out", {"ffn=0.75"});
+  o.calib.windows = 4;
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "--prune-correction off"));
+  o = job(dir / "out", {"params=0.01"});
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "cut the vocabulary too"));
+  o = job(dir / "out", {"vocab=10"});
+  test::refusal([&] { compress(o); }, ErrorKind::usage);
+  EXPECT_FALSE(fs::exists(dir / "out"));
+}
+
+TEST(PruneStructure, ADryRunSaysTheBytesThatAreWritten) {
+  const test::TempDir dir;
+  for (const char* target : {"llama.cpp-cpu:Q4_0", "checkpoint:bf16"}) {
+    CompressOptions o = job(
+        dir / "out", {"depth=1", "ffn=0.75", "vocab=" + (test::example_dir() / "calibration.txt").string()}, target);
+    o.force = true;
+    const RunEstimate e = dry_run(o);
+    EXPECT_EQ(e.stays.size(), 3u);
+    EXPECT_EQ(compress(o).targets[0].bytes, e.targets[0].bytes) << target;
+  }
+}
+
+}  // namespace
+}  // namespace kerf
