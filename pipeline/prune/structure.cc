@@ -10,6 +10,7 @@
 #include "model/run/fast_linear.h"
 #include "pipeline/calibrate/full_precision.h"
 #include "pipeline/calibrate/group_statistics.h"
+#include "pipeline/calibrate/outcome_notes.h"
 #include "prune/slice.h"
 #include "solver/column_elimination.h"
 
@@ -77,6 +78,7 @@ class StructurePass {
   }
 
   PrunedStructure run() {
+    warn_of_few_tokens(wide_, job_.windows.tokens(), job_.damping);
     Progress progress("pruning block", wide_.layers());
     for (int64_t layer = 0; layer < wide_.layers(); ++layer) {
       run_block(layer);
@@ -141,17 +143,22 @@ class StructurePass {
                                      *statistics->validation);
       statistics->asymmetric.reset();
     }
-    if (cut) statistics->pool();
     std::vector<int64_t> kept;
-    if (cut) kept = choose_columns(g, *cut, axis, *statistics, weights, layer);
+    double damping = 0;
+    if (cut) {
+      kept = choose_columns(g, *cut, axis, *statistics, weights, layer);
+      if (job_.correct) damping = damping_of(g, *statistics, weights, kept);
+      statistics->pool();
+      result_.cuts.back().damping = damping;
+    }
     std::vector<Replacement> replacements;
     for (size_t i = 0; i < g.sites.size(); ++i) {
       const Site& site = g.sites[i];
       std::vector<float>& w = weights[i];
       BlockMatrix& m = matrices_[site.name];
       if (cut) {
-        m = {job_.correct ? refitted_columns(statistics->fitted, w, site.out, kept, job_.damping)
-                          : picked_columns(w, site.out, in, kept),
+        m = {damping > 0 ? refitted_columns(statistics->fitted, w, site.out, kept, damping)
+                         : picked_columns(w, site.out, in, kept),
              static_cast<int64_t>(kept.size())};
         std::vector<float> whole = spread(m.w, site.out, in, kept);
         result_.cuts.back().error =
@@ -190,6 +197,27 @@ class StructurePass {
     result_.kept.axes[cut.axis].push_back(std::move(groups));
     if (!cut.with.empty()) result_.kept.axes[cut.with].push_back(e.kept);
     return columns;
+  }
+
+  // With few tokens least squares follow them too closely: what is best for tokens that it does not know. 0: columns as
+  // they are.
+  double damping_of(const Group& g, const InputStatistics& s, const std::vector<std::vector<float>>& weights,
+                    const std::vector<int64_t>& kept) const {
+    const int64_t in = g.sites[0].in;
+    double best = 0, least = 0;
+    for (const double damping : {0.0, job_.damping, 10 * job_.damping, 100 * job_.damping}) {
+      double error = 0;
+      for (size_t i = 0; i < weights.size(); ++i) {
+        const int64_t rows = g.sites[i].out;
+        const std::vector<float> w = damping > 0 ? refitted_columns(s.fitted, weights[i], rows, kept, damping)
+                                                 : picked_columns(weights[i], rows, in, kept);
+        error += relative_error(*s.validation, weights[i], spread(w, rows, in, kept), rows);
+      }
+      if (damping > 0 && error >= least) continue;
+      best = damping;
+      least = error;
+    }
+    return best;
   }
 
   void write_block(int64_t layer) {

@@ -35,7 +35,8 @@ struct CutAxis {
   int64_t layer = 0;               // of the original
   std::vector<int64_t> removed;    // groups of the cut
   std::vector<double> importance;  // of each of them: share of the outputs' squares that it alone costs
-  double error = 0;                // relative squared output error of what is left, on the fitted tokens
+  double error = 0;                // relative squared output error of what is left
+  double damping = 0;              // of the least squares, relative; 0: columns stay as they are
 };
 
 struct PrunedStructure {

@@ -56,7 +56,8 @@ ordered_json to_json(const std::vector<CutAxis>& cuts) {
                    {"layer", c.layer},
                    {"removed", c.removed},
                    {"importance", c.importance},
-                   {"error", c.error}});
+                   {"error", c.error},
+                   {"damping", c.damping}});
   return all;
 }
 

@@ -132,13 +132,27 @@ class Setting:
         parser.add_argument("--flash-attention", choices=["on", "off"], help="of llama.cpp; default: auto, and kerf's own")
         parser.add_argument("--kv-cache", help="type of llama.cpp's key/value cache, as kerf calls it")
         parser.add_argument("--dtype", help="of the packed model, as kerf compress has it")
+        parser.add_argument("--prune", help="of the model before anything else, as kerf compress has it; needs --prune-calib")
+        parser.add_argument("--prune-calib", help="text that --prune is calibrated on")
         self.options = parser.parse_args()
         self.kerf = Kerf(self.options.kerf)
         if "model" in required:
             self.model = resolve(self.options.model)
+            if self.options.prune:
+                self.model = self.pruned(self.model)
             self.config = json.loads((self.model / "config.json").read_text(encoding="utf-8"))
         o = self.options
         self.windows = Windows(resolve(o.text), ctx=o.ctx, count=o.windows, skip=o.skip_tokens)
+
+    def pruned(self, model):
+        """The plain checkpoint that pruning leaves of it: from then on the model of this test."""
+        folder = tempfile.TemporaryDirectory(prefix="kerf-interop-pruned-")
+        atexit.register(folder.cleanup)
+        out = pathlib.Path(folder.name) / "model"
+        calibration = resolve(self.options.prune_calib)
+        self.kerf("compress", model, "--target", "checkpoint", "--prune", self.options.prune, "--calib", calibration,
+                  "--calib-windows", 32, "-o", out)
+        return out
 
     def ids(self):
         return self.windows.cut(self.kerf.ids(self.model, self.windows.text), self.config["bos_token_id"])
