@@ -211,6 +211,11 @@ std::string to_table(const Report& r) {
     rows.push_back(std::move(row));
   }
   std::string text = aligned(rows);
+  if (r.pruned.contains("continuations"))
+    text += fmt::format(
+        "pruned: {:.0f} % of the tokens that it writes by itself are the original's, until they part "
+        "({} tokens; texts in the report)\n",
+        100 * r.pruned["continuations"]["agree"].get<double>(), r.pruned["continuations"]["tokens"].get<int64_t>());
   if (r.pruned_model)
     text += filled_in(
         "pruned, before packing: ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, "

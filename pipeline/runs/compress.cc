@@ -27,6 +27,7 @@
 #include "pipeline/repository/publication.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/allocate.h"
+#include "pipeline/runs/continuations.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/pruned_source.h"
@@ -670,6 +671,8 @@ Report compress(const CompressOptions& o) {
   }
   std::optional<MeasuredBeside> beside;
   if (p.original) beside = {&source, &report.pruned_model};
+  if (p.original && p.windows)
+    report.pruned["continuations"] = continuations(*p.original, source, read_correspondence(source.path), *p.windows);
   report.targets = measure(p.reference(), measured, p.windows, VerifyMode::runtime, o.gate, stage, beside);
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
