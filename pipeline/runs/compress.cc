@@ -26,6 +26,7 @@
 #include "pipeline/repository/publication.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/allocate.h"
+#include "pipeline/runs/allocate_sparsity.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/source.h"
@@ -141,9 +142,10 @@ void refuse_dtype_without_use(const CompressOptions& o) {
 }
 
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source, const std::string& name,
-                                 const PruneMethod& pruning, const std::optional<Windows>& calibration,
-                                 bool may_measure) {
+                                 const PruneMethod& pruning, std::span<const SiteOverride> shares,
+                                 const std::optional<Windows>& calibration, bool may_measure) {
   std::vector<Output> outputs;
+  const std::optional<Sparsity> sparsity = parse_prune(o.prune).sparsity;
   for (const std::string& text : o.targets) {
     const FittedChoice fit = fitted(parse_target(text), source.architecture);
     TargetChoice choice = fit.choice;
@@ -153,6 +155,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
     SizeChoice size = allocation_for(o, source, choice, name, calibration, may_measure);
     std::vector<SiteOverride> overrides = o.overrides;
+    overrides.insert(overrides.end(), shares.begin(), shares.end());
     if (size.allocation) {
       choice.scheme = size.allocation->uniform() ? size.allocation->scheme : std::string(kMixedScheme);
       for (SiteOverride& chosen : size.allocation->overrides()) overrides.push_back(std::move(chosen));
@@ -166,7 +169,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     if (size.allocation)
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
-    plan_masks(out.plan, stored, parse_prune(o.prune).sparsity, pruning, overrides);
+    plan_masks(out.plan, stored, sparsity, pruning, overrides);
     complete(out.plan, source, name, o.shard_bytes, suffix);
     if (const Repository& kind = repository_of(*choice.target); kind.remarks)
       for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
@@ -231,11 +234,24 @@ PruneMethod pruning_of(const CompressOptions& o) {
   return parse_prune_method(o.prune_method, !o.calib.text.empty());
 }
 
+std::vector<SiteOverride> allocate_shares(const CompressOptions& o, const Artifact& source,
+                                          const std::optional<Windows>& calibration) {
+  const std::optional<Sparsity> sparsity = parse_prune(o.prune).sparsity;
+  if (!sparsity)
+    fail(ErrorKind::usage, "--prune-allocation {} shares out the zeros of --prune sparsity=SHARE, which is missing",
+         o.prune_allocation);
+  if (!calibration)
+    fail(ErrorKind::usage, "--prune-allocation {} measures on a calibration text; give --calib FILE",
+         o.prune_allocation);
+  return allocate_sparsity(source, *sparsity, o.overrides, *calibration);
+}
+
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
   PruneMethod pruning;
-  ModelLocation location;  // of the source; the name is that of its files
+  std::vector<SiteOverride> shares;  // of zeros, by sensitivity
+  ModelLocation location;            // of the source; the name is that of its files
   Artifact source;
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
@@ -253,6 +269,8 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   Recipe r = o;
   r.method = p.method.name;
   if (makes_masks(o)) r.prune_method = p.pruning.name();
+  if (!p.shares.empty()) r.prune_allocation.clear();
+  r.overrides.insert(r.overrides.end(), p.shares.begin(), p.shares.end());
   if (p.calibration) r.asymmetric = p.asymmetric;
   for (size_t i = 0; i < p.outputs.size(); ++i) {
     const TargetPlan& plan = p.outputs[i].plan;
@@ -415,7 +433,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
   if (o.eval.runtime.any() && !windows)
     warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
-  std::vector<Output> outputs = plan_outputs(o, source, location.name, pruning, calibration, may_measure);
+  std::vector<SiteOverride> shares;  // of the zeros
+  if (may_measure && o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
+  std::vector<Output> outputs = plan_outputs(o, source, location.name, pruning, shares, calibration, may_measure);
   for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
@@ -425,9 +445,14 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     publication = std::make_unique<Publication>(o.out, std::move(destinations));
     publication->check({source.files, texts});
   }
-  Prepared p{
-      std::move(method),     pruning, std::move(location), std::move(source), std::move(outputs), std::move(windows),
-      std::move(calibration)};
+  Prepared p{.method = std::move(method),
+             .pruning = pruning,
+             .shares = std::move(shares),
+             .location = std::move(location),
+             .source = std::move(source),
+             .outputs = std::move(outputs),
+             .windows = std::move(windows),
+             .calibration = std::move(calibration)};
   p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)
