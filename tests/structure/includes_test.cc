@@ -40,9 +40,11 @@ const std::map<std::string, Modules> kAllowed = {
     {"prune", {"core", "grids", "kernels", "model/arch", "model/text", "solver"}},
     {"targets", {"core", "grids", "kernels", "formats", "model/arch"}},
     {"verify", {"core", "grids", "kernels", "formats", "targets", "model"}},
-    {"pipeline/plan", {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify"}},
+    {"pipeline/plan",
+     {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify"}},
     {"pipeline/calibrate",
-     {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify", "pipeline/plan"}},
+     {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify",
+      "pipeline/plan"}},
     {"pipeline/report",
      {"core", "grids", "kernels", "formats", "model", "targets", "verify", "pipeline/plan", "pipeline/calibrate"}},
     {"pipeline/repository",
@@ -50,7 +52,8 @@ const std::map<std::string, Modules> kAllowed = {
       "pipeline/report"}},
     {"pipeline/runs",
      {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify", "pipeline"}},
-    {"cli", {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify", "pipeline"}},
+    {"cli",
+     {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify", "pipeline"}},
 };
 
 bool is_source(const fs::path& file) { return file.extension() == ".h" || file.extension() == ".cc"; }
