@@ -134,6 +134,10 @@ class Target {
   virtual Provenance provenance() const = 0;
   virtual HubCard card() const = 0;
 
+  /// What became of a format of its own for matrices with this pattern of zeros (`zeros` of every `of` neighbours);
+  /// "" where there never was one.
+  virtual std::string_view remark_on_zeros(int /*zeros*/, int /*of*/) const { return ""; }
+
   /// Why not every reader takes all of these together, each of which it would take alone; "" when all is well.
   virtual std::string remark_on(std::span<const StoredSite>) const { return ""; }
 

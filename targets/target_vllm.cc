@@ -111,6 +111,12 @@ class Vllm final : public Target {
     return {.stream = model, .attention = model, .fused_attention = true};
   }
   Provenance provenance() const override { return Provenance::with_transformers; }
+  // vLLM pull request 36799; compressed_tensors/compressors/model_compressors of 0.20.0.
+  std::string_view remark_on_zeros(int zeros, int of) const override {
+    if (zeros != 2 || of != 4) return "";
+    return "the formats that made 2:4 smaller and faster, sparse-24-bitmask and marlin-24, are loaded by no vLLM since "
+           "0.19.1 and no compressed-tensors after 0.14.0, so kerf does not write them";
+  }
   HubCard card() const override { return {"transformers", "compressed-tensors", "vllm serve {}"}; }
   void configure(nlohmann::ordered_json& config, std::string_view, std::span<const StoredSite> sites) const override {
     config["quantization_config"] = compressed_tensors_config(sites);

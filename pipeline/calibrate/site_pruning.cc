@@ -8,7 +8,7 @@
 namespace kerf {
 namespace {
 
-double error_of(const Hessian& h, const GroupSite& s, std::span<const float> values) {
+double squared_error(const Hessian& h, const GroupSite& s, std::span<const float> values) {
   std::vector<float> e(s.w.size());
   std::transform(s.w.begin(), s.w.end(), values.begin(), e.begin(), std::minus<>());
   const std::vector<double> norms = hessian_norms(h, e, s.site->out);
@@ -34,7 +34,7 @@ std::vector<std::optional<PrunedMatrix>> prune_sites(std::span<const GroupSite> 
     if (!s.pruning->refit) continue;
     PrunedMatrix solved = *pruned[i];
     refit(fitted, damping, s.w, s.site->out, solved);
-    if (!validation || error_of(*validation, s, solved.values) < error_of(*validation, s, pruned[i]->values))
+    if (!validation || squared_error(*validation, s, solved.values) < squared_error(*validation, s, pruned[i]->values))
       pruned[i] = std::move(solved);
   }
   return pruned;

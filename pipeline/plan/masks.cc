@@ -94,10 +94,14 @@ void plan_masks(TargetPlan& plan, const Architecture& a, const std::optional<Spa
       kinds.push_back(kind);
   }
   if (pruned == 0) return;
+  std::string format;  // of the runtime's own
+  for (const PlannedMatrix& m : plan.matrices)
+    if (m.sparsity && format.empty()) format = plan.choice.target->remark_on_zeros(m.sparsity->zeros, m.sparsity->of);
   plan.remarks.push_back(fmt::format(
       "{} {}: {:.3g} % of the weights of the blocks are zero, in {} matrices. The zeros are stored like all other "
-      "numbers: no file becomes smaller and {} no faster by them",
-      method.name(), fmt::join(kinds, ", "), 100 * zeros / weights, pruned, plan.choice.target->name()));
+      "numbers: no file becomes smaller and {} no faster by them{}{}",
+      method.name(), fmt::join(kinds, ", "), 100 * zeros / weights, pruned, plan.choice.target->name(),
+      format.empty() ? "" : "; ", format));
 }
 
 bool asks_for_masks(std::span<const SiteOverride> overrides) {

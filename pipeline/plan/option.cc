@@ -69,6 +69,19 @@ constexpr Option kOptions[] = {
      .field = [](S s) -> Field { return &s.run->prune_method; },
      .same_run = SameRun::this_value,
      .check = [](const std::string& text) { parse_prune_method(text, true); }},
+    {.flag = "--prune-allocation",
+     .key = "prune_allocation",
+     .help =
+         "uniform: every matrix has the same share of zeros (default); sensitivity: shares by what zeros cost in each, "
+         "measured on the calibration text",
+     .type_name = "NAME",
+     .field = [](S s) -> Field { return &s.run->prune_allocation; },
+     .same_run = SameRun::this_value,
+     .check =
+         [](const std::string& text) {
+           if (text != "uniform" && text != kBySensitivity)
+             fail(ErrorKind::usage, "--prune-allocation {}: there is uniform and {}", text, kBySensitivity);
+         }},
     {.flag = "--prune-correction",
      .key = "prune_correction",
      .help = "off: channels and heads that stay do not make up for those that go (default: on with --calib)",

@@ -6,6 +6,7 @@
 //   gptq: {damping: 0.01, refine: 2}
 //   prune: [depth=2, ffn=0.75, 2:4]                  # prune/request.h
 //   prune_method: sparsegpt                          # magnitude, wanda, sparsegpt; "+refit" behind it
+//   prune_allocation: sensitivity                    # each matrix its own share of the zeros; left out: uniform
 //   prune_correction: on                             # what stays makes up for what goes; needs a calibration text
 //   prune_multiple: 256                              # widths that stay are multiples of it; left out: as targets want
 //   asymmetric: on                                   # calibrated.h; left out: on with the method auto
@@ -39,6 +40,8 @@
 
 namespace kerf {
 
+/// The value of prune_allocation beside "uniform".
+inline constexpr std::string_view kBySensitivity = "sensitivity";
 /// The sparsity of matrices that are not pruned.
 inline constexpr std::string_view kNoSparsity = "none";
 
@@ -57,6 +60,7 @@ struct Recipe {
   QuantizerOptions quantizer;
   std::vector<std::string> prune;        // prune/request.h
   std::string prune_method;              // prune/method.h; "": sparsegpt+refit with --calib, magnitude without
+  std::string prune_allocation;          // uniform or sensitivity: the share of each matrix; "": uniform
   std::optional<bool> prune_correction;  // empty: with a calibration text
   int64_t prune_multiple = 0;            // 0: as the targets want
   std::optional<bool> asymmetric;        // calibrated.h; empty: with the method auto, if there are windows enough

@@ -27,6 +27,7 @@
 #include "pipeline/repository/publication.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/allocate.h"
+#include "pipeline/runs/allocate_sparsity.h"
 #include "pipeline/runs/continuations.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
@@ -155,12 +156,13 @@ void refuse_dtype_without_use(const CompressOptions& o) {
 }
 
 std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& source, const std::string& name,
-                                 const PruneMethod& pruning, const std::optional<Windows>& calibration,
-                                 bool may_measure, bool say = true) {
+                                 const PruneMethod& pruning, std::span<const SiteOverride> shares,
+                                 const std::optional<Windows>& calibration, bool may_measure, bool say = true) {
   const auto tell = [&](const std::string& text) {
     if (say && !text.empty()) note(text);
   };
   std::vector<Output> outputs;
+  const std::optional<Sparsity> sparsity = parse_prune(o.prune).sparsity;
   for (const std::string& text : o.targets) {
     const FittedChoice fit = fitted(parse_target(text), source.architecture);
     TargetChoice choice = fit.choice;
@@ -170,6 +172,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
         fail(ErrorKind::usage, "the target {} is given twice", choice.text());
     SizeChoice size = allocation_for(o, source, choice, name, calibration, may_measure);
     std::vector<SiteOverride> overrides = o.overrides;
+    overrides.insert(overrides.end(), shares.begin(), shares.end());
     if (size.allocation) {
       choice.scheme = size.allocation->uniform() ? size.allocation->scheme : std::string(kMixedScheme);
       for (SiteOverride& chosen : size.allocation->overrides()) overrides.push_back(std::move(chosen));
@@ -183,7 +186,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
     if (size.allocation)
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
-    plan_masks(out.plan, stored, parse_prune(o.prune).sparsity, pruning, overrides);
+    plan_masks(out.plan, stored, sparsity, pruning, overrides);
     complete(out.plan, source, name, o.shard_bytes, suffix);
     if (const Repository& kind = repository_of(*choice.target); kind.remarks)
       for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
@@ -249,10 +252,23 @@ PruneMethod pruning_of(const CompressOptions& o) {
   return parse_prune_method(o.prune_method, !o.calib.text.empty());
 }
 
+std::vector<SiteOverride> allocate_shares(const CompressOptions& o, const Artifact& source,
+                                          const std::optional<Windows>& calibration) {
+  const std::optional<Sparsity> sparsity = parse_prune(o.prune).sparsity;
+  if (!sparsity)
+    fail(ErrorKind::usage, "--prune-allocation {} shares out the zeros of --prune sparsity=SHARE, which is missing",
+         o.prune_allocation);
+  if (!calibration)
+    fail(ErrorKind::usage, "--prune-allocation {} measures on a calibration text; give --calib FILE",
+         o.prune_allocation);
+  return allocate_sparsity(source, *sparsity, o.overrides, *calibration);
+}
+
 // All that is decided and read before the weights.
 struct Prepared {
   Method method;
   PruneMethod pruning;                 // of weights that become zero
+  std::vector<SiteOverride> shares;    // of zeros, by sensitivity
   ModelLocation location;              // of the original; the name is that of its files
   Artifact source;                     // what is packed: the model that was given, or what pruning left of it
   std::unique_ptr<Artifact> original;  // the model that was given, where pruning left another
@@ -278,6 +294,8 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   Recipe r = o;
   r.method = p.method.name;
   if (makes_masks(o)) r.prune_method = p.pruning.name();
+  if (!p.shares.empty()) r.prune_allocation.clear();
+  r.overrides.insert(r.overrides.end(), p.shares.begin(), p.shares.end());
   if (p.calibration) r.asymmetric = p.asymmetric;
   if (p.pruned.contains("choice")) {
     std::erase_if(r.prune,
@@ -518,7 +536,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     }
     source.architecture = sliced(whole, outline_of(whole, *cut));
   }
-  std::vector<Output> outputs = plan_outputs(o, source, location.name, pruning, calibration, may_measure && !cut, !cut);
+  std::vector<SiteOverride> shares;  // of the zeros
+  if (may_measure && !cut && o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
+  std::vector<Output> outputs =
+      plan_outputs(o, source, location.name, pruning, shares, calibration, may_measure && !cut, !cut);
   std::vector<Destination> destinations;
   for (const Output& out : outputs)
     destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
@@ -542,7 +563,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     for (const std::string& line : stays) note(line);
     source.architecture = whole;
     source.tokenizer = whole_tokenizer;
-    if (!may_measure) unpruned = plan_outputs(o, source, location.name, pruning, calibration, false, false);
+    if (!may_measure) unpruned = plan_outputs(o, source, location.name, pruning, shares, calibration, false, false);
   }
   if (cut && may_measure) {
     PrunedSource pruned = prune_source(source, o, *cut, calibration ? &*calibration : nullptr,
@@ -556,11 +577,13 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       if (windows) windows = to_original_ids(map, *windows);
       if (calibration) calibration = read_calibration(source, o.calib);
     }
-    outputs = plan_outputs(o, source, location.name, pruning, calibration, true);
+    if (o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
+    outputs = plan_outputs(o, source, location.name, pruning, shares, calibration, true);
   }
   for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
   Prepared p{.method = std::move(method),
              .pruning = pruning,
+             .shares = std::move(shares),
              .location = std::move(location),
              .source = std::move(source),
              .original = std::move(original),

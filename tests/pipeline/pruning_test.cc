@@ -2,6 +2,8 @@
 #define EIGEN_DONT_PARALLELIZE  // as in solver/factor.cc
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "core/file.h"
 #include "core/parallel.h"
 #include "pipeline/calibrate/full_precision.h"
@@ -211,6 +213,53 @@ TEST(Pruning, OverridesGiveMatricesTheirOwnSparsityOrNone) {
                                         : 0.5,
                 0.001)
         << site.name;
+}
+
+TEST(Pruning, SharesBySensitivityLeaveAsManyWeightsAndLoseLess) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "uniform", "llama.cpp-cpu:BF16", "sparsity=0.6", "wanda");
+  const double uniform = kl_of(compress(o));
+  o.out = dir / "sensitivity";
+  o.prune_allocation = "sensitivity";
+  const Report r = compress(o);
+  EXPECT_LT(kl_of(r), 0.95 * uniform);
+  double zeros = 0, all = 0;
+  std::set<double> shares;
+  const Artifact packed = open_artifact(o.out / r.targets[0].files[0].name);
+  for (int64_t layer = 0; layer < packed.architecture.layers(); ++layer)
+    for (const Site& site : packed.architecture.block_sites(layer)) {
+      const double weights = static_cast<double>(site.out * site.in), share = share_of_zeros(decoded(packed, site));
+      zeros += share * weights;
+      all += weights;
+      shares.insert(std::round(share * 100));
+    }
+  // Shares come in steps of 5 % of a matrix: what they miss of the sum is less than one step of the smallest matrix.
+  EXPECT_GE(zeros, 0.6 * all - 1);
+  EXPECT_LT(zeros, 0.61 * all);
+  EXPECT_GT(shares.size(), 3u);
+  // The recipe of the report names what was chosen, and gives the same without measuring.
+  CompressOptions again = o;
+  static_cast<Recipe&>(again) = *r.recipe;
+  EXPECT_EQ(again.prune_allocation, "");
+  again.out = dir / "again";
+  EXPECT_EQ(kl_of(compress(again)), kl_of(r));
+}
+
+TEST(Pruning, SharesBySensitivityNeedAShareAndAText) {
+  test::TempDir dir;
+  CompressOptions o = job(dir / "out", "llama.cpp-cpu:BF16", "2:4", "wanda");
+  o.prune_allocation = "sensitivity";
+  const auto refusal = [&] { return test::refusal([&] { compress(o); }, ErrorKind::usage); };
+  EXPECT_TRUE(test::mentions(refusal(), "need sparsity=SHARE"));
+  o.prune = {"sparsity=0.5"};
+  o.prune_method = "magnitude";
+  o.method = "rtn";
+  o.calib = {};
+  EXPECT_TRUE(test::mentions(refusal(), "give --calib FILE"));
+  o.prune.clear();
+  o.prune_method.clear();
+  o.overrides = {{.sites = {"ffn_down"}, .sparsity = "0.5"}};
+  EXPECT_TRUE(test::mentions(refusal(), "which is missing"));
 }
 
 TEST(Pruning, RefusesBeforeItWorksWhatATargetOrAMatrixCannotHold) {

@@ -110,6 +110,9 @@ TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
     if (o.key == "targets") changed.targets = {"vllm"};
     if (o.key == "method") changed.method = "gptq";
     if (o.key == "gate") changed.gate = "kl<1";
+    if (o.key == "prune") changed.prune = {"2:4", "depth=2"};
+    if (o.key == "prune_method") changed.prune_method = "wanda";
+    if (o.key == "prune_allocation") changed.prune_allocation = kBySensitivity;
     if (o.key == "eval.kv_cache") changed.eval.runtime.kv_cache = "q8_0";
     if (o.key == "dtype") changed.dtype = "float16";
     const Recipe& recipe = changed;
@@ -179,7 +182,7 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"method: rtn\nmethod: rtn", "line 2", "twice"},
       {"overrides: x", "line 1", "not a list"},
       {"overrides:\n  - {method: rtn}", "line 2", "needs sites"},
-      {"overrides:\n  - {sites: x}", "line 2", "needs a scheme or a method"},
+      {"overrides:\n  - {sites: x}", "line 2", "needs a scheme, a method or a sparsity"},
       {"overrides:\n  - {sites: x, method: magic}", "line 2", "the methods are"},
       {"overrides:\n  - {sites: 're:(', method: rtn}", "line 2", "no regular expression"},
       {"targets: vllm\noverrides:\n  - {sites: x, scheme: w99}", "line 3", "w99"},

@@ -135,7 +135,7 @@ TEST(ResumeState, DamagedBlocksAreRefusedWithTheFolderToRemove) {
       {"the outcomes cannot be read", [](FilePlan& p, auto&) { set_metadata(p, "outcomes", "[[1]]"); }},
       {"outcomes: not valid JSON", [](FilePlan& p, auto&) { set_metadata(p, "outcomes", "[[\"a\","); }},
       {"no matrix z.weight",
-       [](FilePlan& p, auto&) { set_metadata(p, "outcomes", R"([["z.weight","gptq",1.0,1.0,0.0,0.0,0.0,0]])"); }},
+       [](FilePlan& p, auto&) { set_metadata(p, "outcomes", R"([["z.weight","gptq",1.0,1.0,0.0,0.0,0.0,0,0.0]])"); }},
   };
   for (const auto& [sentence, edit] : attacks) {
     const Saved saved;

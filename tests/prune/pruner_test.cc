@@ -147,8 +147,7 @@ TEST(Refit, IsTheLeastSquaresSolutionOnEachRowsSupport) {
       EXPECT_LT(after, 0.999 * before) << name << " " << text;
       EXPECT_GE(after, least * (1 - 1e-5)) << name << " " << text;
       EXPECT_LE(after, least * (1 + 1e-4)) << name << " " << text;
-      for (size_t i = 0; i < p.values.size(); ++i)
-        EXPECT_TRUE(p.mask.zero[i] == 0 || p.values[i] == 0.0f);
+      for (size_t i = 0; i < p.values.size(); ++i) EXPECT_TRUE(p.mask.zero[i] == 0 || p.values[i] == 0.0f);
     }
 }
 
