@@ -11,7 +11,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kAllowed =
-    "depth=N, ffn=SHARE, heads=SHARE, hidden=SHARE, vocab=FILE or N, params=SHARE, bytes=SIZE, sparsity=SHARE, or a "
+    "depth=N, ffn=SHARE, heads=SHARE, vocab=FILE or N, params=SHARE, bytes=SIZE, sparsity=SHARE, or a "
     "pattern such as 2:4";
 
 std::optional<int64_t> count(std::string_view text) {
@@ -44,8 +44,6 @@ void add(std::string_view part, PruneRequest& r) {
     r.ffn = kept_share(key, value);
   } else if (key == "heads") {
     r.heads = kept_share(key, value);
-  } else if (key == "hidden") {
-    r.hidden = kept_share(key, value);
   } else if (key == "params") {
     r.params = kept_share(key, value);
   } else if (key == "bytes") {
@@ -60,6 +58,9 @@ void add(std::string_view part, PruneRequest& r) {
       r.vocabulary = *n;
     else
       r.vocabulary_texts.emplace_back(value);
+  } else if (key == "hidden") {
+    fail(ErrorKind::unsupported, "--prune {}: the width of the residual stream is not cut; there is {}", part,
+         kAllowed);
   } else if (key == "experts") {
     fail(ErrorKind::unsupported, "--prune {}: kerf reads no model with experts; there is {}", part, kAllowed);
   } else {

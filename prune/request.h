@@ -1,7 +1,7 @@
 // What is asked to be pruned: the values of `--prune`, parsed.
 //
 //   depth=2          2 blocks go
-//   ffn=0.75         of the channels of the MLP 75 % stay; heads=, hidden= likewise
+//   ffn=0.75         of the channels of the MLP 75 % stay; heads= likewise
 //   vocab=FILE       of the tokens those stay that the text needs; vocab=32000: so many, the most frequent of
 //                    calibration
 //   params=0.7       70 % of the parameters stay, bytes=60MB: files of this size; kerf chooses among depth, ffn, heads
@@ -21,7 +21,7 @@ namespace kerf {
 
 struct PruneRequest {
   int64_t depth = 0;                          // blocks that go
-  double ffn = 1, heads = 1, hidden = 1;      // shares that stay
+  double ffn = 1, heads = 1;                  // shares that stay
   std::vector<std::string> vocabulary_texts;  // files
   int64_t vocabulary = 0;                     // tokens that stay; 0: as many as the texts need
   double params = 1;                          // share that stays
@@ -31,7 +31,7 @@ struct PruneRequest {
   bool masks() const { return sparsity.has_value(); }
   bool trims_vocabulary() const { return vocabulary > 0 || !vocabulary_texts.empty(); }
   /// Blocks, channels or heads go.
-  bool structural() const { return depth > 0 || ffn < 1 || heads < 1 || hidden < 1 || params < 1 || bytes > 0; }
+  bool structural() const { return depth > 0 || ffn < 1 || heads < 1 || params < 1 || bytes > 0; }
   /// The shape changes.
   bool reshapes() const { return structural() || trims_vocabulary(); }
   bool any() const { return reshapes() || masks(); }

@@ -73,7 +73,6 @@ PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t m
     const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
     s.cuts.push_back(cut_of_heads(head, kv, r.heads));
   }
-  if (r.hidden < 1) s.hidden = rounded_width("hidden", a.hidden(), r.hidden, multiple);
   return s;
 }
 
@@ -92,7 +91,6 @@ std::vector<std::string> describe(const Architecture& a, const PrunedShape& s) {
                                     ? ", as many of each group that shares keys and values"
                                     : fmt::format(", with {} of {} of keys and values", cut.keep, cut.groups)));
   }
-  if (s.hidden > 0) lines.push_back(fmt::format("hidden: {} of {} channels", s.hidden, a.hidden()));
   return lines;
 }
 
@@ -102,15 +100,12 @@ std::vector<std::string> request_of(const Architecture& a, const PrunedShape& s)
   for (const AxisCut& cut : s.cuts)
     parts.push_back(fmt::format("{}={}", cut.axis == "head" ? "heads" : cut.axis,
                                 static_cast<double>(cut.keep) / static_cast<double>(cut.groups)));
-  if (s.hidden > 0)
-    parts.push_back(fmt::format("hidden={}", static_cast<double>(s.hidden) / static_cast<double>(a.hidden())));
   return parts;
 }
 
 Correspondence first_of_everything(const Architecture& a, const PrunedShape& s) {
   Correspondence c;
   if (s.depth > 0) c.layers = up_to(a.layers() - s.depth);
-  if (s.hidden > 0) c.axes["hidden"] = {up_to(s.hidden)};
   for (const AxisCut& cut : s.cuts) {
     const Axis& axis = a.axis(a.axis_named(cut.axis));
     const int64_t element = axis.groups > 1 ? axis.group_size() : 1;

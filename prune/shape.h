@@ -24,7 +24,6 @@ struct AxisCut {
 struct PrunedShape {
   int64_t depth = 0;  // blocks that go
   std::vector<AxisCut> cuts;
-  int64_t hidden = 0;  // channels of the residual stream that stay; 0: all
 
   const AxisCut* cut_of(const std::string& axis) const;
 };

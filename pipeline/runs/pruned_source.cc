@@ -236,7 +236,7 @@ std::vector<std::string> describe(const Architecture& a, const PrunePlan& plan) 
 
 PrunedSource prune_source(const Artifact& original, const CompressOptions& o, const PrunePlan& plan,
                           const Windows* calibration, const fs::path& folder, const ordered_json& run) {
-  const bool structural = plan.shape.depth > 0 || !plan.shape.cuts.empty() || plan.shape.hidden > 0;
+  const bool structural = plan.shape.depth > 0 || !plan.shape.cuts.empty();
   if (structural && !calibration)
     fail(ErrorKind::usage,
          "--prune chooses blocks, channels and heads by what the model does with a text; give --calib "

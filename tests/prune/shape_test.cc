@@ -127,6 +127,7 @@ TEST(PruneRequest, SaysWhatIsAllowed) {
         "params=1", "vocab=", "vocab=-5", "sparsity=1", "4:4", "0:4", "3:17", "width=3", ""})
     EXPECT_FALSE(said(part).empty()) << part;
   EXPECT_TRUE(test::mentions(said("width=3"), "there is depth=N, ffn=SHARE"));
+  EXPECT_TRUE(test::mentions(said("hidden=0.5", ErrorKind::unsupported), "residual stream"));
   EXPECT_TRUE(test::mentions(said("experts=2", ErrorKind::unsupported), "no model with experts"));
   test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "depth=1"}); }, ErrorKind::usage);
   test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "bytes=5MB"}); }, ErrorKind::usage);
