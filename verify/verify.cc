@@ -1,5 +1,6 @@
 #include "verify/verify.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -123,12 +124,14 @@ std::vector<Verification> verify(const Artifact& reference, std::span<const Veri
     progress->advance();
   };
   std::vector<Comparison> comparisons = compare(reference_logits, views, windows, advance, kept);
+  double most_lost = 0;
   for (size_t i = 0; i < results.size(); ++i) {
-    if (kept[i])
-      note(fmt::format("{}: the original gives {:.3g} % of its probability to tokens that the smaller vocabulary lacks",
-                       runs[i]->artifact->path.string(), 100 * comparisons[i].lost_mass));
+    if (kept[i]) most_lost = std::max(most_lost, comparisons[i].lost_mass);
     results[i].comparison = std::move(comparisons[i]);
   }
+  if (most_lost > 0)
+    note(fmt::format("{} gives {:.3g} % of its probability to tokens that the smaller vocabulary lacks",
+                     reference.path.string(), 100 * most_lost));
   return results;
 }
 

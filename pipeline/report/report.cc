@@ -82,6 +82,11 @@ ordered_json source_json(const SourceIdentity& s) {
 Recipe portable(Recipe r) {
   for (std::filesystem::path* p : {&r.calib.text, &r.eval.text, &r.imatrix})
     if (p->is_absolute()) *p = p->filename();
+  constexpr std::string_view kVocab = "vocab=";
+  for (std::string& part : r.prune)
+    if (part.starts_with(kVocab))
+      if (const std::filesystem::path file = part.substr(kVocab.size()); file.is_absolute())
+        part = fmt::format("{}{}", kVocab, file.filename().string());
   return r;
 }
 

@@ -46,7 +46,8 @@ std::string yaml_lines(const std::string& key, const std::vector<std::string>& v
   return text;
 }
 
-std::string front_matter(const SourceIdentity& s, const HubCard& hub) {
+// `packed`: quantized; `pruned`: smaller than the source.
+std::string front_matter(const SourceIdentity& s, const HubCard& hub, bool packed, bool pruned) {
   std::string text = "---\n";
   if (!s.base_models.empty())
     text += yaml_lines("base_model", s.base_models);
@@ -54,12 +55,13 @@ std::string front_matter(const SourceIdentity& s, const HubCard& hub) {
     text += yaml_line("base_model", s.hub_id);
   else
     text += fmt::format("base_model: {}  # kerf read a local folder: put the hub id here\n", yaml(s.name));
-  text += "base_model_relation: quantized\n";
+  if (packed) text += "base_model_relation: quantized\n";
   text += yaml_lines("language", s.languages);
   text += fmt::format("library_name: {}\n", hub.library);
   text += yaml_line("license", s.license) + yaml_line("license_name", s.license_name) +
           yaml_line("license_link", s.license_link);
-  return text + fmt::format("pipeline_tag: text-generation\ntags:\n- {}\n- quantized\n- kerf\n---\n", hub.tag);
+  return text + fmt::format("pipeline_tag: text-generation\ntags:\n- {}\n{}{}- kerf\n---\n", hub.tag,
+                            packed ? "- quantized\n" : "", pruned ? "- pruned\n" : "");
 }
 
 // Where the model comes from and what its publisher says of licence and language.
@@ -105,12 +107,35 @@ std::string method_text(const Report& report, const TargetPlan& plan) {
   return text + "\n\n";
 }
 
+// What is smaller than in the source, and what that did.
+std::string pruning_text(const Report& report) {
+  const nlohmann::ordered_json& p = report.pruned;
+  if (p.is_null()) return "";
+  std::string text = fmt::format("\n## What was pruned\n\n{} of {} parameters are left. What stays:\n\n",
+                                 p["parameters"]["after"].get<int64_t>(), p["parameters"]["before"].get<int64_t>());
+  for (const auto& line : p["stays"]) text += fmt::format("- {}\n", line.get<std::string>());
+  if (report.pruned_model)
+    text += filled_in(
+        "\nBefore it was packed, in float32: perplexity {ppl_packed}, ratio {ppl_ratio} ± {ppl_ratio_stderr}, "
+        "KL mean {kl_mean} ± {kl_stderr}, same token {top1}.\n",
+        {.verification = &*report.pruned_model});
+  if (p.contains("continuations")) {
+    text += "\nPerplexity hides what pruning does to longer answers. Written greedily, from the same beginnings:\n";
+    for (const auto& t : p["continuations"]["texts"])
+      text += fmt::format("\n- after {}\n  - the source: {}\n  - this model: {}\n", shown_json(t["prompt"], -1),
+                          shown_json(t["original"], -1), shown_json(t["pruned"], -1));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string model_card(const Report& report, const TargetResult& t, const TargetPlan& plan) {
   const HubCard hub = plan.choice.target->card();
-  std::string card =
-      fmt::format("{}# {} for {}\n\n", front_matter(report.source, hub), report.model, plan.choice.text());
+  std::string card = fmt::format(
+      "{}# {} for {}\n\n",
+      front_matter(report.source, hub, plan.choice.target->name() != "checkpoint", !report.pruned.is_null()),
+      report.model, plan.choice.text());
   const std::string_view runtime = plan.choice.target->runtime();
   card += report.repacked_from.empty()
               ? fmt::format("Compressed from {} with kerf {}. For {}.\n\n", report.model, version(), runtime)
@@ -136,6 +161,7 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   } else {
     card += "\nThe accuracy was not measured.\n";
   }
+  card += pruning_text(report);
   if (t.allocation) card += fmt::format("\nThe size was given, the {}.\n", describe(*t.allocation));
   return card;
 }

@@ -265,6 +265,7 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
   }
   PrunedSource pruned{open_artifact(folder), about.at("report")};
   pruned.model.remarks = original.remarks;
+  pruned.report["stays"] = describe(original.architecture, plan);
   pruned.report["parameters"] = {{"before", original.parameters()}, {"after", pruned.model.parameters()}};
   return pruned;
 }
