@@ -1,7 +1,7 @@
-// Products by lanes (q8_gemm_ref.h) of many tokens on AVX2, for types whose codes are small: kRows rows are unpacked once
-// for all tokens, as unsigned codes u = q + zero point. maddubs multiplies them by the signed codes of a token and adds
-// pairs in 16 bits, which hold them up to u = 128; what the zero point adds too much comes with the activations. Few
-// tokens: as they lie (gguf_lanes_avx2.h).
+// Products by lanes (q8_gemm_ref.h) of many tokens on AVX2, for types whose codes are small: kRows rows are unpacked
+// once for all tokens, as unsigned codes u = q + zero point. maddubs multiplies them by the signed codes of a token and
+// adds pairs in 16 bits, which hold them up to u = 128; what the zero point adds too much comes with the activations.
+// Few tokens: as they lie (gguf_lanes_avx2.h).
 #pragma once
 
 #include "kernels/gguf/gguf_lanes_avx2.h"
