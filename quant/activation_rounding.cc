@@ -42,6 +42,7 @@ std::vector<double> rounding_noise(const ActivationSample& a, std::span<const fl
   std::vector<float> inverse(static_cast<size_t>(a.cols), 1.0f);
   for (size_t c = 0; c < s.size(); ++c) inverse[c] = 1.0f / s[c];
   std::vector<double> squares(static_cast<size_t>(groups));
+  const auto largest = converter().largest_magnitude;
   parallel_for(groups, [&](int64_t g) {
     const int64_t first = g * group, count = std::min(group, a.cols - first);
     std::vector<float> scaled(static_cast<size_t>(count));
@@ -49,7 +50,7 @@ std::vector<double> rounding_noise(const ActivationSample& a, std::span<const fl
     for (int64_t t = 0; t < a.rows; ++t) {
       const float* x = a.x.data() + t * a.cols + first;
       std::transform(x, x + count, inverse.data() + first, scaled.data(), std::multiplies<>());
-      const auto d = static_cast<double>(converter().largest_magnitude(scaled.data(), count) / kLargestCode);
+      const auto d = static_cast<double>(largest(scaled.data(), count) / kLargestCode);
       sum += d * d;
     }
     squares[static_cast<size_t>(g)] = sum * a.tokens_per_row / 12;
