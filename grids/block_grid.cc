@@ -7,29 +7,12 @@
 
 #include "core/fastest.h"
 #include "grids/search/block_search.h"
+#include "grids/search/int_search.h"
 
 namespace kerf {
 namespace {
 
-// 1.5 * 2^23: adding and subtracting it rounds to an integer, ties to even.
-constexpr float kToInteger = 12582912.0f;
-
 float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); }
-
-// nearest() and value() of codes that are evenly spaced, without branches so that the compiler can use vectors.
-template <bool kAffine>
-void round_even(float top, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
-                float* values) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float inverse = scale[i] != 0.0f ? 1.0f / scale[i] : 0.0f;
-    float code = kAffine ? ((x[i] - offset[i]) * inverse + kToInteger) - kToInteger
-                         : (x[i] * inverse + (kToInteger + offset[i])) - kToInteger;
-    code = code > 0.0f ? code : 0.0f;
-    code = code < top ? code : top;
-    values[i] = kAffine ? scale[i] * code + offset[i] : scale[i] * (code - offset[i]);
-    codes[i] = static_cast<uint8_t>(static_cast<int32_t>(code));
-  }
-}
 
 }  // namespace
 
@@ -71,9 +54,10 @@ float BlockGrid::value(const Scheme& s, ScaleOffset e, uint32_t code) const {
 
 void BlockGrid::round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n,
                       uint8_t* codes, float* values) const {
-  if (!alphabet_)
-    return adds_offset(s) ? round_even<true>(top_code(s), scale, offset, x, n, codes, values)
-                          : round_even<false>(top_code(s), scale, offset, x, n, codes, values);
+  if (!alphabet_) {
+    static const IntSearch& evenly_spaced = fastest(all_int_searches());
+    return evenly_spaced.round(top_code(s), adds_offset(s), scale, offset, x, n, codes, values);
+  }
   for (int64_t i = 0; i < n; ++i) {
     const float inverse = scale[i] != 0.0f ? 1.0f / scale[i] : 0.0f;
     codes[i] = static_cast<uint8_t>(alphabet_->nearest(x[i] * inverse));

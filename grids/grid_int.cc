@@ -19,7 +19,10 @@ float top_code(const Scheme& s) { return static_cast<float>((1 << s.bits) - 1); 
 constexpr float kToInteger = 12582912.0f;
 float symmetric_zero(const Scheme& s) { return static_cast<float>(1 << (s.bits - 1)); }
 
-const IntSearch& fastest_search() { return fastest(all_int_searches()); }
+const IntSearch& fastest_search() {
+  static const IntSearch& search = fastest(all_int_searches());
+  return search;
+}
 
 struct FreeAligned {
   void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
@@ -142,16 +145,7 @@ class IntGrid final : public Grid {
 
   void round(const Scheme& s, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
              float* values) const override {
-    // nearest() and value(), without branches so that the compiler can use vectors.
-    const float top = top_code(s);
-    for (int64_t i = 0; i < n; ++i) {
-      const float inverse = scale[i] != 0.0f ? 1.0f / scale[i] : 0.0f;
-      float code = (x[i] * inverse + (kToInteger + offset[i])) - kToInteger;
-      code = code > 0.0f ? code : 0.0f;
-      code = code < top ? code : top;
-      values[i] = scale[i] * (code - offset[i]);
-      codes[i] = static_cast<uint8_t>(static_cast<int32_t>(code));
-    }
+    fastest_search().round(top_code(s), false, scale, offset, x, n, codes, values);  // nearest() and value()
   }
 
   void set(QuantizedMatrix& q, int64_t row, int64_t col, ScaleOffset e) const override {

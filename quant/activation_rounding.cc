@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "core/checked.h"
+#include "core/converter.h"
 #include "core/error.h"
 #include "core/parallel.h"
 
@@ -12,16 +14,6 @@ namespace kerf {
 namespace {
 
 constexpr float kLargestCode = 127;
-
-// max |x[c] / s[c]| over a group of channels.
-float largest_of(const float* x, const float* inverse, int64_t count) {
-  float most = 0;
-  for (int64_t c = 0; c < count; ++c) {
-    const float a = std::abs(x[c] * inverse[c]);
-    most = a > most ? a : most;
-  }
-  return most;
-}
 
 }  // namespace
 
@@ -50,12 +42,15 @@ std::vector<double> rounding_noise(const ActivationSample& a, std::span<const fl
   std::vector<float> inverse(static_cast<size_t>(a.cols), 1.0f);
   for (size_t c = 0; c < s.size(); ++c) inverse[c] = 1.0f / s[c];
   std::vector<double> squares(static_cast<size_t>(groups));
+  const auto largest = converter().largest_magnitude;
   parallel_for(groups, [&](int64_t g) {
     const int64_t first = g * group, count = std::min(group, a.cols - first);
+    std::vector<float> scaled(static_cast<size_t>(count));
     double sum = 0;
     for (int64_t t = 0; t < a.rows; ++t) {
-      const double d = static_cast<double>(largest_of(a.x.data() + t * a.cols + first, inverse.data() + first, count) /
-                                           kLargestCode);
+      const float* x = a.x.data() + t * a.cols + first;
+      std::transform(x, x + count, inverse.data() + first, scaled.data(), std::multiplies<>());
+      const auto d = static_cast<double>(largest(scaled.data(), count) / kLargestCode);
       sum += d * d;
     }
     squares[static_cast<size_t>(g)] = sum * a.tokens_per_row / 12;

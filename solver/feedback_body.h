@@ -17,20 +17,29 @@ constexpr int kRows = kVectors * kLanes;  // of a tile
 static_assert(kRowsPerPanel % kRows == 0);
 typedef float V __attribute__((vector_size(kLanes * sizeof(float))));
 
+// As values, not into arrays: those would be filled in pieces narrower than a vector, which the loads that follow would
+// have to wait for.
+inline V loaded(const float* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(V v, float* p) { __builtin_memcpy(p, &v, sizeof v); }
+
 template <int Columns>
 inline __attribute__((always_inline)) void tile_of(float* t, const float* e, int64_t terms, const float* u,
                                                    int64_t u_stride) {
   V sums[Columns][kVectors];
   for (int c = 0; c < Columns; ++c)
-    for (int v = 0; v < kVectors; ++v) __builtin_memcpy(&sums[c][v], t + c * kRowsPerPanel + v * kLanes, sizeof(V));
+    for (int v = 0; v < kVectors; ++v) sums[c][v] = loaded(t + c * kRowsPerPanel + v * kLanes);
   for (int64_t m = 0; m < terms; ++m) {
     V errors[kVectors];
-    for (int v = 0; v < kVectors; ++v) __builtin_memcpy(&errors[v], e + m * kRowsPerPanel + v * kLanes, sizeof(V));
+    for (int v = 0; v < kVectors; ++v) errors[v] = loaded(e + m * kRowsPerPanel + v * kLanes);
     for (int c = 0; c < Columns; ++c)
       for (int v = 0; v < kVectors; ++v) sums[c][v] -= errors[v] * u[m * u_stride + c];
   }
   for (int c = 0; c < Columns; ++c)
-    for (int v = 0; v < kVectors; ++v) __builtin_memcpy(t + c * kRowsPerPanel + v * kLanes, &sums[c][v], sizeof(V));
+    for (int v = 0; v < kVectors; ++v) store(sums[c][v], t + c * kRowsPerPanel + v * kLanes);
 }
 
 template <int Columns>

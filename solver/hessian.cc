@@ -87,12 +87,11 @@ std::vector<double> hessian_norms(const Hessian& h, std::span<const float> e, in
   parallel_for(ceil_div(rows, kRows), [&](int64_t panel) {
     const int64_t begin = panel * kRows, count = std::min(kRows, rows - begin);
     const float* errors = e.data() + begin * h.n;
-    std::vector<float> product(static_cast<size_t>(count * kCols));
+    std::vector<float> product(static_cast<size_t>(count * kCols)), own(product.size());
     for (int64_t c = 0; c < h.n; c += kCols) {
       const int64_t cols = std::min(kCols, h.n - c);
       // Symmetric: twice what stands left of the panel, and the panel itself.
       matmul_nt_on_this_thread(count, cols, c, errors, h.n, h.row(c), h.n, product.data(), kCols, false);
-      std::vector<float> own(static_cast<size_t>(count * kCols));
       matmul_nt_on_this_thread(count, cols, cols, errors + c, h.n, h.row(c) + c, h.n, own.data(), kCols, false);
       for (int64_t r = 0; r < count; ++r) {
         double sum = 0;

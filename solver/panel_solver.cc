@@ -84,16 +84,17 @@ void PanelSolver::fit(const ColumnGroup& u) {
   set_parameters(q_, first_, first, part);
 }
 
-// Runs the group with these parameters and keeps the rows where the loss is the smallest so far.
-void PanelSolver::attempt(const ColumnGroup& u, const Params& p) {
+// Runs the group with these parameters and keeps the rows where the loss is the smallest so far. Whether there are any.
+bool PanelSolver::attempt(const ColumnGroup& u, const Params& p) {
   const Feedback& kernel = feedback();
   float* t = aligned(work_.data());
   std::copy_n(u.target, u.size * kRowsPerPanel, t);
   float loss[kRowsPerPanel] = {};
+  Params of_column;
   for (int64_t begin = 0; begin < u.size; begin += kTogether) {
     const int64_t end = std::min(u.size, begin + kTogether);
     for (int64_t k = begin; k < end; ++k) {
-      const Params own = per_column_ && k > 0 ? present(u.columns[k]) : p;
+      const Params& own = per_column_ && k > 0 ? (of_column = present(u.columns[k])) : p;
       const auto at = static_cast<size_t>(k * kRowsPerPanel);
       float *x = t + k * kRowsPerPanel, *f = f_.data() + at;
       const float d = 1.0f / u.u[k * u.stride + k];
@@ -118,7 +119,7 @@ void PanelSolver::attempt(const ColumnGroup& u, const Params& p) {
     best_params_.offset[r] = better[r] ? p.offset[r] : best_params_.offset[r];
     changed_[r] = changed_[r] || better[r];
   }
-  if (!any) return;
+  if (!any) return false;
   for (int64_t k = 0; k < u.size; ++k)
     for (int64_t r = 0; r < kRowsPerPanel; ++r) {
       const int64_t i = k * kRowsPerPanel + r;
@@ -127,6 +128,7 @@ void PanelSolver::attempt(const ColumnGroup& u, const Params& p) {
       u.f[i] = better[r] ? f_[at] : u.f[i];
       best_codes_[at] = better[r] ? codes_[at] : best_codes_[at];
     }
+  return true;
 }
 
 // Of column k, or of a word that begins there.

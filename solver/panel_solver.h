@@ -36,6 +36,7 @@ class PanelSolver {
   // Parameters of one block in each row of the panel.
   struct Params {
     float scale[kRowsPerPanel], offset[kRowsPerPanel];
+    bool operator==(const Params&) const = default;
   };
 
   bool masked(int64_t r, int64_t column) const {
@@ -45,10 +46,10 @@ class PanelSolver {
   void fit(const ColumnGroup&);
   Params refitted(const ColumnGroup&);
   float added_offset(const Params&, int64_t r) const;
-  void attempt(const ColumnGroup&, const Params&);
+  bool attempt(const ColumnGroup&, const Params&);
   void choose_codes(const ColumnGroup&, int64_t k, const Params&, const float* x);
   void apply_mask(const ColumnGroup&, int64_t k, const Params&);
-  void polish(const ColumnGroup&);
+  bool polish(const ColumnGroup&);
   void keep(const ColumnGroup&);
   static float* aligned(float* p) { return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(p) + 63) / 64 * 64); }
 

@@ -24,10 +24,13 @@ void PanelSolver::refining_pass(const ColumnGroup& u) {
       best_codes_[static_cast<size_t>(k * kRowsPerPanel + r)] =
           q_.code_row(first_ + r)[static_cast<size_t>(u.columns[k])];
   attempt(u, base);
-  polish(u);
+  bool polished = polish(u);
   for (int i = 0; plan_.fits_parameters && i < kRefits; ++i) {
-    attempt(u, refitted(u));
-    polish(u);
+    // The present parameters were attempted already. When codes stay as they are, too, so would everything after this.
+    const Params p = refitted(u);
+    const bool attempted = p != best_params_ && attempt(u, p);
+    if (!attempted && !polished) break;
+    polished = polish(u);
   }
   keep(u);
 }
@@ -87,16 +90,18 @@ float PanelSolver::added_offset(const Params& p, int64_t r) const {
 }
 
 // Coordinate descent: with d = target - q, moving q_k by (H d)_k / H_kk is best, and the nearest code to that is
-// taken. Only where codes are chosen one by one.
-void PanelSolver::polish(const ColumnGroup& u) {
-  if (q_.scheme.codeword != 1) return;
+// taken. Only where codes are chosen one by one. Whether any has changed.
+bool PanelSolver::polish(const ColumnGroup& u) {
+  if (q_.scheme.codeword != 1) return false;
   const Feedback& kernel = feedback();
   float *d = aligned(work_.data()), *slope = aligned(slope_.data());
   for (int64_t i = 0; i < u.size * kRowsPerPanel; ++i) d[i] = u.q[i] - u.target[i];
   for (int64_t i = 0; i < u.size * kRowsPerPanel; ++i) slope[i] = -u.damping * d[i];
   kernel.subtract(slope, u.size, d, u.size, u.h, u.h_stride);
+  Params of_column;
+  bool polished = false;
   for (int64_t k = 0; k < u.size; ++k) {
-    const Params own = per_column_ ? present(u.columns[k]) : best_params_;
+    const Params& own = per_column_ ? (of_column = present(u.columns[k])) : best_params_;
     const float inverse = 1.0f / (u.h[k * u.h_stride + k] + u.damping);
     const auto at = static_cast<size_t>(k * kRowsPerPanel);
     float wanted[kRowsPerPanel];
@@ -104,17 +109,26 @@ void PanelSolver::polish(const ColumnGroup& u) {
       wanted[r] = u.q[k * kRowsPerPanel + r] + slope[k * kRowsPerPanel + r] * inverse;
     grid_.round(q_.scheme, own.scale, own.offset, wanted, kRowsPerPanel, codes_.data() + at, values_.data() + at);
     apply_mask(u, k, own);
+    const uint8_t* codes = codes_.data() + at;
+    uint8_t* best = best_codes_.data() + at;
+    const float* values = values_.data() + at;
+    float* q = u.q + k * kRowsPerPanel;
     alignas(64) float step[kRowsPerPanel];
+    int32_t moved = 0;
     for (int64_t r = 0; r < kRowsPerPanel; ++r) {
-      const auto i = at + static_cast<size_t>(r);
-      step[r] = codes_[i] == best_codes_[i] ? 0.0f : values_[i] - u.q[i];
-      changed_[r] = changed_[r] || step[r] != 0.0f;
-      best_codes_[i] = codes_[i];
-      u.q[i] += step[r];
-      slope[i] -= u.damping * step[r];
+      const float other = values[r] - q[r];
+      step[r] = codes[r] == best[r] ? 0.0f : other;
+      moved |= step[r] != 0.0f;
+      q[r] += step[r];
     }
-    kernel.subtract(slope, u.size, step, 1, u.h + k * u.h_stride, u.h_stride);
+    polished = polished || !std::equal(codes, codes + kRowsPerPanel, best);
+    std::copy_n(codes, kRowsPerPanel, best);
+    if (!moved) continue;  // nine columns of ten
+    for (int64_t r = 0; r < kRowsPerPanel; ++r) changed_[r] = changed_[r] || step[r] != 0.0f;
+    // Slopes up to column k are not read again.
+    kernel.subtract(slope + (k + 1) * kRowsPerPanel, u.size - k - 1, step, 1, u.h + k * u.h_stride + k + 1, u.h_stride);
   }
+  return polished;
 }
 
 }  // namespace kerf

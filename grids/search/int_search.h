@@ -28,6 +28,10 @@ struct IntSearch {
   void (*search)(const IntFitProblem&, float* scales, float* zeros);
   /// codes[i] = clamp(round(w[i] / scale + zero), 0, 2^bits - 1), block by block; ties to even.
   void (*encode)(const IntFitProblem&, const float* scales, const float* zeros, uint8_t* codes);
+  /// The codes 0 .. top whose values are nearest to x, and the values, each with parameters of its own: scale * (code -
+  /// offset), or with `adds` scale * code + offset. Ties to even; the lowest code when the scale is 0.
+  void (*round)(float top, bool adds, const float* scale, const float* offset, const float* x, int64_t n,
+                uint8_t* codes, float* values);
 };
 
 std::span<const IntSearch* const> all_int_searches();

@@ -5,7 +5,7 @@
 
 namespace kerf {
 const IntSearch& int_search_avx512() {
-  static constexpr IntSearch compiled{Isa::avx512, search, encode};
+  static constexpr IntSearch compiled{Isa::avx512, search, encode, round};
   return compiled;
 }
 }  // namespace kerf

@@ -120,11 +120,15 @@ void search(const IntFitProblem& p, float* scales, float* zeros) {
   }
 }
 
+inline Vec loaded(const float* p) {
+  Vec v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
 // The code stands in the lowest byte of the rounded sum, zero point included.
 inline Ints codes_of(const float* w, float inverse, float zero, float top) {
-  Vec x;
-  __builtin_memcpy(&x, w, sizeof x);
-  return (Ints)min_of(max_of(x * inverse + (kRound + zero), splat(kRound)), splat(kRound + top));
+  return (Ints)min_of(max_of(loaded(w) * inverse + (kRound + zero), splat(kRound)), splat(kRound + top));
 }
 
 void encode(const IntFitProblem& p, const float* scales, const float* zeros, uint8_t* codes) {
@@ -142,6 +146,40 @@ void encode(const IntFitProblem& p, const float* scales, const float* zeros, uin
     store_bytes(codes_of(rest, inverse, zeros[block], top), rest_codes);
     __builtin_memcpy(out + j, rest_codes, static_cast<size_t>(p.size - j));
   }
+}
+
+template <bool kAdds>
+inline void round_lanes(float top, const float* scale, const float* offset, const float* x, uint8_t* codes,
+                        float* values) {
+  const Vec s = loaded(scale), o = loaded(offset), inverse = select(s != 0.0f, 1.0f / s, Vec{});
+  const Vec rounded =
+      kAdds ? ((loaded(x) - o) * inverse + kRound) - kRound : (loaded(x) * inverse + (kRound + o)) - kRound;
+  const Vec code = min_of(max_of(rounded, Vec{}), splat(top));
+  const Vec value = kAdds ? s * code + o : s * (code - o);
+  __builtin_memcpy(values, &value, sizeof value);
+  store_bytes(__builtin_convertvector(code, Ints), codes);
+}
+
+template <bool kAdds>
+void round_all(float top, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
+               float* values) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) round_lanes<kAdds>(top, scale + i, offset + i, x + i, codes + i, values + i);
+  if (i == n) return;
+  const size_t rest = static_cast<size_t>(n - i), bytes = rest * sizeof(float);
+  float s[kLanes] = {}, o[kLanes] = {}, w[kLanes] = {}, rest_values[kLanes];
+  uint8_t rest_codes[kLanes];
+  __builtin_memcpy(s, scale + i, bytes);
+  __builtin_memcpy(o, offset + i, bytes);
+  __builtin_memcpy(w, x + i, bytes);
+  round_lanes<kAdds>(top, s, o, w, rest_codes, rest_values);
+  __builtin_memcpy(codes + i, rest_codes, rest);
+  __builtin_memcpy(values + i, rest_values, bytes);
+}
+
+void round(float top, bool adds, const float* scale, const float* offset, const float* x, int64_t n, uint8_t* codes,
+           float* values) {
+  (adds ? round_all<true> : round_all<false>)(top, scale, offset, x, n, codes, values);
 }
 
 }  // namespace

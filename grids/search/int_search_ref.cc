@@ -5,7 +5,7 @@
 
 namespace kerf {
 const IntSearch& int_search_ref() {
-  static constexpr IntSearch compiled{Isa::ref, search, encode};
+  static constexpr IntSearch compiled{Isa::ref, search, encode, round};
   return compiled;
 }
 }  // namespace kerf

@@ -31,20 +31,6 @@ struct LanePanelsAvx512 {
     float scales[kRows];
   };
 
-  /// The blocks of 16 rows: two thirds more bytes than they have in the file. (Aligned by hand: std::align_val_t would
-  /// take a header of the standard library, which files of one instruction set do without.)
-  struct Panel {
-    void* memory;
-    PanelBlock* blocks;
-    explicit Panel(int64_t n)
-        : memory(::operator new(static_cast<size_t>(n) * sizeof(PanelBlock) + alignof(PanelBlock) - 1)),
-          blocks(reinterpret_cast<PanelBlock*>((reinterpret_cast<uintptr_t>(memory) + alignof(PanelBlock) - 1) &
-                                               ~(alignof(PanelBlock) - 1))) {}
-    Panel(const Panel&) = delete;
-    Panel& operator=(const Panel&) = delete;
-    ~Panel() { ::operator delete(memory); }
-  };
-
   static void repack(const PackedMatrix& w, int64_t row, int rows, PanelBlock& out, int64_t b) {
     alignas(32) uint16_t scales[kRows] = {}, offsets[kRows] = {};
     for (int half = 0; half < kRows; half += 8) {
@@ -119,7 +105,7 @@ struct LanePanelsAvx512 {
     static constexpr Tile tiles[kTokens + 1] = {nullptr, tile<1>, tile<2>, tile<3>};
     const Q8Activations a = q8_activations<Block>(w, activations);
     const int64_t blocks = w.cols / kQ8Block;
-    const Panel panel(blocks);
+    const PanelMemory<PanelBlock> panel(blocks);              // two thirds more bytes than the rows have in the file
     const int64_t groups = (tokens + kTokens - 1) / kTokens;  // as even as possible
     for (int64_t r = row_begin; r < row_end; r += kRows) {
       const int rows = static_cast<int>(row_end - r < kRows ? row_end - r : kRows);

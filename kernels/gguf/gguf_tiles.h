@@ -31,6 +31,21 @@ struct InTiles {
   }
 };
 
+/// Memory for n repacked blocks. (Aligned by hand: std::align_val_t would take a header of the standard library, which
+/// files of one instruction set do without.)
+template <class Block>
+struct PanelMemory {
+  void* memory;
+  Block* blocks;
+  explicit PanelMemory(int64_t n)
+      : memory(::operator new(static_cast<size_t>(n) * sizeof(Block) + alignof(Block) - 1)),
+        blocks(reinterpret_cast<Block*>((reinterpret_cast<uintptr_t>(memory) + alignof(Block) - 1) &
+                                        ~(alignof(Block) - 1))) {}
+  PanelMemory(const PanelMemory&) = delete;
+  PanelMemory& operator=(const PanelMemory&) = delete;
+  ~PanelMemory() { ::operator delete(memory); }
+};
+
 /// A product by blocks: up to Product::kFewTokens tokens go through Product::few_rows(), Product::kRowsAtOnce rows of
 /// one token at a time, more through Product::many_tokens(). Matrices that have another order are left to kOtherwise.
 template <class Product, class Block, auto kOtherwise>

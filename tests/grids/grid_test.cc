@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -236,6 +237,37 @@ TEST(IntSearches, AgreeBitForBitOnEveryInstructionSet) {
               for (float x : other_scales) EXPECT_EQ(x, round_to(stored, x));
             }
           }
+}
+
+// Numbers with parameters of their own, more and fewer than a register holds; one scale is zero.
+TEST(IntSearches, RoundAsTheFormulaSaysOnEveryInstructionSet) {
+  constexpr float kTop = 15, kToInteger = 12582912.0f;  // 1.5 * 2^23
+  for (const bool adds : {false, true})
+    for (const size_t n : {1u, 7u, 16u, 37u}) {
+      const auto x = normal(static_cast<int64_t>(n), 3);
+      auto scale = normal(static_cast<int64_t>(n), 4), offset = normal(static_cast<int64_t>(n), 5);
+      scale[n / 2] = 0;
+      std::vector<uint8_t> expected_codes;
+      std::vector<float> expected_values;
+      for (size_t i = 0; i < n; ++i) {
+        if (!adds) offset[i] = std::nearbyint(8 + 100 * offset[i]);
+        const float inverse = scale[i] != 0 ? 1.0f / scale[i] : 0.0f;
+        const float at = adds ? ((x[i] - offset[i]) * inverse + kToInteger) - kToInteger
+                              : (x[i] * inverse + (kToInteger + offset[i])) - kToInteger;
+        const float code = std::clamp(at, 0.0f, kTop);
+        expected_codes.push_back(static_cast<uint8_t>(code));
+        expected_values.push_back(adds ? scale[i] * code + offset[i] : scale[i] * (code - offset[i]));
+      }
+      for (const IntSearch* f : all_int_searches()) {
+        if (f->isa > cpu_isa()) continue;
+        std::vector<uint8_t> codes(n);
+        std::vector<float> values(n);
+        f->round(kTop, adds, scale.data(), offset.data(), x.data(), static_cast<int64_t>(n), codes.data(),
+                 values.data());
+        EXPECT_EQ(codes, expected_codes) << name_of(f->isa);
+        EXPECT_EQ(values, expected_values) << name_of(f->isa);
+      }
+    }
 }
 
 }  // namespace
