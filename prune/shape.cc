@@ -94,7 +94,7 @@ std::vector<std::string> describe(const Architecture& a, const PrunedShape& s) {
   return lines;
 }
 
-std::vector<std::string> request_of(const Architecture& a, const PrunedShape& s) {
+std::vector<std::string> request_of(const PrunedShape& s) {
   std::vector<std::string> parts;
   if (s.depth > 0) parts.push_back(fmt::format("depth={}", s.depth));
   for (const AxisCut& cut : s.cuts)

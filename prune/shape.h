@@ -36,7 +36,7 @@ PrunedShape pruned_shape(const Architecture&, const PruneRequest&, int64_t multi
 /// What stays, a line for each axis that is cut: "ffn: 576 of 768 channels".
 std::vector<std::string> describe(const Architecture&, const PrunedShape&);
 /// Values of --prune that lead to the same shape with the same multiple.
-std::vector<std::string> request_of(const Architecture&, const PrunedShape&);
+std::vector<std::string> request_of(const PrunedShape&);
 
 /// That shape with the first of everything kept, for plans and sizes before anything is chosen.
 Correspondence first_of_everything(const Architecture&, const PrunedShape&);

@@ -114,8 +114,8 @@ class Vllm final : public Target {
   // vLLM pull request 36799; compressed_tensors/compressors/model_compressors of 0.20.0.
   std::string_view remark_on_zeros(int zeros, int of) const override {
     if (zeros != 2 || of != 4) return "";
-    return "the formats that made 2:4 smaller and faster, sparse-24-bitmask and marlin-24, are loaded by no vLLM since "
-           "0.19.1 and no compressed-tensors after 0.14.0, so kerf does not write them";
+    return "the format that made 2:4 smaller and faster, sparse-24-bitmask, is loaded by no vLLM since 0.19.1 and no "
+           "compressed-tensors after 0.14.0, so kerf does not write it";
   }
   HubCard card() const override { return {"transformers", "compressed-tensors", "vllm serve {}"}; }
   void configure(nlohmann::ordered_json& config, std::string_view, std::span<const StoredSite> sites) const override {

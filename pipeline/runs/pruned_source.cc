@@ -42,14 +42,14 @@ Windows some_of(const Windows& all, int64_t tokens) {
   return some;
 }
 
-ordered_json to_json(const DepthChoice& choice) {
+ordered_json depth_json(const DepthChoice& choice) {
   ordered_json candidates = ordered_json::array();
   for (const DepthCandidate& c : choice.candidates)
     candidates.push_back({{"removed", c.removed}, {"similarity", c.similarity}, {"kl", c.kl}});
   return {{"similarity", choice.similarity}, {"candidates", std::move(candidates)}};
 }
 
-ordered_json to_json(const std::vector<CutAxis>& cuts) {
+ordered_json cuts_json(const std::vector<CutAxis>& cuts) {
   ordered_json all = ordered_json::array();
   for (const CutAxis& c : cuts)
     all.push_back({{"axis", c.axis},
@@ -107,12 +107,12 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   if (shape.depth > 0) {
     const DepthChoice depth = search->choose(shape.depth);
     kept.layers = depth.kept;
-    report["depth"] = to_json(depth);
+    report["depth"] = depth_json(depth);
   }
   Correspondence outline = outline_of(a, plan_of_cut);
   outline.layers = kept.layers;
   kept.tokens = outline.tokens;
-  if (vocabulary) report["vocabulary"] = kerf::to_json(*vocabulary, original, o.eval.text);
+  if (vocabulary) report["vocabulary"] = to_json(*vocabulary, original, o.eval.text);
   const Architecture small = sliced(a, outline);
   const TargetPlan plan = plan_of(small, original);
   const auto writer = create_weights(plan, folder);
@@ -132,7 +132,7 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
                                          .scratch = scratch},
                                         job);
     kept = std::move(s.kept);
-    report["axes"] = to_json(s.cuts);
+    report["axes"] = cuts_json(s.cuts);
     const SlicedWeights weights(a, *original.weights, kept);
     pack_matrices(small, weights, rtn, {&job, 1}, 0);
     write_vectors(weights, job, {});
@@ -144,7 +144,7 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   repository_of(*plan.choice.target).write_companions({original, plan, files, folder});
   if (vocabulary) write_vocabulary(*vocabulary, folder);
   write_text(folder / "config.json", json_text(config_of_smaller(original, small, vocabulary)) + "\n");
-  write_text(folder / kCorrespondenceFile, json_text(kerf::to_json(kept)) + "\n");
+  write_text(folder / kCorrespondenceFile, json_text(to_json(kept)) + "\n");
   return report;
 }
 
@@ -167,9 +167,9 @@ FitAndTest split(const Windows& all) {
   return {some_of(s.fit, kFitTokens), some_of(s.test, kTestTokens)};
 }
 
-ordered_json to_json(const Architecture& a, const std::vector<ShapePoint>& points) {
+ordered_json points_json(const std::vector<ShapePoint>& points) {
   ordered_json all = ordered_json::array();
-  for (const ShapePoint& p : points) all.push_back({{"prune", request_of(a, p.shape)}, {"size", p.size}, {"kl", p.kl}});
+  for (const ShapePoint& p : points) all.push_back({{"prune", request_of(p.shape)}, {"size", p.size}, {"kl", p.kl}});
   return all;
 }
 
@@ -213,11 +213,11 @@ ChosenShape chosen_shape(const Artifact& original, const CompressOptions& o, int
   const ShapeChoice choice = choose_shape(a, multiple, most, {size, kl});
   return {choice.shape,
           {{"most", most},
-           {"chosen", request_of(a, choice.shape)},
+           {"chosen", request_of(choice.shape)},
            {"fit_tokens", windows.fit.tokens()},
            {"test_tokens", windows.test.tokens()},
-           {"curve", to_json(a, choice.curve)},
-           {"combinations", to_json(a, choice.combinations)}}};
+           {"curve", points_json(choice.curve)},
+           {"combinations", points_json(choice.combinations)}}};
 }
 
 Correspondence outline_of(const Architecture& a, const PrunePlan& plan) {
