@@ -23,7 +23,7 @@ TEST(EveryTarget, ListsSchemesAndRulesAndHasADefault) {
     const Storage s =
         t->storage(scheme, {.name = "q", .gguf = "blk.0.attn_q.weight", .out = 256, .in = 256}, Dtype::bf16);
     ASSERT_EQ(s.layout == nullptr, t->name() == "checkpoint");  // which packs nothing
-    if (s.layout) EXPECT_FALSE(s.layout->refuses(s.scheme, 256, 256));
+    EXPECT_FALSE(s.layout && s.layout->refuses(s.scheme, 256, 256));
     EXPECT_GE(t->width_multiple(scheme), 1);
   }
 }
