@@ -128,6 +128,26 @@ TEST(PruneStructure, ASizeIsReachedAndItsRecipeSaysHow) {
   EXPECT_EQ(sha256_of(dir / "out" / "model.safetensors"), sha256_of(dir / "again" / "model.safetensors"));
 }
 
+TEST(PruneStructure, GoingOnTakesWhatWasPruned) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"depth=1", "ffn=0.75"}, "llama.cpp-cpu:Q4_0");
+  compress(o);
+  const std::string name = "tinytales-Q4_0.gguf", at_once = sha256_of(dir / "out" / name);
+  o.out = dir / "stopped";
+  o.gate = "kl<0.0001";  // missed, so the state stays
+  EXPECT_FALSE(compress(o).passed());
+  const fs::path pruned = o.out / ".kerf-resume" / "pruned" / "model.safetensors";
+  const auto written = fs::last_write_time(pruned);
+  o.gate.clear();
+  o.resume = true;
+  CompressOptions other = o;
+  other.prune = {"depth=1", "ffn=0.5"};
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(other); }, ErrorKind::usage), "prune"));
+  EXPECT_EQ(fs::last_write_time(pruned), written);
+  compress(o);
+  EXPECT_EQ(sha256_of(o.out / name), at_once);
+}
+
 TEST(PruneStructure, WhatIsMissingIsSaidBeforeAnythingIsWritten) {
   const test::TempDir dir;
   CompressOptions o = job(dir / "out", {"ffn=0.75"});
