@@ -510,7 +510,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   }
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
-  const fs::path texts[] = {o.eval.text, o.calib.text, o.imatrix};
+  const PruneRequest request = parse_prune(o.prune);
+  std::vector<fs::path> texts = {o.eval.text, o.calib.text, o.imatrix};
+  texts.insert(texts.end(), request.vocabulary_texts.begin(), request.vocabulary_texts.end());
   std::vector<Destination> folders;  // before schemes are measured: that takes time
   for (const std::string& text : o.targets) {
     const TargetChoice choice = fitted(parse_target(text), source.architecture).choice;
@@ -521,7 +523,6 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
   if (o.eval.runtime.any() && !windows)
     warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
-  const PruneRequest request = parse_prune(o.prune);
   std::optional<PrunePlan> cut;
   const Architecture whole = source.architecture;
   const TokenizerSource whole_tokenizer = source.tokenizer;
@@ -628,6 +629,8 @@ std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifa
                                   {"eval.text", o.eval.text},
                                   {"imatrix", o.imatrix}})
     if (fs::is_regular_file(file) || is_standard_input(file)) files.emplace_back(key, file);
+  for (const std::string& text : parse_prune(o.prune).vocabulary_texts)
+    if (fs::is_regular_file(text)) files.emplace_back("prune", text);
   std::vector<InputFile> inputs(files.size());
   parallel_for(static_cast<int64_t>(files.size()), [&](int64_t i) {
     const auto& [key, file] = files[static_cast<size_t>(i)];

@@ -1,6 +1,7 @@
 // From the embedded model to smaller ones, end to end.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -146,6 +147,22 @@ TEST(PruneStructure, GoingOnTakesWhatWasPruned) {
   EXPECT_EQ(fs::last_write_time(pruned), written);
   compress(o);
   EXPECT_EQ(sha256_of(o.out / name), at_once);
+}
+
+TEST(PruneStructure, TheTextOfAVocabularyIsAnInput) {
+  const test::TempDir dir;
+  fs::create_directories(dir / "out");
+  const fs::path text = dir / "out" / "README.md";  // which the card would replace
+  fs::copy(test::example_dir() / "calibration.txt", text);
+  CompressOptions o = job(dir / "out", {"vocab=" + text.string()});
+  o.force = true;
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "README.md"));
+  EXPECT_EQ(sha256_of(text), sha256_of(test::example_dir() / "calibration.txt"));
+  o.out = dir / "other";
+  const Report r = compress(o);
+  EXPECT_TRUE(std::any_of(r.inputs.begin(), r.inputs.end(), [](const InputFile& f) { return f.key == "prune"; }));
+  // Absolute paths mean nothing elsewhere.
+  EXPECT_EQ(json::parse(read_text(dir / "other" / "kerf-report.json"))["recipe"]["prune"][0], "vocab=README.md");
 }
 
 TEST(PruneStructure, WhatIsMissingIsSaidBeforeAnythingIsWritten) {
