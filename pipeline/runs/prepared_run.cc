@@ -1,0 +1,346 @@
+#include "pipeline/runs/prepared_run.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "core/error.h"
+#include "pipeline/calibrate/calibrated.h"
+#include "pipeline/calibrate/importance.h"
+#include "pipeline/plan/frozen_plan.h"
+#include "pipeline/plan/masks.h"
+#include "pipeline/plan/option.h"
+#include "pipeline/repository/repository.h"
+#include "pipeline/runs/allocate_sparsity.h"
+#include "pipeline/runs/pruned_source.h"
+#include "pipeline/runs/source.h"
+#include "pipeline/runs/text_windows.h"
+#include "pipeline/runs/vocabulary_texts.h"
+#include "prune/request.h"
+#include "prune/slice.h"
+#include "verify/correspondence.h"
+#include "verify/gate.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+// Where choices are judged on little, or on the windows that they were made from.
+std::optional<std::string> remark_on_judging(const CompressOptions& o, const Method& method, int64_t windows) {
+  if (!method.held_out) {  // then nothing is held out for single matrices either
+    for (const SiteOverride& each : o.overrides)
+      if (!each.method.empty() && parse_method(each.method, true).held_out)
+        return fmt::format(
+            "matrices with a method {} of their own were judged on the windows that their choices were made from, "
+            "because the method of the run is {}",
+            each.method, method.name);
+    return std::nullopt;
+  }
+  if (windows >= kHeldOutPart) return std::nullopt;
+  if (held_out_windows(windows) == 0)
+    return "the method auto has judged its choices on the one calibration window that they were made from, which "
+           "favours those that fit it too closely; give 2 windows or more";
+  return fmt::format(
+      "the method auto has judged its choices on one window that they were not made from, of {} in all; give {} or "
+      "more",
+      windows, kHeldOutPart);
+}
+
+void refuse_without_text(const CompressOptions& o, const Method& method) {
+  if (method.needs_calibration())
+    fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
+  if (o.asymmetric.value_or(false))
+    fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
+}
+
+bool makes_masks(const Recipe& r) { return parse_prune(r.prune).masks() || asks_for_masks(r.overrides); }
+
+// How zeros are chosen, where any are.
+PruneMethod pruning_of(const CompressOptions& o) {
+  if (!makes_masks(o)) {
+    if (!o.prune_method.empty())
+      fail(ErrorKind::usage,
+           "--prune-method {} says how zeros are chosen, and none are asked for; give --prune 2:4 or "
+           "--prune sparsity=0.5",
+           o.prune_method);
+    return {};
+  }
+  if (o.bytes > 0 || o.bpw > 0)
+    fail(ErrorKind::usage,
+         "a size in bytes is allocated among types of which some have no number 0; to prune, name a scheme of the "
+         "target instead");
+  return parse_prune_method(o.prune_method, !o.calib.text.empty());
+}
+
+std::vector<SiteOverride> allocate_shares(const CompressOptions& o, const Artifact& source,
+                                          const std::optional<Windows>& calibration) {
+  const std::optional<Sparsity> sparsity = parse_prune(o.prune).sparsity;
+  if (!sparsity)
+    fail(ErrorKind::usage, "--prune-allocation {} shares out the zeros of --prune sparsity=SHARE, which is missing",
+         o.prune_allocation);
+  if (!calibration)
+    fail(ErrorKind::usage, "--prune-allocation {} measures on a calibration text; give --calib FILE",
+         o.prune_allocation);
+  return allocate_sparsity(source, *sparsity, o.overrides, *calibration);
+}
+
+Recipe decided(const CompressOptions& o, const Prepared& p) {
+  Recipe r = o;
+  r.method = p.method.name;
+  if (makes_masks(o)) r.prune_method = p.pruning.name();
+  if (!p.shares.empty()) r.prune_allocation.clear();
+  r.overrides.insert(r.overrides.end(), p.shares.begin(), p.shares.end());
+  if (p.calibration) r.asymmetric = p.asymmetric;
+  if (p.pruned.contains("choice")) {
+    std::erase_if(r.prune,
+                  [](const std::string& part) { return part.starts_with("params=") || part.starts_with("bytes="); });
+    for (const auto& part : p.pruned["choice"]["chosen"]) r.prune.push_back(part.get<std::string>());
+  }
+  for (size_t i = 0; i < p.outputs.size(); ++i) {
+    const TargetPlan& plan = p.outputs[i].plan;
+    r.targets[i] = plan.choice.text();
+    if (plan.dtype != p.source.architecture.dtype) r.dtype = torch_name_of(plan.dtype);
+    if (!p.outputs[i].size.allocation) continue;
+    for (SiteOverride& chosen : p.outputs[i].size.allocation->overrides()) r.overrides.push_back(std::move(chosen));
+  }
+  return r;
+}
+
+// All that a calibrated run's bytes depend on.
+ordered_json describe_run(const Prepared& p, const TargetPlan& plan) {
+  ordered_json run = describe_inputs(p.source, *p.calibration);
+  std::set<std::string> targets;  // which decide, too, in which folders the files lie
+  for (const Output& out : p.outputs) targets.insert(out.plan.choice.text());
+  run["target"] = plan.choice.text();
+  run["targets"] = targets;
+  run["plan"] = plan.hash();
+  CompressOptions all;
+  static_cast<Recipe&>(all) = p.recipe;
+  for (const Option& option : all_options())
+    if (option.same_run == SameRun::this_value) run[std::string(option.key)] = to_json(option.field(structs_of(all)));
+  return run;
+}
+
+}  // namespace
+
+void freeze(const CompressOptions& o, const Prepared& p) {
+  const fs::path file = o.out / kResumeFolder / kPlanFile;
+  if (o.resume && fs::exists(file)) return;
+  std::vector<FrozenTarget> targets;
+  for (const Output& out : p.outputs)
+    targets.push_back({&out.plan, out.size.allocation ? &*out.size.allocation : nullptr});
+  write_frozen_plan(file, describe_choices(o, p.source, *p.calibration), p.recipe, targets);
+}
+
+RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
+  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
+                  o.out, o.memory);
+}
+
+namespace {
+
+std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, const Prepared& p) {
+  const fs::path folder = o.out / kResumeFolder;
+  std::vector<std::string> names;
+  std::vector<std::unique_ptr<ResumeState>> states;
+  for (const Output& out : p.outputs)
+    if (p.calibration) names.push_back(folder_name(out.plan.choice));
+  if (p.original) names.emplace_back(kPrunedFolder);
+  if (o.resume) refuse_other_targets(folder, names);
+  if (p.original) names.pop_back();
+  for (size_t i = 0; i < names.size(); ++i)
+    states.push_back(std::make_unique<ResumeState>(folder / names[i], describe_run(p, p.outputs[i].plan), o.resume,
+                                                   std::chrono::seconds(o.save_every)));
+  return states;
+}
+
+int64_t width_multiple(const CompressOptions& o) {
+  if (o.prune_multiple > 0) return o.prune_multiple;
+  int64_t multiple = 1;
+  for (const std::string& text : o.targets) {
+    const TargetChoice choice = parse_target(text);
+    multiple = std::lcm(multiple, choice.target->width_multiple(choice.scheme));
+  }
+  return multiple;
+}
+
+// What the choice of a smaller model follows from.
+ordered_json describe_pruning(const CompressOptions& o, const Artifact& source,
+                              const std::optional<Windows>& calibration) {
+  ordered_json run = describe_inputs(source, calibration.value_or(Windows{}));
+  run["prune"] = o.prune;
+  run["multiple"] = width_multiple(o);
+  run["correction"] = o.prune_correction.value_or(true);
+  run["damping"] = o.quantizer.damping;
+  return run;
+}
+
+// Of the first target's files, or of all targets' the parameters.
+void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request, const Artifact& source,
+                           const std::string& name, const Windows* calibration, PrunePlan& cut) {
+  const Architecture& whole = source.architecture;
+  const auto smaller = [&](const PrunedShape& shape) {
+    return sliced(whole, outline_of(whole, {shape, cut.vocabulary}));
+  };
+  const auto parameters = [&](const PrunedShape& shape) { return static_cast<double>(parameters_of(smaller(shape))); };
+  const auto bytes = [&](const PrunedShape& shape) {
+    const TargetChoice choice = fitted(parse_target(o.targets[0]), whole).choice;
+    Architecture stored = smaller(shape);
+    std::string said;
+    stored.dtype = as_stored(o, source, choice, &said).dtype;
+    TargetPlan plan = make_plan(stored, choice, name, false, o.overrides, true);
+    complete(plan, source, name, o.shard_bytes);
+    return static_cast<double>(file_bytes(plan));
+  };
+  if (request.bytes > 0 && o.targets.size() > 1)
+    fail(ErrorKind::usage, "--prune bytes= is the size of one target's files; give one target, or params=");
+  const bool by_bytes = request.bytes > 0;
+  const double most =
+      by_bytes ? static_cast<double>(request.bytes) : request.params * static_cast<double>(parameters_of(whole));
+  ChosenShape chosen = chosen_shape(source, o, width_multiple(o), most,
+                                    by_bytes ? std::function<double(const PrunedShape&)>(bytes) : parameters,
+                                    calibration, o.out / kResumeFolder / kPrunedFolder);
+  cut.shape = std::move(chosen.shape);
+  cut.choice = std::move(chosen.report);
+}
+
+}  // namespace
+
+Prepared prepare(const CompressOptions& o, bool may_measure) {
+  if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
+  refuse_dtype_without_use(o);
+  const Gate gate = parse_gate(o.gate);
+  for (const std::string& remark : remarks_on(gate)) warn(remark);
+  if (o.eval.text.empty()) check_measured(gate, metrics_without_text());
+  Method method = parse_method(o.method, !o.calib.text.empty());
+  if (o.calib.text.empty()) {
+    refuse_without_text(o, method);
+    for (const SiteOverride& each : o.overrides)
+      if (!each.method.empty()) refuse_without_text(o, parse_method(each.method, false));
+  }
+  const PruneMethod pruning = pruning_of(o);
+  if (!o.imatrix.empty() && !o.calib.text.empty())
+    fail(ErrorKind::usage,
+         "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
+  if (!o.out.empty()) check_output_folder(o.out, o.force, o.resume);
+  ModelLocation location = locate_model(o.model);
+  auto [source, remarks] = open_source(location.path, o.requantize);
+  if (source.format == kGgufFormat) {  // which may be the only file of a folder
+    location.name = model_name(source.path.string());
+    if (!source.is_quantized()) location.name = name_without_type(location.name);
+  }
+  std::optional<Windows> windows = read_windows(source, o.eval), calibration;
+  if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
+  const PruneRequest request = parse_prune(o.prune);
+  std::vector<fs::path> texts = {o.eval.text, o.calib.text, o.imatrix};
+  texts.insert(texts.end(), request.vocabulary_texts.begin(), request.vocabulary_texts.end());
+  std::vector<Destination> folders;  // before schemes are measured: that takes time
+  for (const std::string& text : o.targets) {
+    const TargetChoice choice = fitted(parse_target(text), source.architecture).choice;
+    folders.push_back({o.targets.size() == 1 ? "" : folder_name(choice), &repository_of(*choice.target)});
+  }
+  if (!o.out.empty()) refuse_inputs(o.out, folders, {source.files, texts});
+  for (const std::string& text : o.targets)
+    parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
+  if (o.eval.runtime.any() && !windows)
+    warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
+  std::optional<PrunePlan> cut;
+  const Architecture whole = source.architecture;
+  const TokenizerSource whole_tokenizer = source.tokenizer;
+  bool open_size = false;
+  if (request.reshapes()) {  // what targets refuse is refused before anything is chosen
+    cut.emplace(PrunePlan{pruned_shape(whole, request, width_multiple(o)), std::nullopt});
+    open_size = request.params < 1 || request.bytes > 0;
+    if (request.trims_vocabulary()) {
+      cut->vocabulary = trimmed_vocabulary(source, request, o.calib);
+      source.tokenizer =
+          TokenizerSource([spec = parse_tokenizer_files(cut->vocabulary->files, source.path)] { return spec; });
+    }
+    source.architecture = sliced(whole, outline_of(whole, *cut));
+  }
+  std::vector<SiteOverride> shares;  // of the zeros
+  if (may_measure && !cut && o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
+  std::vector<Output> outputs =
+      plan_outputs(o, source, location.name, pruning, shares, calibration, may_measure && !cut, !cut);
+  std::vector<Destination> destinations;
+  for (const Output& out : outputs)
+    destinations.push_back({out.folder, &repository_of(*out.plan.choice.target), out.plan.file_name});
+  std::unique_ptr<Publication> publication;
+  if (!o.out.empty()) {
+    publication = std::make_unique<Publication>(o.out, std::move(destinations));
+    publication->check({source.files, texts});
+  }
+  std::unique_ptr<Artifact> original;
+  ordered_json pruned_report;
+  std::vector<std::string> stays;
+  std::vector<Output> unpruned;
+  if (cut && open_size && may_measure) {
+    source.architecture = whole;
+    choose_shape_for_size(o, request, source, location.name, calibration ? &*calibration : nullptr, *cut);
+  }
+  if (cut) {
+    stays = describe(whole, *cut);
+    if (open_size && !may_measure)
+      stays.push_back("of depth, ffn and heads what the size leaves: the run measures up to 17 shapes");
+    for (const std::string& line : stays) note(line);
+    source.architecture = whole;
+    source.tokenizer = whole_tokenizer;
+    if (!may_measure) unpruned = plan_outputs(o, source, location.name, pruning, shares, calibration, false, false);
+  }
+  if (cut && may_measure) {
+    PrunedSource pruned = prune_source(source, o, *cut, calibration ? &*calibration : nullptr,
+                                       o.out / kResumeFolder / kPrunedFolder, describe_pruning(o, source, calibration));
+    original = std::make_unique<Artifact>(std::move(source));
+    source = std::move(pruned.model);
+    pruned_report = std::move(pruned.report);
+    if (cut->vocabulary) {  // texts are cut by the tokenizer that is left; the original reads the same tokens
+      const Correspondence map = read_correspondence(source.path);
+      windows = read_windows(source, o.eval);
+      if (windows) windows = to_original_ids(map, *windows);
+      if (calibration) calibration = read_calibration(source, o.calib);
+    }
+    if (o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
+    outputs = plan_outputs(o, source, location.name, pruning, shares, calibration, true);
+  }
+  for (Output& out : outputs) out.plan.remarks.insert(out.plan.remarks.end(), remarks.begin(), remarks.end());
+  Prepared p{.method = std::move(method),
+             .pruning = pruning,
+             .shares = std::move(shares),
+             .location = std::move(location),
+             .source = std::move(source),
+             .original = std::move(original),
+             .pruned = std::move(pruned_report),
+             .unpruned = std::move(unpruned),
+             .stays = std::move(stays),
+             .outputs = std::move(outputs),
+             .windows = std::move(windows),
+             .calibration = std::move(calibration)};
+  p.publication = std::move(publication);
+  if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
+  if (p.asymmetric && p.calibration->count < kHeldOutPart)
+    fail(ErrorKind::usage,
+         "asymmetric calibration measures its strength on one of {} windows, and there are {}; give more windows",
+         kHeldOutPart, p.calibration->count);
+  if (p.calibration)
+    if (const auto remark = remark_on_judging(o, p.method, p.calibration->count)) {
+      warn(*remark);
+      for (Output& out : p.outputs) out.plan.remarks.push_back(*remark);
+    }
+  for (const std::string& remark : remarks_on_windows(o.eval, p.windows ? &*p.windows : nullptr, o.calib,
+                                                      p.calibration ? &*p.calibration : nullptr)) {
+    warn(remark);
+    for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
+  }
+  p.recipe = decided(o, p);
+  p.identity = identify(p.reference(), p.location.name, p.location.repository, p.location.revision);
+  if (o.memory != 0) p.activations = estimate_run(o, p).activations;
+  if (!o.imatrix.empty())
+    p.input_statistics = statistics_of(p.source.architecture, read_imatrix(o.imatrix), o.imatrix.string());
+  else if (!p.calibration)
+    p.input_statistics = statistics_of_norms(p.source.architecture, *p.source.weights);
+  if (!o.out.empty()) p.states = find_states(o, p);
+  return p;
+}
+
+}  // namespace kerf
