@@ -61,16 +61,9 @@ void run(const Options& o) {
         {"after", kerf::length_of(after, text).tokens_per_character()},
         {"decodes", after.decode(ids, false) == before.decode(before.encode(text, false), false)}};
   }
-  const kerf::KeptTokens& k = t.because;
   const json line = {{"tokens", t.tokens},
                      {"kept", t.kept.size()},
-                     {"because",
-                      {{"added", k.added},
-                       {"alphabet", k.alphabet},
-                       {"named", k.named},
-                       {"used", k.used},
-                       {"parts", k.parts},
-                       {"rest", k.rest}}},
+                     {"because", kerf::to_json(t.because)},
                      {"fillers", t.fillers},
                      {"characters", t.before.characters},
                      {"tokens per character",

@@ -8,6 +8,7 @@
 #include "core/checked.h"
 #include "core/parallel.h"
 #include "kernels/dense/dense_panel.h"
+#include "solver/factor.h"
 
 namespace kerf {
 namespace {
@@ -113,8 +114,7 @@ class PanelRefit {
 }  // namespace
 
 void refit(const Hessian& h, double relative, std::span<const float> w, int64_t rows, PrunedMatrix& p) {
-  const double mean = h.mean();
-  const auto damping = static_cast<float>((mean > 0 ? mean : 1) * std::max(relative, 1e-6));
+  const auto damping = static_cast<float>(first_damping(h, relative));
   parallel_for(ceil_div(rows, kRows), [&](int64_t panel) {
     const int64_t begin = panel * kRows, count = std::min(kRows, rows - begin);
     const auto first = static_cast<size_t>(begin * h.n), size = static_cast<size_t>(count * h.n);

@@ -70,10 +70,12 @@ void add(std::string_view part, PruneRequest& r) {
 
 }  // namespace
 
+bool asks_for_size(std::string_view part) { return part.starts_with("params=") || part.starts_with("bytes="); }
+
 PruneRequest parse_prune(std::span<const std::string> parts) {
   PruneRequest r;
   for (const std::string& part : parts) add(part, r);
-  if ((r.params < 1 || r.bytes > 0) && (r.depth > 0 || r.ffn < 1 || r.heads < 1))
+  if (r.sized() && (r.depth > 0 || r.ffn < 1 || r.heads < 1))
     fail(ErrorKind::usage,
          "--prune params= and bytes= choose depth, ffn and heads themselves; give either these or a size");
   if (r.params < 1 && r.bytes > 0) fail(ErrorKind::usage, "--prune takes params= or bytes=, not both");

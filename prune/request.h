@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "prune/sparsity.h"
@@ -30,12 +31,17 @@ struct PruneRequest {
 
   bool masks() const { return sparsity.has_value(); }
   bool trims_vocabulary() const { return vocabulary > 0 || !vocabulary_texts.empty(); }
+  /// The shape is chosen for a size.
+  bool sized() const { return params < 1 || bytes > 0; }
   /// Blocks, channels or heads go.
-  bool structural() const { return depth > 0 || ffn < 1 || heads < 1 || params < 1 || bytes > 0; }
+  bool structural() const { return depth > 0 || ffn < 1 || heads < 1 || sized(); }
   /// The shape changes.
   bool reshapes() const { return structural() || trims_vocabulary(); }
   bool any() const { return reshapes() || masks(); }
 };
+
+/// Whether the value asks for a size, for which the shape is chosen: params=, bytes=.
+bool asks_for_size(std::string_view);
 
 /// One list for all: of several values for one thing the last counts (texts add up). Error usage, with what is allowed,
 /// for what is none of the above.

@@ -9,43 +9,6 @@
 namespace kerf {
 namespace {
 
-int64_t rounded_width(std::string_view what, int64_t size, double share, int64_t multiple) {
-  const auto wanted = share * static_cast<double>(size);
-  int64_t width = std::llround(wanted / static_cast<double>(multiple)) * multiple;
-  width = std::max(width, multiple);
-  if (width >= size)
-    fail(ErrorKind::usage,
-         "--prune {}={}: of {} channels {} would stay, in multiples of {}, which is all of them; give a smaller share, "
-         "or a smaller --prune-multiple",
-         what, share, size, width, multiple);
-  return width;
-}
-
-AxisCut cut_of_heads(const Axis& head, const Axis& kv, double share) {
-  const int64_t per_group = head.groups / kv.groups;
-  const auto nearest = [&](int64_t most) {
-    return std::clamp<int64_t>(std::llround(share * static_cast<double>(most)), 1, most);
-  };
-  const auto off = [&](int64_t keep, int64_t of) {
-    return std::abs(static_cast<double>(keep) / static_cast<double>(of) - share);
-  };
-  const int64_t whole = nearest(kv.groups), even = nearest(per_group);
-  if (off(whole, kv.groups) <= off(even, per_group) && whole < kv.groups)
-    return {.axis = "head", .group = per_group * head.group_size(), .groups = kv.groups, .keep = whole, .with = "kv"};
-  if (even < per_group)
-    return {.axis = "head",
-            .group = head.group_size(),
-            .groups = head.groups,
-            .keep = even * kv.groups,
-            .family = per_group};
-  fail(ErrorKind::usage,
-       "--prune heads={}: of {} heads in {} groups that share keys and values none can go without more than that; give "
-       "{:.3g} or less",
-       share, head.groups, kv.groups,
-       std::max(1.0 - 1.0 / static_cast<double>(kv.groups),
-                per_group > 1 ? 1.0 - 1.0 / static_cast<double>(per_group) : 0.0));
-}
-
 std::vector<int64_t> up_to(int64_t n) {
   std::vector<int64_t> all(static_cast<size_t>(n));
   std::iota(all.begin(), all.end(), 0);
@@ -60,18 +23,61 @@ const AxisCut* PrunedShape::cut_of(const std::string& axis) const {
   return nullptr;
 }
 
+std::optional<AxisCut> cut_of_ffn(const Architecture& a, double share, int64_t multiple) {
+  const int64_t size = a.axis(a.axis_named("ffn")).size;
+  const int64_t nearest = std::llround(share * static_cast<double>(size) / static_cast<double>(multiple)) * multiple;
+  const int64_t keep = std::max(nearest, multiple);
+  if (keep >= size) return std::nullopt;
+  return AxisCut{.axis = "ffn", .groups = size, .keep = keep};
+}
+
+std::optional<AxisCut> cut_of_heads(const Architecture& a, double share) {
+  const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
+  const int64_t per_group = head.groups / kv.groups;
+  const auto nearest = [&](int64_t most) {
+    return std::clamp<int64_t>(std::llround(share * static_cast<double>(most)), 1, most);
+  };
+  const auto off = [&](int64_t keep, int64_t of) {
+    return std::abs(static_cast<double>(keep) / static_cast<double>(of) - share);
+  };
+  const int64_t whole = nearest(kv.groups), even = nearest(per_group);
+  if (off(whole, kv.groups) <= off(even, per_group) && whole < kv.groups)
+    return AxisCut{
+        .axis = "head", .group = per_group * head.group_size(), .groups = kv.groups, .keep = whole, .with = "kv"};
+  if (even < per_group)
+    return AxisCut{.axis = "head",
+                   .group = head.group_size(),
+                   .groups = head.groups,
+                   .keep = even * kv.groups,
+                   .family = per_group};
+  return std::nullopt;
+}
+
 PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t multiple) {
   PrunedShape s{.depth = r.depth};
   if (r.depth >= a.layers())
     fail(ErrorKind::usage, "--prune depth={}: the model has {} blocks, of which at least one stays; give 1 to {}",
          r.depth, a.layers(), a.layers() - 1);
   if (r.ffn < 1) {
-    const int64_t size = a.axis(a.axis_named("ffn")).size, keep = rounded_width("ffn", size, r.ffn, multiple);
-    s.cuts.push_back({.axis = "ffn", .groups = size, .keep = keep});
+    const auto cut = cut_of_ffn(a, r.ffn, multiple);
+    const int64_t size = a.axis(a.axis_named("ffn")).size;
+    if (!cut)
+      fail(ErrorKind::usage,
+           "--prune ffn={}: of {} channels {} would stay, in multiples of {}, which is all of them; give a smaller "
+           "share, or a smaller --prune-multiple",
+           r.ffn, size, size, multiple);
+    s.cuts.push_back(*cut);
   }
   if (r.heads < 1) {
+    const auto cut = cut_of_heads(a, r.heads);
     const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
-    s.cuts.push_back(cut_of_heads(head, kv, r.heads));
+    const int64_t least = std::max(kv.groups, head.groups / kv.groups);  // of which one may go
+    if (!cut)
+      fail(ErrorKind::usage,
+           "--prune heads={}: of {} heads in {} groups that share keys and values none can go without more than that; "
+           "give {:.3g} or less",
+           r.heads, head.groups, kv.groups, 1.0 - 1.0 / static_cast<double>(least));
+    s.cuts.push_back(*cut);
   }
   return s;
 }

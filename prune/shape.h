@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,13 @@ struct PrunedShape {
   const AxisCut* cut_of(const std::string& axis) const;
 };
 
-/// Widths become multiples of `multiple` (at least one), heads whole groups of those that share keys and values, or as
-/// many of every group, whichever comes nearer to the share (whole groups among equals: they save keys and values,
-/// too). Error usage when nothing would be left, or nothing would go.
+/// The nearest cuts to these shares that stay, of the MLP's channels in multiples of `multiple` (at least one), of
+/// heads in whole groups of those that share keys and values, or as many of every group, whichever comes nearer (whole
+/// groups among equals: they save keys and values, too). nullopt where nothing would go.
+std::optional<AxisCut> cut_of_ffn(const Architecture&, double share, int64_t multiple);
+std::optional<AxisCut> cut_of_heads(const Architecture&, double share);
+
+/// Error usage when nothing would be left, or nothing would go.
 PrunedShape pruned_shape(const Architecture&, const PruneRequest&, int64_t multiple);
 
 /// What stays, a line for each axis that is cut: "ffn: 576 of 768 channels".

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "prune/token_ids.h"
 
 namespace kerf {
 namespace {
@@ -37,12 +38,6 @@ void reshape(const Architecture& a, Op& op) {
   }
 }
 
-std::optional<int32_t> renumbered(const std::vector<int32_t>& tokens, int32_t id) {
-  const auto at = std::lower_bound(tokens.begin(), tokens.end(), id);
-  if (at == tokens.end() || *at != id) return std::nullopt;
-  return static_cast<int32_t>(at - tokens.begin());
-}
-
 // [begin, begin + count): columns or rows that are neighbours in the original.
 template <class F>
 void for_runs(std::span<const int64_t> kept, F&& f) {
@@ -72,10 +67,10 @@ Architecture sliced(const Architecture& original, const Correspondence& kept) {
   for (Ops& ops : a.kinds)
     for (Op& op : ops) reshape(a, op);
   if (kept.tokens.empty()) return a;
-  if (a.bos) a.bos = renumbered(kept.tokens, *a.bos);
+  if (a.bos) a.bos = new_id(kept.tokens, *a.bos);
   std::vector<int32_t> ends;
   for (const int32_t id : a.eos)
-    if (const auto now = renumbered(kept.tokens, id)) ends.push_back(*now);
+    if (const auto now = new_id(kept.tokens, id)) ends.push_back(*now);
   a.eos = std::move(ends);
   return a;
 }

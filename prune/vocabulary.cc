@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/words.h"
 #include "prune/template_texts.h"
 #include "prune/token_choice.h"
 #include "prune/token_ids.h"
@@ -38,9 +38,7 @@ bool is_filler(std::string_view token) {
     inner = inner.substr(0, last + 1);
     for (const std::string_view joint : {"_", "-", "▁"})
       if (inner.ends_with(joint)) inner.remove_suffix(joint.size());
-    std::string word(inner);
-    for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return std::find(kFillers.begin(), kFillers.end(), word) != kFillers.end();
+    return std::find(kFillers.begin(), kFillers.end(), lower_case(inner)) != kFillers.end();
   }
   return false;
 }
@@ -241,6 +239,11 @@ class Trimming {
 TextLength length_of(const Tokenizer& t, std::string_view text) {
   return {.characters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }),
           .tokens = static_cast<int64_t>(t.encode(text, false).size())};
+}
+
+json to_json(const KeptTokens& k) {
+  return {{"added", k.added}, {"alphabet", k.alphabet}, {"named", k.named},
+          {"used", k.used},   {"parts", k.parts},       {"rest", k.rest}};
 }
 
 TrimmedVocabulary trim_vocabulary(const TokenizerFiles& files, const std::string& name,

@@ -44,6 +44,9 @@ struct KeptTokens {
   int64_t all() const { return added + alphabet + named + used + parts + rest; }
 };
 
+/// {"added": ..., "rest": ...}
+nlohmann::ordered_json to_json(const KeptTokens&);
+
 /// How long texts are.
 struct TextLength {
   int64_t characters = 0, tokens = 0;

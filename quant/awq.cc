@@ -82,8 +82,6 @@ std::vector<float> sample(const ScaledSite& site, int64_t cols, int64_t* rows) {
   return w;
 }
 
-double sum(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }
-
 // Errors of rounding to nearest under scales, on a sample of rows.
 class Search {
  public:
@@ -92,7 +90,7 @@ class Search {
     for (const ScaledSite& site : sites) {
       Sample s;
       s.w = sample(site, h.n, &s.rows);
-      s.signal = std::max(sum(hessian_norms(h, s.w, s.rows)), 1e-30);
+      s.signal = std::max(squared_outputs(h, s.w, s.rows), 1e-30);
       samples_.push_back(std::move(s));
     }
   }
@@ -107,7 +105,7 @@ class Search {
       error += noise_error(noise, values) / samples_[i].signal;
       unscale_columns(values, s);
       for (size_t k = 0; k < values.size(); ++k) values[k] -= samples_[i].w[k];
-      error += sum(hessian_norms(h_, values, samples_[i].rows)) / samples_[i].signal;
+      error += squared_outputs(h_, values, samples_[i].rows) / samples_[i].signal;
     }
     return error;
   }

@@ -67,10 +67,9 @@ double shift_towards_full_precision(std::vector<float>& w, const AsymmetricMomen
   solve_rows(f, d);
   // sum over validation tokens of |missing - s D x|^2 is least for s = <missing, D x> / |D x|^2.
   const std::vector<float> there = missing(w, validation);
-  double explained = 0, size = 0;
+  double explained = 0;
   for (size_t i = 0; i < d.size(); ++i) explained += static_cast<double>(there[i]) * static_cast<double>(d[i]);
-  for (const double norm : hessian_norms(validation_hessian, d, static_cast<int64_t>(w.size()) / fitted.n))
-    size += norm;
+  const double size = squared_outputs(validation_hessian, d, static_cast<int64_t>(w.size()) / fitted.n);
   const double strength = size > 0 ? std::clamp(explained / size, 0.0, 1.0) : 0.0;
   for (size_t i = 0; i < w.size(); ++i) w[i] += static_cast<float>(strength) * d[i];
   return strength;

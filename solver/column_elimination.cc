@@ -36,21 +36,12 @@ Matrix block(const std::vector<float>& m, int64_t n, std::span<const int64_t> id
   return b;
 }
 
-std::vector<float> columns_of(std::span<const float> m, int64_t rows, int64_t n, std::span<const int64_t> ids) {
-  std::vector<float> picked;
-  picked.reserve(static_cast<size_t>(rows) * ids.size());
-  for (int64_t r = 0; r < rows; ++r)
-    for (const int64_t id : ids) picked.push_back(m[at(r, id, n)]);
-  return picked;
-}
-
 class Eliminator {
  public:
   Eliminator(const Hessian& h, std::span<const float> w, int64_t rows, const EliminationRequest& r)
       : r_(r), n_(h.n), rows_(rows), w_(w.begin(), w.end()), groups_(h.n / r.group) {
     gone_.assign(static_cast<size_t>(groups_), 0);
-    const std::vector<double> outputs = hessian_norms(h, w, rows);
-    signal_ = std::max(std::accumulate(outputs.begin(), outputs.end(), 0.0), 1e-30);
+    signal_ = std::max(squared_outputs(h, w, rows), 1e-30);
     if (r.correct)
       m_ = inverse(factorize(h, r.damping));
     else
@@ -170,6 +161,14 @@ class Eliminator {
 };
 
 }  // namespace
+
+std::vector<float> columns_of(std::span<const float> m, int64_t rows, int64_t cols, std::span<const int64_t> ids) {
+  std::vector<float> picked;
+  picked.reserve(static_cast<size_t>(rows) * ids.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (const int64_t id : ids) picked.push_back(m[at(r, id, cols)]);
+  return picked;
+}
 
 Elimination eliminate_columns(const Hessian& h, std::span<const float> w, int64_t rows, const EliminationRequest& r) {
   const int64_t groups = r.group > 0 ? h.n / r.group : 0;

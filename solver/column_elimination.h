@@ -34,6 +34,9 @@ struct Elimination {
 /// usage when `keep` or `family` do not fit the groups.
 Elimination eliminate_columns(const Hessian&, std::span<const float> w, int64_t rows, const EliminationRequest&);
 
+/// Those columns of m [rows, cols], [rows, ids.size()].
+std::vector<float> columns_of(std::span<const float> m, int64_t rows, int64_t cols, std::span<const int64_t> ids);
+
 /// The weights W' [rows, kept.size()] of the columns that stay with the least sum of |W x - W' x_kept|^2 + damping
 /// |W_kept - W'|^2. Errors as factorize().
 std::vector<float> refitted_columns(const Hessian&, std::span<const float> w, int64_t rows,

@@ -90,10 +90,15 @@ std::vector<float> permuted(const Hessian& h, std::span<const int64_t> order) {
 
 }  // namespace
 
+double first_damping(const Hessian& h, double relative) {
+  const double mean = h.mean();
+  return std::max(relative, 1e-6) * (mean > 0 ? mean : 1.0);
+}
+
 Factor factorize(const Hessian& h, double relative, std::span<const int64_t> order) {
   Factor f{.n = h.n, .dead = h.dead_channels()};
   const double mean = f.dead == h.n ? 1.0 : h.mean();
-  for (double damping = std::max(relative, 1e-6) * mean; damping <= mean; damping *= 10, ++f.attempts) {
+  for (double damping = first_damping(h, relative); damping <= mean; damping *= 10, ++f.attempts) {
     f.l = order.empty() ? h.values : permuted(h, order);
     for (int64_t i = 0; i < h.n; ++i) f.l[static_cast<size_t>(i * h.n + i)] += static_cast<float>(damping);
     f.damping = damping;

@@ -25,6 +25,9 @@ struct Factor {
   const float* row(int64_t k) const { return l.data() + k * n; }
 };
 
+/// What factorize() adds to the diagonal at first: `relative` times its mean (1e-6 at least; of all zeros: of 1).
+double first_damping(const Hessian&, double relative);
+
 /// Damping begins with `relative` times the mean of the diagonal and is raised tenfold until the factorization
 /// succeeds; Error numerical when even the mean itself does not suffice. All zeros count as the identity. With `order`,
 /// a permutation, row and column k of the factor are the Hessian's order[k].

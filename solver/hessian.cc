@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <numeric>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -105,6 +106,17 @@ std::vector<double> hessian_norms(const Hessian& h, std::span<const float> e, in
     }
   });
   return norms;
+}
+
+double squared_outputs(const Hessian& h, std::span<const float> w, int64_t rows) {
+  const std::vector<double> norms = hessian_norms(h, w, rows);
+  return std::accumulate(norms.begin(), norms.end(), 0.0);
+}
+
+double squared_error(const Hessian& h, std::span<const float> w, std::span<const float> values, int64_t rows) {
+  std::vector<float> e(w.size());
+  std::transform(w.begin(), w.end(), values.begin(), e.begin(), std::minus<>());
+  return squared_outputs(h, e, rows);
 }
 
 }  // namespace kerf

@@ -46,5 +46,9 @@ void add_moments(const float* a, int64_t m, int64_t a_stride, const float* b, in
 
 /// For each row e of E [rows, n]: e H eT. Shapes as above.
 std::vector<double> hessian_norms(const Hessian&, std::span<const float> e, int64_t rows);
+/// Their sum: sum over tokens of |W x|^2.
+double squared_outputs(const Hessian&, std::span<const float> w, int64_t rows);
+/// sum over tokens of |(W - V) x|^2: what values that stand for the weights cost.
+double squared_error(const Hessian&, std::span<const float> w, std::span<const float> values, int64_t rows);
 
 }  // namespace kerf

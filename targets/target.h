@@ -69,6 +69,7 @@ struct StoredSite {
 struct HubCard {
   std::string_view library, tag;  // front matter of the hub
   std::string_view command;       // that runs the files; "{}" stands for the file or folder
+  bool quantized = true;          // what the hub calls such files
 };
 
 /// A file that lies beside the weights.

@@ -56,7 +56,7 @@ class Checkpoint final : public Target {
   /// What the model computes, not how a runtime in half precision rounds it: as the original's figures.
   Arithmetic arithmetic(Dtype) const override { return {}; }
   Provenance provenance() const override { return Provenance::with_transformers; }
-  HubCard card() const override { return {"transformers", "safetensors", "vllm serve {}"}; }
+  HubCard card() const override { return {"transformers", "safetensors", "vllm serve {}", false}; }
   void configure(nlohmann::ordered_json&, std::string_view, std::span<const StoredSite>) const override {}
 };
 

@@ -169,7 +169,9 @@ Site site_of(const Architecture& a, const Op& op, int64_t layer) {
           .gguf = t.gguf,
           .place = e           ? SitePlace::embedding
                    : layer < 0 ? SitePlace::head
-                               : SitePlace::block};
+                               : SitePlace::block,
+          .out_axis = e ? a.axis_named("vocab") : op.axis,
+          .in_axis = e ? op.axis : m->in};
 }
 
 std::vector<std::vector<size_t>> input_groups(const Ops& ops) {

@@ -154,6 +154,7 @@ struct Site {
   std::string fused;  // as in MatMul
   std::string gguf;   // its name in GGUF; "" where llama.cpp has none
   SitePlace place = SitePlace::block;
+  AxisId out_axis = 0, in_axis = 0;
 };
 
 /// A weight of one layer, names filled in.

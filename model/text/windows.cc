@@ -32,6 +32,27 @@ Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, in
   return w;
 }
 
+Windows first_windows(Windows w, int64_t count) {
+  w.count = count;
+  w.ids.resize(static_cast<size_t>(w.tokens()));
+  return w;
+}
+
+Windows spread_windows(const Windows& all, int64_t count) {
+  Windows some = all;
+  some.count = count;
+  some.ids.clear();
+  for (int64_t i = 0; i < count; ++i) {
+    const std::span<const int32_t> window = all.window(i * all.count / count);
+    some.ids.insert(some.ids.end(), window.begin(), window.end());
+  }
+  return some;
+}
+
+int64_t windows_of_tokens(const Windows& w, int64_t tokens) {
+  return std::clamp<int64_t>(tokens / w.length, 1, w.count);
+}
+
 Windows cut_chunks(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most) {
   std::vector<int32_t> all;
   if (bos) all.push_back(*bos);

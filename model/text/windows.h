@@ -28,6 +28,12 @@ struct Windows {
 Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most,
                     int64_t skip);
 
+/// The first `count` of them, and so many evenly spread. REQUIRES: 0 < count <= windows.count.
+Windows first_windows(Windows, int64_t count);
+Windows spread_windows(const Windows&, int64_t count);
+/// How many windows come to at most so many tokens: one at least, and no more than there are.
+int64_t windows_of_tokens(const Windows&, int64_t tokens);
+
 /// As llama-imatrix does it: the ids, behind `bos` where there is one, in consecutive chunks of `context`; then `bos`
 /// takes the place of the first id of each. Errors as above.
 Windows cut_chunks(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most);

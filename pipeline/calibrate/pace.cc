@@ -31,11 +31,9 @@ double seconds_of(F&& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-Windows first_windows(const Windows& all) {
-  Windows w = all;
-  w.count = std::min(all.count, std::max(ceil_div(kTokens, all.length), kHeldOutPart));
-  w.ids.resize(static_cast<size_t>(w.tokens()));
-  return w;
+// Enough to hold some out.
+Windows few_windows(const Windows& all) {
+  return first_windows(all, std::min(all.count, std::max(ceil_div(kTokens, all.length), kHeldOutPart)));
 }
 
 // The first rows and columns.
@@ -86,7 +84,7 @@ struct Part {
 
 class Pace {
  public:
-  explicit Pace(const CalibrationJob& job) : job_(job), windows_(first_windows(job.windows)) {}
+  explicit Pace(const CalibrationJob& job) : job_(job), windows_(few_windows(job.windows)) {}
 
   CalibrationTime measure() {
     first_block(false);  // once for the code of products that the library makes, and for memory

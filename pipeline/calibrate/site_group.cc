@@ -14,16 +14,6 @@
 namespace kerf {
 namespace {
 
-double sum(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }
-
-// Relative output error of values that stand for w.
-double error_of(const Hessian& validation, std::span<const float> w, std::span<const float> values, int64_t rows,
-                double signal) {
-  std::vector<float> e(w.size());
-  std::transform(w.begin(), w.end(), values.begin(), e.begin(), std::minus<>());
-  return sum(hessian_norms(validation, e, rows)) / signal;
-}
-
 // Everything that the attempts at one group share.
 struct Trial {
   std::span<const GroupSite> sites;
@@ -44,7 +34,7 @@ struct Trial {
     for (size_t i = 0; i < sites.size(); ++i)
       if (!sites[i].scheme && pruned[i]) {
         group.sites[i].values = stored(i, pruned[i]->values, group.scales);
-        group.sites[i].error = error_of(validation, sites[i].w, group.sites[i].values, sites[i].site->out, signals[i]);
+        group.sites[i].error = relative_error(i, group.sites[i].values);
       }
     const auto wanted = [&](size_t i, const Quantizer* q) { return sites[i].scheme && uses(*sites[i].method, q); };
     for_quantizers(statistics, wanted, [&](const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i) {
@@ -61,12 +51,16 @@ struct Trial {
     const std::optional<PrunedMatrix> plain = prune_by_magnitude(sites[i]);
     if (!sites[i].scheme) {
       ChosenSite chosen;
-      if (plain)
-        chosen.error = error_of(validation, sites[i].w, stored(i, plain->values, {}), sites[i].site->out, signals[i]);
+      if (plain) chosen.error = relative_error(i, stored(i, plain->values, {}));
       return chosen;
     }
     const Quantizer& rtn = find_quantizer("rtn");
     return measured(rtn, *rtn.prepare(&statistics, *sites[i].scheme, options), i, {}, noise, plain);
+  }
+
+  // Of the outputs, when these values stand for the site's weights.
+  double relative_error(size_t i, std::span<const float> values) const {
+    return squared_error(validation, sites[i].w, values, sites[i].site->out) / signals[i];
   }
 
   // Plain numbers as they will be stored: rounded once the scales are in them.
@@ -115,11 +109,10 @@ struct Trial {
   ChosenSite measured(const Quantizer& quantizer, const PreparedQuantizer& prepared, size_t i,
                       const std::vector<float>& scales, std::span<const double> noise,
                       const std::optional<PrunedMatrix>& zeros) const {
-    const GroupSite& s = sites[i];
     ChosenSite chosen = quantized(quantizer, prepared, i, scales, zeros);
     const double of_activations = noise_error(noise, chosen.values) / signals[i];
     if (!scales.empty()) unscale_columns(chosen.values, scales);
-    chosen.error = error_of(validation, s.w, chosen.values, s.site->out, signals[i]) + of_activations;
+    chosen.error = relative_error(i, chosen.values) + of_activations;
     return chosen;
   }
 
@@ -206,7 +199,7 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, const InputStatistics
   bool may_scale = folding.has_value(), may_leave = false;
   std::vector<ScaledSite> to_scale;
   for (const GroupSite& s : sites) {
-    trial.signals.push_back(std::max(sum(hessian_norms(trial.validation, s.w, s.site->out)), 1e-30));
+    trial.signals.push_back(std::max(squared_outputs(trial.validation, s.w, s.site->out), 1e-30));
     trial.nearest.push_back(trial.rounded_to_nearest(trial.nearest.size(), statistics, noise));
     may_scale = may_scale && s.method->scaled;
     may_leave = may_leave || s.method->plain;

@@ -1,22 +1,8 @@
 #include "pipeline/calibrate/site_pruning.h"
 
-#include <functional>
-#include <numeric>
-
 #include "prune/refit.h"
 
 namespace kerf {
-namespace {
-
-double squared_error(const Hessian& h, const GroupSite& s, std::span<const float> values) {
-  std::vector<float> e(s.w.size());
-  std::transform(s.w.begin(), s.w.end(), values.begin(), e.begin(), std::minus<>());
-  const std::vector<double> norms = hessian_norms(h, e, s.site->out);
-  return std::accumulate(norms.begin(), norms.end(), 0.0);
-}
-
-}  // namespace
-
 std::vector<std::optional<PrunedMatrix>> prune_sites(std::span<const GroupSite> sites, const Hessian& fitted,
                                                      const Hessian* validation, double damping) {
   std::vector<std::optional<PrunedMatrix>> pruned(sites.size());
@@ -34,7 +20,8 @@ std::vector<std::optional<PrunedMatrix>> prune_sites(std::span<const GroupSite> 
     if (!s.pruning->refit) continue;
     PrunedMatrix solved = *pruned[i];
     refit(fitted, damping, s.w, s.site->out, solved);
-    if (!validation || squared_error(*validation, s, solved.values) < squared_error(*validation, s, pruned[i]->values))
+    if (!validation || squared_error(*validation, s.w, solved.values, s.site->out) <
+                           squared_error(*validation, s.w, pruned[i]->values, s.site->out))
       pruned[i] = std::move(solved);
   }
   return pruned;

@@ -306,7 +306,6 @@ std::string TargetPlan::hash() const {
     h.mix(m.site.name);
     h.mix(m.scheme);
     h.mix(m.method);
-    h.mix(m.sparsity ? text_of(*m.sparsity) : std::string());
     const Storage& s = m.storage;
     h.mix(s.layout ? s.layout->name() : name_of(s.dense));
     if (s.layout) h.mix(s.scheme);
@@ -314,6 +313,11 @@ std::string TargetPlan::hash() const {
     h.mix(s.activations ? s.activations->group : -1);
     h.mix(m.source_row);
     h.mix(m.file_tensors);
+  }
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    if (!matrices[i].sparsity) continue;
+    h.mix(i);
+    h.mix(text_of(*matrices[i].sparsity));
   }
   for (const PlannedVector& v : vectors) {
     h.mix(v.name);

@@ -11,35 +11,26 @@ namespace {
 constexpr size_t kCombinations = 3;  // that are measured
 constexpr int64_t kDepthSteps = 4, kHeadSteps = 4, kWidthSteps = 6;
 
-// The shape of that request; nullopt where it would cut nothing or is no other than the one before.
-std::optional<PrunedShape> shape_if_any(const Architecture& a, const PruneRequest& r, int64_t multiple) {
-  try {
-    return pruned_shape(a, r, multiple);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 bool same_cuts(const PrunedShape& x, const PrunedShape& y) {
   return x.depth == y.depth && x.cuts.size() == y.cuts.size() &&
          std::equal(x.cuts.begin(), x.cuts.end(), y.cuts.begin(),
                     [](const AxisCut& p, const AxisCut& q) { return p.keep == q.keep && p.with == q.with; });
 }
 
-void add_if_new(std::vector<PrunedShape>& shapes, const std::optional<PrunedShape>& s) {
-  if (s && (shapes.empty() || !same_cuts(shapes.back(), *s))) shapes.push_back(*s);
+// Of one axis, unless it is that of the last.
+void add_if_new(std::vector<PrunedShape>& shapes, const std::optional<AxisCut>& cut) {
+  if (!cut) return;
+  PrunedShape s{.cuts = {*cut}};
+  if (shapes.empty() || !same_cuts(shapes.back(), s)) shapes.push_back(std::move(s));
 }
 
 // One list for each axis, of growing cuts.
 std::vector<std::vector<PrunedShape>> axes_alone(const Architecture& a, int64_t multiple) {
   std::vector<PrunedShape> depth, ffn, heads;
-  const int64_t most = std::max<int64_t>(1, a.layers() / 2), steps = std::min(most, kDepthSteps);
-  for (int64_t i = 1; i <= steps; ++i)
-    add_if_new(depth, shape_if_any(a, {.depth = std::max<int64_t>(1, most * i / steps)}, multiple));
-  for (int64_t i = 1; i <= kWidthSteps; ++i)
-    add_if_new(ffn, shape_if_any(a, {.ffn = 1 - static_cast<double>(i) / 8}, multiple));
-  for (int64_t i = 1; i <= kHeadSteps; ++i)
-    add_if_new(heads, shape_if_any(a, {.heads = 1 - static_cast<double>(i) / 8}, multiple));
+  const int64_t most = a.layers() / 2, steps = std::min(most, kDepthSteps);
+  for (int64_t i = 1; i <= steps; ++i) depth.push_back({.depth = most * i / steps});
+  for (int64_t i = 1; i <= kWidthSteps; ++i) add_if_new(ffn, cut_of_ffn(a, 1 - static_cast<double>(i) / 8, multiple));
+  for (int64_t i = 1; i <= kHeadSteps; ++i) add_if_new(heads, cut_of_heads(a, 1 - static_cast<double>(i) / 8));
   return {std::move(depth), std::move(ffn), std::move(heads)};
 }
 

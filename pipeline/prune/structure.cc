@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <optional>
 
 #include "core/log.h"
@@ -26,24 +25,11 @@ struct BlockMatrix {
   int64_t cols = 0;
 };
 
-struct MatrixAxes {
-  AxisId out = 0, in = 0;
-};
-
 std::vector<float> picked_rows(const BlockMatrix& m, const std::vector<int64_t>& rows) {
   if (rows.empty()) return m.w;
   std::vector<float> picked;
   picked.reserve(rows.size() * static_cast<size_t>(m.cols));
   for (const int64_t r : rows) picked.insert(picked.end(), m.w.begin() + r * m.cols, m.w.begin() + (r + 1) * m.cols);
-  return picked;
-}
-
-std::vector<float> picked_columns(const std::vector<float>& w, int64_t rows, int64_t cols,
-                                  const std::vector<int64_t>& kept) {
-  std::vector<float> picked;
-  picked.reserve(static_cast<size_t>(rows) * kept.size());
-  for (int64_t r = 0; r < rows; ++r)
-    for (const int64_t c : kept) picked.push_back(w[static_cast<size_t>(r * cols + c)]);
   return picked;
 }
 
@@ -56,10 +42,8 @@ std::vector<float> spread(const std::vector<float>& w, int64_t rows, int64_t col
   return whole;
 }
 
-double relative_error(const Hessian& h, const std::vector<float>& w, std::vector<float> other, int64_t rows) {
-  for (size_t i = 0; i < w.size(); ++i) other[i] = w[i] - other[i];
-  const std::vector<double> e = hessian_norms(h, other, rows), s = hessian_norms(h, w, rows);
-  return std::accumulate(e.begin(), e.end(), 0.0) / std::max(std::accumulate(s.begin(), s.end(), 0.0), 1e-30);
+double relative_error(const Hessian& h, const std::vector<float>& w, const std::vector<float>& values, int64_t rows) {
+  return squared_error(h, w, values, rows) / std::max(squared_outputs(h, w, rows), 1e-30);
 }
 
 class StructurePass {
@@ -71,9 +55,9 @@ class StructurePass {
         small_(sliced(job.architecture, final_shape())),
         source_(job.architecture, job.source, at_full_width()),
         weights_(dense_weights(wide_, source_)),
-        stream_(wide_, *weights_, fast_arithmetic(), job.windows, &job.scratch) {
+        stream_(wide_, *weights_, fast_arithmetic(), job.windows, &job.scratch),
+        planned_(by_name(*out.plan)) {
     if (job.correct) full_.emplace(job.architecture, job.source, job.windows, job.scratch);
-    for (const PlannedMatrix& m : out.plan->matrices) planned_.emplace(m.site.name, &m);
     result_.kept = job.kept;
   }
 
@@ -119,15 +103,9 @@ class StructurePass {
     while (const std::optional<Group> g = full_->next_group()) full_->go_on(*g);
   }
 
-  MatrixAxes axes_of(const Site& site) const {
-    for (const Op& op : wide_.block(site.layer))
-      if (const MatMul* m = op.as<MatMul>(); m && m->weight.role == site.role) return {op.axis, m->in};
-    return {};
-  }
-
   std::vector<Replacement> prune_group(const Group& g, const Group* full, int64_t layer) {
     const int64_t in = g.sites[0].in;
-    const Axis& axis = wide_.axis(axes_of(g.sites[0]).in);
+    const Axis& axis = wide_.axis(g.sites[0].in_axis);
     const AxisCut* cut = job_.shape.cut_of(axis.name);
     std::vector<std::vector<float>> weights;
     for (const Site& site : g.sites) weights.push_back(read_matrix(source_, site));
@@ -158,7 +136,7 @@ class StructurePass {
       BlockMatrix& m = matrices_[site.name];
       if (cut) {
         m = {damping > 0 ? refitted_columns(statistics->fitted, w, site.out, kept, damping)
-                         : picked_columns(w, site.out, in, kept),
+                         : columns_of(w, site.out, in, kept),
              static_cast<int64_t>(kept.size())};
         std::vector<float> whole = spread(m.w, site.out, in, kept);
         result_.cuts.back().error =
@@ -188,15 +166,12 @@ class StructurePass {
     }
     result_.cuts.push_back(std::move(out));
     // The groups of the cut as those of the axis.
-    const int64_t element = axis.groups > 1 ? axis.group_size() : 1, each = cut.group / element;
-    std::vector<int64_t> groups, columns;
+    const int64_t each = cut.group / (axis.groups > 1 ? axis.group_size() : 1);
+    std::vector<int64_t>& groups = result_.kept.axes[cut.axis].emplace_back();
     for (const int64_t group : e.kept)
       for (int64_t i = 0; i < each; ++i) groups.push_back(group * each + i);
-    for (const int64_t group : groups)
-      for (int64_t i = 0; i < element; ++i) columns.push_back(group * element + i);
-    result_.kept.axes[cut.axis].push_back(std::move(groups));
     if (!cut.with.empty()) result_.kept.axes[cut.with].push_back(e.kept);
-    return columns;
+    return kept_elements(axis, result_.kept, layer);
   }
 
   // With few tokens least squares follow them too closely: what is best for tokens that it does not know. 0: columns as
@@ -204,14 +179,17 @@ class StructurePass {
   double damping_of(const Group& g, const InputStatistics& s, const std::vector<std::vector<float>>& weights,
                     const std::vector<int64_t>& kept) const {
     const int64_t in = g.sites[0].in;
+    std::vector<double> outputs;
+    for (size_t i = 0; i < weights.size(); ++i)
+      outputs.push_back(std::max(squared_outputs(*s.validation, weights[i], g.sites[i].out), 1e-30));
     double best = 0, least = 0;
     for (const double damping : {0.0, job_.damping, 10 * job_.damping, 100 * job_.damping}) {
       double error = 0;
       for (size_t i = 0; i < weights.size(); ++i) {
         const int64_t rows = g.sites[i].out;
         const std::vector<float> w = damping > 0 ? refitted_columns(s.fitted, weights[i], rows, kept, damping)
-                                                 : picked_columns(weights[i], rows, in, kept);
-        error += relative_error(*s.validation, weights[i], spread(w, rows, in, kept), rows);
+                                                 : columns_of(weights[i], rows, in, kept);
+        error += squared_error(*s.validation, weights[i], spread(w, rows, in, kept), rows) / outputs[i];
       }
       if (damping > 0 && error >= least) continue;
       best = damping;
@@ -223,8 +201,7 @@ class StructurePass {
   void write_block(int64_t layer) {
     const auto sites = wide_.block_sites(layer), smaller = small_.block_sites(layer);
     for (size_t i = 0; i < sites.size(); ++i) {
-      const std::vector<int64_t> rows =
-          kept_elements(job_.architecture.axis(axes_of(sites[i]).out), result_.kept, layer);
+      const std::vector<int64_t> rows = kept_elements(job_.architecture.axis(sites[i].out_axis), result_.kept, layer);
       write_matrix(out_, *planned_.at(smaller[i].name), picked_rows(matrices_.at(sites[i].name), rows));
     }
   }
@@ -237,7 +214,7 @@ class StructurePass {
   BlockwiseForward stream_;
   std::optional<FullPrecisionRun> full_;
   int64_t full_layer_ = 0;
-  std::map<std::string, const PlannedMatrix*> planned_;
+  const PlannedMatrices planned_;
   std::map<std::string, BlockMatrix> matrices_;
   PrunedStructure result_;
 };

@@ -24,7 +24,7 @@ ordered_json metrics_json(const Verification& v) {
 
 ordered_json calibration_json(const std::vector<SiteOutcome>& outcomes) {
   ordered_json list = ordered_json::array();
-  for (const SiteOutcome& o : outcomes)
+  for (const SiteOutcome& o : outcomes) {
     list.push_back({{"name", o.name},
                     {"method", o.method},
                     {"relative_error_rtn", o.error_rtn},
@@ -32,8 +32,9 @@ ordered_json calibration_json(const std::vector<SiteOutcome>& outcomes) {
                     {"alpha", o.alpha},
                     {"damping", o.damping},
                     {"asymmetric_strength", o.asymmetric_strength},
-                    {"dead_channels", o.dead},
-                    {"zeros", o.zeros}});
+                    {"dead_channels", o.dead}});
+    if (o.zeros > 0) list.back()["zeros"] = o.zeros;
+  }
   return list;
 }
 

@@ -46,8 +46,8 @@ std::string yaml_lines(const std::string& key, const std::vector<std::string>& v
   return text;
 }
 
-// `packed`: quantized; `pruned`: smaller than the source.
-std::string front_matter(const SourceIdentity& s, const HubCard& hub, bool packed, bool pruned) {
+// `pruned`: smaller than the source.
+std::string front_matter(const SourceIdentity& s, const HubCard& hub, bool pruned) {
   std::string text = "---\n";
   if (!s.base_models.empty())
     text += yaml_lines("base_model", s.base_models);
@@ -55,13 +55,13 @@ std::string front_matter(const SourceIdentity& s, const HubCard& hub, bool packe
     text += yaml_line("base_model", s.hub_id);
   else
     text += fmt::format("base_model: {}  # kerf read a local folder: put the hub id here\n", yaml(s.name));
-  if (packed) text += "base_model_relation: quantized\n";
+  if (hub.quantized) text += "base_model_relation: quantized\n";
   text += yaml_lines("language", s.languages);
   text += fmt::format("library_name: {}\n", hub.library);
   text += yaml_line("license", s.license) + yaml_line("license_name", s.license_name) +
           yaml_line("license_link", s.license_link);
   return text + fmt::format("pipeline_tag: text-generation\ntags:\n- {}\n{}{}- kerf\n---\n", hub.tag,
-                            packed ? "- quantized\n" : "", pruned ? "- pruned\n" : "");
+                            hub.quantized ? "- quantized\n" : "", pruned ? "- pruned\n" : "");
 }
 
 // Where the model comes from and what its publisher says of licence and language.
@@ -132,10 +132,8 @@ std::string pruning_text(const Report& report) {
 
 std::string model_card(const Report& report, const TargetResult& t, const TargetPlan& plan) {
   const HubCard hub = plan.choice.target->card();
-  std::string card = fmt::format(
-      "{}# {} for {}\n\n",
-      front_matter(report.source, hub, plan.choice.target->name() != "checkpoint", !report.pruned.is_null()),
-      report.model, plan.choice.text());
+  std::string card = fmt::format("{}# {} for {}\n\n", front_matter(report.source, hub, !report.pruned.is_null()),
+                                 report.model, plan.choice.text());
   const std::string_view runtime = plan.choice.target->runtime();
   card += report.repacked_from.empty()
               ? fmt::format("Compressed from {} with kerf {}. For {}.\n\n", report.model, version(), runtime)

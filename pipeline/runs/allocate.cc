@@ -97,13 +97,12 @@ class Allocator {
   // Reads no weights.
   Allocator(const Artifact& a, const TargetChoice& choice, const std::string& name, std::span<const SiteOverride> given,
             uint64_t bytes, const Windows& windows)
-      : source_(a), choice_(choice), name_(name), windows_(windows) {
+      : source_(a),
+        choice_(choice),
+        name_(name),
+        windows_(first_windows(windows, windows_of_tokens(windows, kProbeTokens))) {
     if (!repository_of(*choice.target).allocates_bytes)
       fail(ErrorKind::unsupported, "a size can be allocated for llama.cpp-cpu, not for {}", choice.target->name());
-    if (windows_.tokens() > kProbeTokens) {
-      windows_.count = std::max<int64_t>(1, kProbeTokens / windows_.length);
-      windows_.ids.resize(static_cast<size_t>(windows_.tokens()));
-    }
     for (const SiteOverride& o : given)
       if (!o.scheme.empty()) given_.push_back({SitePatterns(o.sites), choice.target->canonical_of_matrix(o.scheme)});
     const Architecture& arch = a.architecture;

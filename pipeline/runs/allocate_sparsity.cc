@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "pipeline/calibrate/full_precision.h"
 #include "pipeline/calibrate/importance.h"
 #include "pipeline/calibrate/sensitivity.h"
 #include "pipeline/plan/budget.h"
@@ -24,11 +25,6 @@ struct PrunableMatrix {
   Site site;
   std::vector<float> importance;  // mean squares of the inputs
 
-  std::vector<float> read(const TensorSource& source) const {
-    std::vector<float> w(static_cast<size_t>(site.out * site.in));
-    source.read(*source.find(site.name), 0, w);
-    return w;
-  }
   std::vector<float> pruned(const std::vector<float>& w, double share) const {
     std::vector<float> scores(w.size());
     for (size_t i = 0; i < w.size(); ++i) scores[i] = std::abs(w[i]) * std::sqrt(importance[i % importance.size()]);
@@ -65,11 +61,7 @@ std::vector<SiteOverride> allocate_sparsity(const Artifact& a, const Sparsity& o
     fail(ErrorKind::usage,
          "the pattern {} leaves every matrix the same share of zeros; shares by sensitivity need sparsity=SHARE",
          text_of(of_all));
-  Windows windows = all_windows;
-  if (windows.tokens() > kMeasuredTokens) {
-    windows.count = std::max<int64_t>(1, kMeasuredTokens / windows.length);
-    windows.ids.resize(static_cast<size_t>(windows.tokens()));
-  }
+  const Windows windows = first_windows(all_windows, windows_of_tokens(all_windows, kMeasuredTokens));
   SiteStatistics inputs = statistics_of(a.architecture, measure_imatrix(a, windows), "the calibration text");
   std::vector<PrunableMatrix> matrices;
   for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
@@ -79,14 +71,14 @@ std::vector<SiteOverride> allocate_sparsity(const Artifact& a, const Sparsity& o
       fmt::format("measuring what zeros cost in each of {} matrices, on {} tokens", matrices.size(), windows.tokens()));
   std::vector<Probe> probes;
   for (const PrunableMatrix& m : matrices)
-    probes.push_back({m.site, [&m, &a, &of_all] { return m.pruned(m.read(*a.weights), of_all.share); }});
+    probes.push_back({m.site, [&m, &a, &of_all] { return m.pruned(read_matrix(*a.weights, m.site), of_all.share); }});
   const std::vector<double> kl = probe_kl(a.architecture, *a.weights, probes, windows);
   const std::vector<double> shares = shares_around(of_all.share);
   std::vector<BudgetItem> items(matrices.size());
   uint64_t stay = 0;
   for (size_t i = 0; i < matrices.size(); ++i) {
     const PrunableMatrix& m = matrices[i];
-    const std::vector<float> w = m.read(*a.weights);
+    const std::vector<float> w = read_matrix(*a.weights, m.site);
     const double probe = m.error(w, m.pruned(w, of_all.share));
     const auto kept = [&](double share) {
       return static_cast<uint64_t>(m.site.out * (m.site.in - zeros_among({.share = share}, m.site.in)));

@@ -15,14 +15,11 @@ constexpr int64_t kPrompts = 3, kPromptTokens = 24, kTokens = 40;
 
 // The first tokens of windows that are evenly spread.
 Windows prompts_of(const Windows& windows, int64_t context) {
-  Windows p{.count = std::min(kPrompts, windows.count),
-            .length = std::min(kPromptTokens, windows.length),
-            .bos = windows.bos};
+  const Windows some = spread_windows(windows, std::min(kPrompts, windows.count));
+  Windows p{.count = some.count, .length = std::min(kPromptTokens, some.length), .bos = some.bos};
   p.length = std::max<int64_t>(1, std::min(p.length, context - kTokens));
-  for (int64_t i = 0; i < p.count; ++i) {
-    const std::span<const int32_t> window = windows.window(i * windows.count / p.count);
-    p.ids.insert(p.ids.end(), window.begin(), window.begin() + p.length);
-  }
+  for (int64_t i = 0; i < p.count; ++i)
+    p.ids.insert(p.ids.end(), some.window(i).begin(), some.window(i).begin() + p.length);
   return p;
 }
 

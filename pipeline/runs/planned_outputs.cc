@@ -21,43 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-}  // namespace
-
-std::string folder_name(const TargetChoice& choice) {
-  std::string name = choice.text();
-  std::replace(name.begin(), name.end(), ':', '-');
-  return name;
-}
-
-ordered_json describe_inputs(const Artifact& source, const Windows& calibration) {
-  Sha256 ids;
-  ids.update(std::as_bytes(std::span(calibration.ids)));
-  ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
-  for (const fs::path& f : source.files)
-    run["source " + f.filename().string()] =
-        fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
-  run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
-  return run;
-}
-
-namespace {
-
 uint64_t size_asked_for(const CompressOptions& o, const Artifact& source) {
   return o.bytes > 0 ? o.bytes : static_cast<uint64_t>(o.bpw * static_cast<double>(source.parameters()) / 8);
 }
-
-}  // namespace
-
-ordered_json describe_choices(const CompressOptions& o, const Artifact& source, const Windows& calibration) {
-  ordered_json run = describe_inputs(source, calibration);
-  run["targets"] = ordered_json::array();
-  for (const std::string& text : o.targets) run["targets"].push_back(parse_target(text).text());
-  run["bytes"] = size_asked_for(o, source);
-  run["overrides"] = to_json(o).at("overrides");
-  return run;
-}
-
-namespace {
 
 // Measures only where asked to, and only if no stopped run has.
 SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, const TargetChoice& choice,
@@ -93,6 +59,32 @@ SizeChoice allocation_for(const CompressOptions& o, const Artifact& source, cons
 }
 
 }  // namespace
+
+std::string folder_name(const TargetChoice& choice) {
+  std::string name = choice.text();
+  std::replace(name.begin(), name.end(), ':', '-');
+  return name;
+}
+
+ordered_json describe_inputs(const Artifact& source, const Windows& calibration) {
+  Sha256 ids;
+  ids.update(std::as_bytes(std::span(calibration.ids)));
+  ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
+  for (const fs::path& f : source.files)
+    run["source " + f.filename().string()] =
+        fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
+  run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
+  return run;
+}
+
+ordered_json describe_choices(const CompressOptions& o, const Artifact& source, const Windows& calibration) {
+  ordered_json run = describe_inputs(source, calibration);
+  run["targets"] = ordered_json::array();
+  for (const std::string& text : o.targets) run["targets"].push_back(parse_target(text).text());
+  run["bytes"] = size_asked_for(o, source);
+  run["overrides"] = to_json(o).at("overrides");
+  return run;
+}
 
 Architecture as_stored(const CompressOptions& o, const Artifact& source, const TargetChoice& choice,
                        std::string* said) {

@@ -10,6 +10,7 @@
 #include "pipeline/plan/frozen_plan.h"
 #include "pipeline/plan/masks.h"
 #include "pipeline/plan/option.h"
+#include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/allocate_sparsity.h"
 #include "pipeline/runs/pruned_source.h"
@@ -93,8 +94,7 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   r.overrides.insert(r.overrides.end(), p.shares.begin(), p.shares.end());
   if (p.calibration) r.asymmetric = p.asymmetric;
   if (p.pruned.contains("choice")) {
-    std::erase_if(r.prune,
-                  [](const std::string& part) { return part.starts_with("params=") || part.starts_with("bytes="); });
+    std::erase_if(r.prune, asks_for_size);
     for (const auto& part : p.pruned["choice"]["chosen"]) r.prune.push_back(part.get<std::string>());
   }
   for (size_t i = 0; i < p.outputs.size(); ++i) {
@@ -121,24 +121,6 @@ ordered_json describe_run(const Prepared& p, const TargetPlan& plan) {
     if (option.same_run == SameRun::this_value) run[std::string(option.key)] = to_json(option.field(structs_of(all)));
   return run;
 }
-
-}  // namespace
-
-void freeze(const CompressOptions& o, const Prepared& p) {
-  const fs::path file = o.out / kResumeFolder / kPlanFile;
-  if (o.resume && fs::exists(file)) return;
-  std::vector<FrozenTarget> targets;
-  for (const Output& out : p.outputs)
-    targets.push_back({&out.plan, out.size.allocation ? &*out.size.allocation : nullptr});
-  write_frozen_plan(file, describe_choices(o, p.source, *p.calibration), p.recipe, targets);
-}
-
-RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
-  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
-                  o.out, o.memory);
-}
-
-namespace {
 
 std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, const Prepared& p) {
   const fs::path folder = o.out / kResumeFolder;
@@ -176,36 +158,49 @@ ordered_json describe_pruning(const CompressOptions& o, const Artifact& source,
   return run;
 }
 
-// Of the first target's files, or of all targets' the parameters.
+// Of the one target's files, or of all targets' the parameters.
 void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request, const Artifact& source,
                            const std::string& name, const Windows* calibration, PrunePlan& cut) {
+  const bool by_bytes = request.bytes > 0;
+  if (by_bytes && o.targets.size() > 1)
+    fail(ErrorKind::usage, "--prune bytes= is the size of one target's files; give one target, or params=");
   const Architecture& whole = source.architecture;
-  const auto smaller = [&](const PrunedShape& shape) {
-    return sliced(whole, outline_of(whole, {shape, cut.vocabulary}));
-  };
-  const auto parameters = [&](const PrunedShape& shape) { return static_cast<double>(parameters_of(smaller(shape))); };
-  const auto bytes = [&](const PrunedShape& shape) {
-    const TargetChoice choice = fitted(parse_target(o.targets[0]), whole).choice;
-    Architecture stored = smaller(shape);
-    std::string said;
-    stored.dtype = as_stored(o, source, choice, &said).dtype;
-    TargetPlan plan = make_plan(stored, choice, name, false, o.overrides, true);
+  const TargetChoice choice = fitted(parse_target(o.targets[0]), whole).choice;
+  std::string said;
+  const Dtype dtype = as_stored(o, source, choice, &said).dtype;
+  PrunePlan trial = cut;
+  const auto size = [&](const PrunedShape& shape) {
+    trial.shape = shape;
+    Architecture smaller = sliced(whole, outline_of(whole, trial));
+    if (!by_bytes) return static_cast<double>(parameters_of(smaller));
+    smaller.dtype = dtype;
+    TargetPlan plan = make_plan(smaller, choice, name, false, o.overrides, true);
     complete(plan, source, name, o.shard_bytes);
     return static_cast<double>(file_bytes(plan));
   };
-  if (request.bytes > 0 && o.targets.size() > 1)
-    fail(ErrorKind::usage, "--prune bytes= is the size of one target's files; give one target, or params=");
-  const bool by_bytes = request.bytes > 0;
   const double most =
       by_bytes ? static_cast<double>(request.bytes) : request.params * static_cast<double>(parameters_of(whole));
-  ChosenShape chosen = chosen_shape(source, o, width_multiple(o), most,
-                                    by_bytes ? std::function<double(const PrunedShape&)>(bytes) : parameters,
-                                    calibration, o.out / kResumeFolder / kPrunedFolder);
+  ChosenShape chosen =
+      chosen_shape(source, o, width_multiple(o), most, size, calibration, o.out / kResumeFolder / kPrunedFolder);
   cut.shape = std::move(chosen.shape);
   cut.choice = std::move(chosen.report);
 }
 
 }  // namespace
+
+void freeze(const CompressOptions& o, const Prepared& p) {
+  const fs::path file = o.out / kResumeFolder / kPlanFile;
+  if (o.resume && fs::exists(file)) return;
+  std::vector<FrozenTarget> targets;
+  for (const Output& out : p.outputs)
+    targets.push_back({&out.plan, out.size.allocation ? &*out.size.allocation : nullptr});
+  write_frozen_plan(file, describe_choices(o, p.source, *p.calibration), p.recipe, targets);
+}
+
+RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
+  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
+                  o.out, o.memory);
+}
 
 Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
@@ -248,10 +243,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   std::optional<PrunePlan> cut;
   const Architecture whole = source.architecture;
   const TokenizerSource whole_tokenizer = source.tokenizer;
-  bool open_size = false;
   if (request.reshapes()) {  // what targets refuse is refused before anything is chosen
+    check_hub_source(source);
     cut.emplace(PrunePlan{pruned_shape(whole, request, width_multiple(o)), std::nullopt});
-    open_size = request.params < 1 || request.bytes > 0;
     if (request.trims_vocabulary()) {
       cut->vocabulary = trimmed_vocabulary(source, request, o.calib);
       source.tokenizer =
@@ -275,14 +269,15 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   ordered_json pruned_report;
   std::vector<std::string> stays;
   std::vector<Output> unpruned;
-  if (cut && open_size && may_measure) {
+  if (cut && request.sized() && may_measure) {
     source.architecture = whole;
     choose_shape_for_size(o, request, source, location.name, calibration ? &*calibration : nullptr, *cut);
   }
   if (cut) {
     stays = describe(whole, *cut);
-    if (open_size && !may_measure)
+    if (request.sized() && !may_measure)
       stays.push_back("of depth, ffn and heads what the size leaves: the run measures up to 17 shapes");
+    if (stays.empty()) stays.push_back("everything: the model is small enough as it is");
     for (const std::string& line : stays) note(line);
     source.architecture = whole;
     source.tokenizer = whole_tokenizer;
@@ -294,6 +289,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     original = std::make_unique<Artifact>(std::move(source));
     source = std::move(pruned.model);
     pruned_report = std::move(pruned.report);
+    pruned_report["stays"] = stays;
     if (cut->vocabulary) {  // texts are cut by the tokenizer that is left; the original reads the same tokens
       const Correspondence map = read_correspondence(source.path);
       windows = read_windows(source, o.eval);

@@ -31,16 +31,7 @@ constexpr const char* kAbout = "kerf-prune.json";
 constexpr int64_t kDepthTokens = 2048;
 
 // Windows of the text, evenly spread, of about so many tokens.
-Windows some_of(const Windows& all, int64_t tokens) {
-  Windows some = all;
-  some.count = std::clamp<int64_t>(tokens / all.length, 1, all.count);
-  some.ids.clear();
-  for (int64_t i = 0; i < some.count; ++i) {
-    const std::span<const int32_t> window = all.window(i * all.count / some.count);
-    some.ids.insert(some.ids.end(), window.begin(), window.end());
-  }
-  return some;
-}
+Windows some_of(const Windows& all, int64_t tokens) { return spread_windows(all, windows_of_tokens(all, tokens)); }
 
 ordered_json depth_json(const DepthChoice& choice) {
   ordered_json candidates = ordered_json::array();
@@ -246,7 +237,6 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
          "what stays after pruning is corrected by one of {} windows, and there are {}; give more windows, or "
          "--prune-correction off",
          kHeldOutPart, calibration->count);
-  check_hub_source(original);
   ordered_json about;
   if (o.resume && fs::exists(folder / kAbout)) {
     about = parse_ordered_json(read_text(folder / kAbout), (folder / kAbout).string());
@@ -265,7 +255,6 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
   }
   PrunedSource pruned{open_artifact(folder), about.at("report")};
   pruned.model.remarks = original.remarks;
-  pruned.report["stays"] = describe(original.architecture, plan);
   pruned.report["parameters"] = {{"before", original.parameters()}, {"after", pruned.model.parameters()}};
   return pruned;
 }

@@ -48,8 +48,8 @@ std::vector<std::string> describe(const Architecture&, const PrunePlan&);
 
 /// Prunes the original to that plan, into `folder`, which is emptied before; with options.resume what lies there
 /// complete and follows from the same (`run`) is taken as it is. `calibration` in the original's ids; nullptr where
-/// nothing needs it. Errors: usage where a text is needed and missing, unsupported as check_hub_source() says and for
-/// models with fused tensors, io.
+/// nothing needs it. REQUIRES: check_hub_source() (hub_companions.h). Errors: usage where a text is needed and missing,
+/// unsupported for models with fused tensors, io.
 PrunedSource prune_source(const Artifact& original, const CompressOptions&, const PrunePlan&,
                           const Windows* calibration, const std::filesystem::path& folder,
                           const nlohmann::ordered_json& run);

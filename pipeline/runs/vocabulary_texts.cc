@@ -47,15 +47,8 @@ TrimmedVocabulary trimmed_vocabulary(const Artifact& a, const PruneRequest& r, c
 }
 
 ordered_json to_json(const TrimmedVocabulary& t, const Artifact& original, const fs::path& held_out) {
-  const KeptTokens& k = t.because;
   ordered_json j = {{"tokens", {{"before", original.architecture.vocab()}, {"after", t.rows}}},
-                    {"kept",
-                     {{"added", k.added},
-                      {"alphabet", k.alphabet},
-                      {"named", k.named},
-                      {"used", k.used},
-                      {"parts", k.parts},
-                      {"rest", k.rest}}},
+                    {"kept", to_json(t.because)},
                     {"fillers_removed", t.fillers},
                     {"texts", length_json(t.before, t.after)}};
   if (held_out.empty()) return j;
