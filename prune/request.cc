@@ -11,7 +11,7 @@ namespace kerf {
 namespace {
 
 constexpr std::string_view kAllowed =
-    "depth=N, ffn=SHARE, heads=SHARE, vocab=FILE or N, params=SHARE, bytes=SIZE, sparsity=SHARE, or a "
+    "depth=N, ffn=SHARE, heads=SHARE, hidden=SHARE, vocab=FILE or N, params=SHARE, bytes=SIZE, sparsity=SHARE, or a "
     "pattern such as 2:4";
 
 std::optional<int64_t> count(std::string_view text) {
@@ -44,6 +44,8 @@ void add(std::string_view part, PruneRequest& r) {
     r.ffn = kept_share(key, value);
   } else if (key == "heads") {
     r.heads = kept_share(key, value);
+  } else if (key == "hidden") {
+    r.hidden = kept_share(key, value);
   } else if (key == "params") {
     r.params = kept_share(key, value);
   } else if (key == "bytes") {
@@ -58,9 +60,6 @@ void add(std::string_view part, PruneRequest& r) {
       r.vocabulary = *n;
     else
       r.vocabulary_texts.emplace_back(value);
-  } else if (key == "hidden") {
-    fail(ErrorKind::unsupported, "--prune {}: the width of the residual stream is not cut; there is {}", part,
-         kAllowed);
   } else if (key == "experts") {
     fail(ErrorKind::unsupported, "--prune {}: kerf reads no model with experts; there is {}", part, kAllowed);
   } else {
@@ -75,9 +74,9 @@ bool asks_for_size(std::string_view part) { return part.starts_with("params=") |
 PruneRequest parse_prune(std::span<const std::string> parts) {
   PruneRequest r;
   for (const std::string& part : parts) add(part, r);
-  if (r.sized() && (r.depth > 0 || r.ffn < 1 || r.heads < 1))
+  if (r.sized() && (r.depth > 0 || r.ffn < 1 || r.heads < 1 || r.hidden < 1))
     fail(ErrorKind::usage,
-         "--prune params= and bytes= choose depth, ffn and heads themselves; give either these or a size");
+         "--prune params= and bytes= choose hidden, depth, ffn and heads themselves; give either these or a size");
   if (r.params < 1 && r.bytes > 0) fail(ErrorKind::usage, "--prune takes params= or bytes=, not both");
   return r;
 }

@@ -23,12 +23,12 @@ const AxisCut* PrunedShape::cut_of(const std::string& axis) const {
   return nullptr;
 }
 
-std::optional<AxisCut> cut_of_ffn(const Architecture& a, double share, int64_t multiple) {
-  const int64_t size = a.axis(a.axis_named("ffn")).size;
+std::optional<AxisCut> cut_of_channels(const Architecture& a, const char* axis, double share, int64_t multiple) {
+  const int64_t size = a.axis(a.axis_named(axis)).size;
   const int64_t nearest = std::llround(share * static_cast<double>(size) / static_cast<double>(multiple)) * multiple;
   const int64_t keep = std::max(nearest, multiple);
   if (keep >= size) return std::nullopt;
-  return AxisCut{.axis = "ffn", .groups = size, .keep = keep};
+  return AxisCut{.axis = axis, .groups = size, .keep = keep};
 }
 
 std::optional<AxisCut> cut_of_heads(const Architecture& a, double share) {
@@ -58,16 +58,19 @@ PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t m
   if (r.depth >= a.layers())
     fail(ErrorKind::usage, "--prune depth={}: the model has {} blocks, of which at least one stays; give 1 to {}",
          r.depth, a.layers(), a.layers() - 1);
-  if (r.ffn < 1) {
-    const auto cut = cut_of_ffn(a, r.ffn, multiple);
-    const int64_t size = a.axis(a.axis_named("ffn")).size;
+  const auto cut_channels = [&](const char* axis, double share) {
+    if (share >= 1) return;
+    const auto cut = cut_of_channels(a, axis, share, multiple);
+    const int64_t size = a.axis(a.axis_named(axis)).size;
     if (!cut)
       fail(ErrorKind::usage,
-           "--prune ffn={}: of {} channels {} would stay, in multiples of {}, which is all of them; give a smaller "
+           "--prune {}={}: of {} channels {} would stay, in multiples of {}, which is all of them; give a smaller "
            "share, or a smaller --prune-multiple",
-           r.ffn, size, size, multiple);
+           axis, share, size, size, multiple);
     s.cuts.push_back(*cut);
-  }
+  };
+  cut_channels("hidden", r.hidden);
+  cut_channels("ffn", r.ffn);
   if (r.heads < 1) {
     const auto cut = cut_of_heads(a, r.heads);
     const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));

@@ -14,7 +14,7 @@ namespace kerf {
 
 /// One axis of which a part goes, the same number in every layer.
 struct AxisCut {
-  std::string axis;    // "ffn", "head"; of its inputs' matrices columns are chosen
+  std::string axis;    // "ffn", "head", "hidden"; of the matrices that read it columns are chosen
   int64_t group = 1;   // neighbouring elements that go together
   int64_t groups = 0;  // that there are,
   int64_t keep = 0;    // and that stay
@@ -29,10 +29,10 @@ struct PrunedShape {
   const AxisCut* cut_of(const std::string& axis) const;
 };
 
-/// The nearest cuts to these shares that stay, of the MLP's channels in multiples of `multiple` (at least one), of
-/// heads in whole groups of those that share keys and values, or as many of every group, whichever comes nearer (whole
+/// The nearest cuts to these shares that stay, of the channels of "ffn" or "hidden" in multiples of `multiple` (at least
+/// one), of heads in whole groups of those that share keys and values, or as many of every group, whichever comes nearer (whole
 /// groups among equals: they save keys and values, too). nullopt where nothing would go.
-std::optional<AxisCut> cut_of_ffn(const Architecture&, double share, int64_t multiple);
+std::optional<AxisCut> cut_of_channels(const Architecture&, const char* axis, double share, int64_t multiple);
 std::optional<AxisCut> cut_of_heads(const Architecture&, double share);
 
 /// Error usage when nothing would be left, or nothing would go.

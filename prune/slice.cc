@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "model/arch/family.h"
 #include "prune/token_ids.h"
 
 namespace kerf {
@@ -19,6 +20,21 @@ void refuse_part(const Architecture& a, const Param& p) {
   fail(ErrorKind::unsupported,
        "{} is a part of the tensor {} in checkpoints of {}; kerf prunes models whose matrices are tensors of their own",
        p.role, p.checkpoint.tensor, a.family);
+}
+
+// What scales the embedding: Gemma's factor follows the width.
+double embedding_scale(const Architecture& a) {
+  double by = 1;
+  for (const Op& op : a.before)
+    if (const auto* s = op.as<Scale>()) by *= s->by;
+  return by;
+}
+
+// Scalings as the family has them for this shape.
+void take_scales(Architecture& a) {
+  const Architecture own = describe_architecture(write_config(a));
+  for (size_t i = 0; i < a.before.size(); ++i)
+    if (auto* s = std::get_if<Scale>(&a.before[i].what)) *s = *own.before[i].as<Scale>();
 }
 
 // Shapes follow the axes.
@@ -66,6 +82,7 @@ Architecture sliced(const Architecture& original, const Correspondence& kept) {
     for (Op& op : *ops) reshape(a, op);
   for (Ops& ops : a.kinds)
     for (Op& op : ops) reshape(a, op);
+  if (original.hidden() != a.hidden()) take_scales(a);
   if (kept.tokens.empty()) return a;
   if (a.bos) a.bos = new_id(kept.tokens, *a.bos);
   std::vector<int32_t> ends;
@@ -100,17 +117,22 @@ std::vector<int64_t> kept_elements(const Axis& axis, const Correspondence& c, in
 SlicedWeights::SlicedWeights(const Architecture& original, const TensorSource& source, const Correspondence& kept)
     : source_(source) {
   const Architecture small = sliced(original, kept);
+  // The embedding makes up for a scaling that is another one now, and before a head that is the embedding the norm
+  // does.
+  const double rescaled = embedding_scale(original) / embedding_scale(small);
   const auto of = [&](AxisId id, int64_t layer) { return kept_elements(original.axis(id), kept, layer); };
   const auto add_ops = [&](const Ops& ops, int64_t layer) {
     const int64_t from = layer < 0 ? layer : kept.layer(layer);
-    const auto add_param = [&](const Param& p, std::vector<int64_t> rows, std::vector<int64_t> cols) {
-      add(weight_name(p, layer), p.shape, weight_name(p, from), std::move(rows), std::move(cols));
+    const auto add_param = [&](const Param& p, std::vector<int64_t> rows, std::vector<int64_t> cols, double by = 1) {
+      add(weight_name(p, layer), p.shape, weight_name(p, from),
+          {.rows = std::move(rows), .cols = std::move(cols), .by = static_cast<float>(by)});
     };
     for (const Op& op : ops) {
       const std::vector<int64_t> out = of(op.axis, layer);
-      if (const auto* e = op.as<Embed>()) add_param(e->weight, of(original.axis_named("vocab"), layer), out);
+      if (const auto* e = op.as<Embed>()) add_param(e->weight, of(original.axis_named("vocab"), layer), out, rescaled);
       if (const auto* n = op.as<Norm>()) {
-        add_param(n->weight, n->per_group ? std::vector<int64_t>() : out, {});
+        const bool before_tied_head = small.tied && &ops == &small.after;
+        add_param(n->weight, n->per_group ? std::vector<int64_t>() : out, {}, before_tied_head ? 1 / rescaled : 1);
         if (n->bias) add_param(*n->bias, n->per_group ? std::vector<int64_t>() : out, {});
       }
       if (const auto* m = op.as<MatMul>()) {
@@ -124,8 +146,7 @@ SlicedWeights::SlicedWeights(const Architecture& original, const TensorSource& s
   add_ops(small.after, -1);
 }
 
-void SlicedWeights::add(const std::string& name, std::vector<int64_t> shape, const std::string& original,
-                        std::vector<int64_t> rows, std::vector<int64_t> cols) {
+void SlicedWeights::add(const std::string& name, std::vector<int64_t> shape, const std::string& original, Part part) {
   const TensorInfo* whole = source_.find(original);
   if (!whole) fail(ErrorKind::internal, "there is no tensor {} to cut", original);
   TensorInfo info = *whole;
@@ -133,7 +154,8 @@ void SlicedWeights::add(const std::string& name, std::vector<int64_t> shape, con
   info.shape = std::move(shape);
   index_.emplace(name, infos_.size());
   infos_.push_back(std::move(info));
-  parts_.push_back({whole, std::move(rows), std::move(cols)});
+  part.whole = whole;
+  parts_.push_back(std::move(part));
 }
 
 const TensorInfo* SlicedWeights::find(std::string_view name) const {
@@ -143,6 +165,12 @@ const TensorInfo* SlicedWeights::find(std::string_view name) const {
 
 void SlicedWeights::read(const TensorInfo& info, int64_t row_begin, std::span<float> out) const {
   const Part& part = parts_[index_.at(info.name)];
+  read_part(part, info, row_begin, out);
+  if (part.by == 1.0F) return;
+  for (float& x : out) x = (x + info.plus) * part.by - info.plus;
+}
+
+void SlicedWeights::read_part(const Part& part, const TensorInfo& info, int64_t row_begin, std::span<float> out) const {
   const int64_t cols = info.cols(), rows = static_cast<int64_t>(out.size()) / cols, width = part.whole->cols();
   const auto read_rows = [&](int64_t from, int64_t at, int64_t count) {
     const std::span<float> to = out.subspan(static_cast<size_t>(at * cols), static_cast<size_t>(count * cols));

@@ -19,7 +19,8 @@ Architecture sliced(const Architecture&, const Correspondence& kept);
 /// Numbers in all of its weights.
 int64_t parameters_of(const Architecture&);
 
-/// Its weights, read out of the original's: rows and columns that are kept. Names are those that they have in the
+/// Its weights, read out of the original's: rows and columns that are kept, the embedding and the norm before a tied
+/// head scaled where the family scales a narrower stream otherwise. Names are those that they have in the
 /// smaller model. The source must outlive it. Thread-safe.
 class SlicedWeights final : public TensorSource {
  public:
@@ -33,9 +34,10 @@ class SlicedWeights final : public TensorSource {
   struct Part {
     const TensorInfo* whole = nullptr;
     std::vector<int64_t> rows, cols;  // of the original; empty: all
+    float by = 1;                     // what the model's values are multiplied by
   };
-  void add(const std::string& name, std::vector<int64_t> shape, const std::string& original, std::vector<int64_t> rows,
-           std::vector<int64_t> cols);
+  void add(const std::string& name, std::vector<int64_t> shape, const std::string& original, Part);
+  void read_part(const Part&, const TensorInfo&, int64_t row_begin, std::span<float> out) const;
 
   const TensorSource& source_;
   std::vector<TensorInfo> infos_;

@@ -13,14 +13,16 @@ namespace kerf {
 /// What the inputs x of the compressed model lack against those in full precision, x~, and what the hidden state h to
 /// which the outputs are added lacks against h~. Sums over tokens, in the precision of the Hessian.
 struct AsymmetricMoments {
-  /// `hidden` is the width of h, 0 when the outputs are not added to it.
-  AsymmetricMoments(int64_t n, int64_t hidden);
+  /// `hidden` is the width of h, 0 when the outputs are not added to it. `full` is that of x~ where channels have gone:
+  /// its first n are those of x, which counts as zero in the others.
+  AsymmetricMoments(int64_t n, int64_t hidden, int64_t full);
+  AsymmetricMoments(int64_t n, int64_t hidden) : AsymmetricMoments(n, hidden, n) {}
 
-  int64_t n = 0, m = 0;
-  std::vector<float> inputs;  // sum of x (x~ - x)T, [n, n]
+  int64_t n = 0, m = 0, full = 0;
+  std::vector<float> inputs;  // sum of x (x~ - x)T, [n, full]
   std::vector<float> states;  // sum of (h~ - h) xT, [m, n]
 
-  /// x and full_x [tokens, n], h and full_h [tokens, m], which are not read when m is 0.
+  /// x [tokens, n], full_x [tokens, full], h and full_h [tokens, m], which are not read when m is 0.
   void add(const float* x, const float* full_x, const float* h, const float* full_h, int64_t tokens);
   /// Adds the sums over other tokens, value by value. Error internal when the widths differ.
   void merge(const AsymmetricMoments& next);
@@ -42,5 +44,9 @@ constexpr double kCorrectionDamping = 0.1;
 /// the Factor is that of the fitted tokens' H.
 double shift_towards_full_precision(std::vector<float>& w, const AsymmetricMoments& fitted, const Factor&,
                                     const AsymmetricMoments& validation, const Hessian& validation_hessian);
+/// The same where inputs have gone: W x~ is that of full_w [rows, full], of whose columns w holds the first n.
+double shift_towards_full_precision(std::vector<float>& w, std::span<const float> full_w,
+                                    const AsymmetricMoments& fitted, const Factor&, const AsymmetricMoments& validation,
+                                    const Hessian& validation_hessian);
 
 }  // namespace kerf

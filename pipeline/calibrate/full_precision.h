@@ -27,6 +27,11 @@ class FullPrecisionRun {
   void begin(int64_t layer) { stream_.begin_groups(layer); }
   std::optional<BlockwiseForward::Group> next_group() { return stream_.next_group(); }
   void go_on(const BlockwiseForward::Group& g) { stream_.replace(passthrough(g, source_)); }
+  /// After the last block: the final norm, and what enters the head then.
+  BlockwiseForward::Group head_group() {
+    stream_.finish();
+    return stream_.head_group();
+  }
   std::span<const float> hidden() const { return stream_.hidden(); }  // [tokens, hidden]
 
  private:

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "solver/column_elimination.h"
+
 namespace kerf {
 namespace {
 
@@ -31,13 +33,30 @@ Hessian second_moments(const Group& g, int64_t first, int64_t tokens) {
   return h;
 }
 
+// Rows [t, t + n) of x [tokens, width], with these of their columns, in this order; empty: as they are.
+struct PickedRows {
+  PickedRows(const float* x, int64_t width, std::span<const int64_t> columns, int64_t t, int64_t n)
+      : picked(columns.empty() ? std::vector<float>()
+                               : columns_of({x + t * width, static_cast<size_t>(n * width)}, n, width, columns)),
+        data(columns.empty() ? x + t * width : picked.data()) {}
+  const std::vector<float> picked;
+  const float* const data;
+};
+
 // What the group lacks beside the same one in full precision.
-AsymmetricMoments asymmetric_moments(const Group& g, const Group& full, int64_t first, int64_t tokens) {
-  const int64_t in = g.sites[0].in, out = g.states ? g.sites[0].out : 0;
-  AsymmetricMoments s(in, out);
-  const auto states = [&](const Group& of, int64_t t) { return out ? of.states->data() + t * out : nullptr; };
+AsymmetricMoments asymmetric_moments(const Group& g, const StatisticsNeeds& needs, int64_t first, int64_t tokens) {
+  const Group& full = *needs.full;
+  const int64_t in = g.sites[0].in, full_in = full.sites[0].in, full_out = full.sites[0].out;
+  const int64_t out = g.states ? g.sites[0].out : 0;
+  AsymmetricMoments s(in, out, full_in);
   in_pieces(g, first, tokens, [&](int64_t t, int64_t n) {
-    s.add(g.x + t * in, full.x + t * in, states(g, t), states(full, t), n);
+    const PickedRows x(full.x, full_in, needs.full_inputs, t, n);
+    if (out) {
+      const PickedRows states(full.states->data(), full_out, needs.full_states, t, n);
+      s.add(g.x + t * in, x.data, g.states->data() + t * out, states.data, n);
+    } else {
+      s.add(g.x + t * in, x.data, nullptr, nullptr, n);
+    }
     full.leave(t, n);
   });
   return s;
@@ -84,8 +103,7 @@ InputStatistics group_statistics(const Group& g, const StatisticsNeeds& needs) {
   InputStatistics s{.fitted = second_moments(g, 0, fitted), .tokens = g.tokens};
   if (validation > 0) s.validation = second_moments(g, fitted, validation);
   if (needs.full)
-    s.asymmetric = {asymmetric_moments(g, *needs.full, 0, fitted),
-                    asymmetric_moments(g, *needs.full, fitted, validation)};
+    s.asymmetric = {asymmetric_moments(g, needs, 0, fitted), asymmetric_moments(g, needs, fitted, validation)};
   if (needs.rounded_channels) s.sample = sample(g, fitted, *needs.rounded_channels);
   if (needs.sums) s.sums = sums_of(g);
   return s;

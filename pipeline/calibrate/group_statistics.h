@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "model/run/blockwise_forward.h"
 #include "pipeline/calibrate/finished_block.h"
@@ -18,6 +19,9 @@ struct StatisticsNeeds {
   /// The same group in full precision, for the moments of asymmetric calibration; nullptr for none. Needs validation
   /// tokens.
   const BlockwiseForward::Group* full = nullptr;
+  /// Where the other model is narrower: which channels of the full inputs are its own, in their order, then those that
+  /// have gone; and which of the full hidden state. Empty: all of them.
+  std::span<const int64_t> full_inputs = {}, full_states = {};
   /// Where the runtime rounds activations: how many channels share a scale then (0: all), for the sample.
   std::optional<int64_t> rounded_channels = std::nullopt;
   bool sums = false;

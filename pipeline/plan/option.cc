@@ -51,8 +51,8 @@ constexpr Option kOptions[] = {
      .always_written = true},
     {.flag = "--prune",
      .key = "prune",
-     .help = "What goes: depth=N blocks; ffn=SHARE, heads=SHARE stay; vocab=FILE: tokens that the text "
-             "needs stay, vocab=N: so many; params=SHARE or bytes=SIZE stay, chosen among depth, ffn and heads; "
+     .help = "What goes: depth=N blocks; ffn=SHARE, heads=SHARE, hidden=SHARE stay; vocab=FILE: tokens that the text "
+             "needs stay, vocab=N: so many; params=SHARE or bytes=SIZE stay, chosen among all of these; "
              "sparsity=SHARE or 2:4: so many weights become zero",
      .type_name = "WHAT",
      .field = [](S s) -> Field { return &s.run->prune; },

@@ -9,7 +9,7 @@ namespace kerf {
 namespace {
 
 constexpr size_t kCombinations = 3;  // that are measured
-constexpr int64_t kDepthSteps = 4, kHeadSteps = 4, kWidthSteps = 6;
+constexpr int64_t kDepthSteps = 4, kHeadSteps = 4, kFfnSteps = 6, kHiddenSteps = 4;
 
 bool same_cuts(const PrunedShape& x, const PrunedShape& y) {
   return x.depth == y.depth && x.cuts.size() == y.cuts.size() &&
@@ -26,12 +26,15 @@ void add_if_new(std::vector<PrunedShape>& shapes, const std::optional<AxisCut>& 
 
 // One list for each axis, of growing cuts.
 std::vector<std::vector<PrunedShape>> axes_alone(const Architecture& a, int64_t multiple) {
-  std::vector<PrunedShape> depth, ffn, heads;
+  std::vector<PrunedShape> depth, ffn, heads, hidden;
   const int64_t most = a.layers() / 2, steps = std::min(most, kDepthSteps);
   for (int64_t i = 1; i <= steps; ++i) depth.push_back({.depth = most * i / steps});
-  for (int64_t i = 1; i <= kWidthSteps; ++i) add_if_new(ffn, cut_of_ffn(a, 1 - static_cast<double>(i) / 8, multiple));
+  for (int64_t i = 1; i <= kFfnSteps; ++i)
+    add_if_new(ffn, cut_of_channels(a, "ffn", 1 - static_cast<double>(i) / 8, multiple));
   for (int64_t i = 1; i <= kHeadSteps; ++i) add_if_new(heads, cut_of_heads(a, 1 - static_cast<double>(i) / 8));
-  return {std::move(depth), std::move(ffn), std::move(heads)};
+  for (int64_t i = 1; i <= kHiddenSteps; ++i)
+    add_if_new(hidden, cut_of_channels(a, "hidden", 1 - static_cast<double>(i) / 8, multiple));
+  return {std::move(hidden), std::move(depth), std::move(ffn), std::move(heads)};
 }
 
 PrunedShape combined(const PrunedShape& x, const PrunedShape& y) {
@@ -55,7 +58,7 @@ ShapeChoice choose_shape(const Architecture& a, int64_t multiple, double most, c
   smallest = std::min(smallest, measures.size(least));
   if (smallest > most)
     fail(ErrorKind::usage,
-         "depth, ffn and heads together go down to {:.0f} of {:.0f}, and {:.0f} was asked for; cut the vocabulary too "
+         "hidden, depth, ffn and heads together go down to {:.0f} of {:.0f}, and {:.0f} was asked for; cut the vocabulary too "
          "(--prune vocab=FILE), or give more",
          smallest, measures.size({}), most);
   for (const std::vector<PrunedShape>& axis : axes) {

@@ -51,13 +51,14 @@ class StructurePass {
   StructurePass(const StructureJob& job, const PackJob& out)
       : job_(job),
         out_(out),
-        wide_(sliced(job.architecture, at_full_width())),
+        wide_(sliced(job.architecture, before_cuts())),
         small_(sliced(job.architecture, final_shape())),
-        source_(job.architecture, job.source, at_full_width()),
+        source_(job.architecture, job.source, before_cuts()),
         weights_(dense_weights(wide_, source_)),
         stream_(wide_, *weights_, fast_arithmetic(), job.windows, &job.scratch),
         planned_(by_name(*out.plan)) {
     if (job.correct) full_.emplace(job.architecture, job.source, job.windows, job.scratch);
+    if (const auto* channels = job.kept.kept(stream_axis().name, -1)) narrowing_ = {*channels, stream_axis().size};
     result_.kept = job.kept;
   }
 
@@ -68,14 +69,34 @@ class StructurePass {
       run_block(layer);
       progress.advance();
     }
+    if (full_ && !narrowing_.kept.empty() && !wide_.tied) write_head();
     return std::move(result_);
   }
 
  private:
-  Correspondence at_full_width() const { return {.layers = job_.kept.layers}; }
+  // Channels of the residual stream: those that stay, and then, in `order`, those that have gone. Empty: all stay.
+  struct Narrowing {
+    Narrowing() = default;
+    Narrowing(const std::vector<int64_t>& channels, int64_t of) : kept(channels), order(channels) {
+      for (int64_t c = 0; c < of; ++c)
+        if (!std::binary_search(kept.begin(), kept.end(), c)) order.push_back(c);
+    }
+    std::vector<int64_t> kept, order;
+  };
+
+  const Axis& stream_axis() const { return job_.architecture.axis(job_.architecture.before.front().axis); }
+  bool is_narrowed(AxisId axis) const {
+    return !narrowing_.kept.empty() && wide_.axis(axis).name == stream_axis().name;
+  }
+  Correspondence before_cuts() const {
+    Correspondence c{.layers = job_.kept.layers};
+    c.axes = job_.kept.axes;
+    return c;
+  }
   Correspondence final_shape() const {
     Correspondence c = first_of_everything(job_.architecture, job_.shape);
     c.layers = job_.kept.layers;
+    c.tokens = job_.kept.tokens;
     return c;
   }
 
@@ -106,21 +127,16 @@ class StructurePass {
   std::vector<Replacement> prune_group(const Group& g, const Group* full, int64_t layer) {
     const int64_t in = g.sites[0].in;
     const Axis& axis = wide_.axis(g.sites[0].in_axis);
-    const AxisCut* cut = job_.shape.cut_of(axis.name);
+    const AxisCut* cut = is_narrowed(g.sites[0].in_axis) ? nullptr : job_.shape.cut_of(axis.name);
     std::vector<std::vector<float>> weights;
     for (const Site& site : g.sites) weights.push_back(read_matrix(source_, site));
     std::optional<InputStatistics> statistics;
     // Up to the first cut both models are the same.
-    const bool shift = full && (!result_.cuts.empty() || job_.kept.layer(layer) != layer);
-    if (cut || shift)
-      statistics = group_statistics(g, {.validation_tokens = job_.validation_tokens, .full = shift ? full : nullptr});
-    if (shift) {
-      const Factor factor = factorize(statistics->fitted, kCorrectionDamping);
-      for (std::vector<float>& w : weights)
-        shift_towards_full_precision(w, statistics->asymmetric->fitted, factor, statistics->asymmetric->validation,
-                                     *statistics->validation);
-      statistics->asymmetric.reset();
-    }
+    const bool shift = full && (!narrowing_.kept.empty() || !result_.cuts.empty() || job_.kept.layer(layer) != layer);
+    if (shift)
+      statistics = shift_weights(g, *full, weights);
+    else if (cut)
+      statistics = group_statistics(g, {.validation_tokens = job_.validation_tokens});
     std::vector<int64_t> kept;
     double damping = 0;
     if (cut) {
@@ -148,6 +164,28 @@ class StructurePass {
       replacements.push_back({fast_linear(std::move(w), site.out, in), {g.biases[i].begin(), g.biases[i].end()}});
     }
     return replacements;
+  }
+
+  // Towards the outputs of the original.
+  InputStatistics shift_weights(const Group& g, const Group& full, std::vector<std::vector<float>>& weights) {
+    const bool narrow = is_narrowed(g.sites[0].in_axis);
+    InputStatistics s = group_statistics(
+        g, {.validation_tokens = job_.validation_tokens,
+            .full = &full,
+            .full_inputs = narrow ? narrowing_.order : std::vector<int64_t>(),
+            .full_states = is_narrowed(g.sites[0].out_axis) ? narrowing_.kept : std::vector<int64_t>()});
+    const Factor factor = factorize(s.fitted, kCorrectionDamping);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      std::vector<float> whole = weights[i];
+      if (narrow) {
+        const Site& site = full.sites[i];
+        whole = columns_of(read_matrix(job_.source, site), site.out, site.in, narrowing_.order);
+      }
+      shift_towards_full_precision(weights[i], whole, s.asymmetric->fitted, factor, s.asymmetric->validation,
+                                   *s.validation);
+    }
+    s.asymmetric.reset();
+    return s;
   }
 
   // Notes what goes, and returns the columns that stay.
@@ -201,15 +239,34 @@ class StructurePass {
   void write_block(int64_t layer) {
     const auto sites = wide_.block_sites(layer), smaller = small_.block_sites(layer);
     for (size_t i = 0; i < sites.size(); ++i) {
-      const std::vector<int64_t> rows = kept_elements(job_.architecture.axis(sites[i].out_axis), result_.kept, layer);
-      write_matrix(out_, *planned_.at(smaller[i].name), picked_rows(matrices_.at(sites[i].name), rows));
+      const Axis& out = job_.architecture.axis(sites[i].out_axis);
+      const bool narrowed = is_narrowed(sites[i].out_axis);  // from the start
+      write(smaller[i].name, picked_rows(matrices_.at(sites[i].name),
+                                         narrowed ? std::vector<int64_t>() : kept_elements(out, result_.kept, layer)));
     }
+  }
+
+  // Of tokens those that stay.
+  void write_head() {
+    for (; full_layer_ < job_.architecture.layers(); ++full_layer_) skip_block(full_layer_);
+    stream_.finish();
+    const Group g = stream_.head_group();
+    std::vector<std::vector<float>> weights = {read_matrix(source_, g.sites[0])};
+    shift_weights(g, full_->head_group(), weights);
+    const BlockMatrix head{std::move(weights[0]), g.sites[0].in};
+    write(small_.head().name, picked_rows(head, {job_.kept.tokens.begin(), job_.kept.tokens.end()}));
+  }
+
+  void write(const std::string& name, std::span<const float> w) {
+    write_matrix(out_, *planned_.at(name), w);
+    result_.written.insert(name);
   }
 
   const StructureJob& job_;
   const PackJob& out_;
-  const Architecture wide_, small_;  // with the layers that stay; with everything cut
+  const Architecture wide_, small_;  // with the layers and the stream that stay; with everything cut
   const SlicedWeights source_;
+  Narrowing narrowing_;
   const std::unique_ptr<WeightProvider> weights_;
   BlockwiseForward stream_;
   std::optional<FullPrecisionRun> full_;

@@ -2,6 +2,7 @@
 // what goes.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,7 @@ struct StructureJob {
   const Architecture& architecture;  // of the original
   const TensorSource& source;
   const PrunedShape& shape;
-  /// Layers and channels of the residual stream that stay, and tokens.
+  /// Layers and channels of the residual stream that stay, and tokens. The model runs with these from the start.
   Correspondence kept;
   /// Whether what stays is corrected: by least squares on the inputs, and towards the outputs of the original, which
   /// then runs beside (solver/asymmetric.h).
@@ -42,10 +43,12 @@ struct CutAxis {
 struct PrunedStructure {
   Correspondence kept;  // with the channels and heads of each layer
   std::vector<CutAxis> cuts;
+  std::set<std::string> written;  // matrices, by their names in the smaller model
 };
 
-/// Chooses, and writes the matrices of all blocks to `out`, whose plan is of the smaller architecture; the rest is left
-/// to write. One pass; memory as of a calibrated run: one block, one group's inputs of both models, their moments.
+/// Chooses, and writes the matrices of all blocks to `out`, whose plan is of the smaller architecture, and a head of
+/// its own where the stream is narrower and what stays is corrected; the rest is left to write. One pass; memory as of
+/// a calibrated run: one block, one group's inputs of both models, their moments.
 PrunedStructure prune_structure(const StructureJob&, const PackJob& out);
 
 }  // namespace kerf

@@ -276,7 +276,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (cut) {
     stays = describe(whole, *cut);
     if (request.sized() && !may_measure)
-      stays.push_back("of depth, ffn and heads what the size leaves: the run measures up to 17 shapes");
+      stays.push_back("of hidden, depth, ffn and heads what the size leaves: the run measures up to 21 shapes");
     if (stays.empty()) stays.push_back("everything: the model is small enough as it is");
     for (const std::string& line : stays) note(line);
     source.architecture = whole;

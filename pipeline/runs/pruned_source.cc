@@ -14,9 +14,11 @@
 #include "pipeline/prune/depth.h"
 #include "pipeline/prune/shape_choice.h"
 #include "pipeline/prune/structure.h"
+#include "pipeline/prune/width.h"
 #include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/vocabulary_texts.h"
+#include "prune/rotation.h"
 #include "prune/slice.h"
 #include "verify/correspondence.h"
 #include "verify/verify.h"
@@ -29,6 +31,8 @@ using nlohmann::ordered_json;
 constexpr const char* kAbout = "kerf-prune.json";
 // On which sets of blocks are told apart.
 constexpr int64_t kDepthTokens = 2048;
+// On which channels of the residual stream are.
+constexpr int64_t kWidthTokens = 8192;
 
 // Windows of the text, evenly spread, of about so many tokens.
 Windows some_of(const Windows& all, int64_t tokens) { return spread_windows(all, windows_of_tokens(all, tokens)); }
@@ -38,6 +42,20 @@ ordered_json depth_json(const DepthChoice& choice) {
   for (const DepthCandidate& c : choice.candidates)
     candidates.push_back({{"removed", c.removed}, {"similarity", c.similarity}, {"kl", c.kl}});
   return {{"similarity", choice.similarity}, {"candidates", std::move(candidates)}};
+}
+
+ordered_json width_json(const WidthChoice& choice, const std::string& rotation_refused) {
+  ordered_json removed = ordered_json::array(), importance = ordered_json::array();
+  for (int64_t c = 0; c < static_cast<int64_t>(choice.importance.size()); ++c) {
+    if (std::binary_search(choice.kept.begin(), choice.kept.end(), c)) continue;
+    removed.push_back(c);
+    importance.push_back(choice.importance[static_cast<size_t>(c)]);
+  }
+  ordered_json json = {{"rotated", rotation_refused.empty()}};
+  if (!rotation_refused.empty()) json["not_rotated"] = rotation_refused;
+  json["removed"] = std::move(removed);
+  json["importance"] = std::move(importance);
+  return json;
 }
 
 ordered_json cuts_json(const std::vector<CutAxis>& cuts) {
@@ -100,6 +118,25 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
     kept.layers = depth.kept;
     report["depth"] = depth_json(depth);
   }
+  const bool correct = o.prune_correction.value_or(true);
+  std::optional<RotatedWeights> rotated;
+  const TensorSource* weights_of_original = original.weights.get();
+  if (const AxisCut* width = shape.cut_of("hidden")) {
+    const Architecture deep = sliced(a, kept);
+    const Windows some = some_of(*calibration, kWidthTokens);
+    const std::string refused = rotation_refused(a);
+    note(refused.empty() ? "the residual stream is turned to its principal directions"
+                         : fmt::format("channels of the residual stream are cut as they are: {}", refused));
+    if (refused.empty()) {
+      const SlicedWeights source(a, *original.weights, kept);
+      rotated.emplace(a, *original.weights, principal_directions({deep, source, some, scratch}));
+      weights_of_original = &*rotated;
+    }
+    const SlicedWeights source(a, *weights_of_original, kept);
+    const WidthChoice choice = choose_width({deep, source, some, scratch}, width->keep);
+    kept.axes["hidden"] = {choice.kept};
+    report["hidden"] = width_json(choice, refused);
+  }
   Correspondence outline = outline_of(a, plan_of_cut);
   outline.layers = kept.layers;
   kept.tokens = outline.tokens;
@@ -108,12 +145,11 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   const TargetPlan plan = plan_of(small, original);
   const auto writer = create_weights(plan, folder);
   const PackJob job{&plan, writer.get()};
-  const bool correct = o.prune_correction.value_or(true);
   const Quantizer& rtn = find_quantizer("rtn");
   if (!shape.cuts.empty() || (shape.depth > 0 && correct)) {
     const int64_t validation = correct ? held_out_windows(calibration->count) * calibration->length : 0;
     PrunedStructure s = prune_structure({.architecture = a,
-                                         .source = *original.weights,
+                                         .source = *weights_of_original,
                                          .shape = shape,
                                          .kept = kept,
                                          .correct = correct,
@@ -124,11 +160,12 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
                                         job);
     kept = std::move(s.kept);
     report["axes"] = cuts_json(s.cuts);
-    const SlicedWeights weights(a, *original.weights, kept);
-    pack_matrices(small, weights, rtn, {&job, 1}, 0);
+    const SlicedWeights weights(a, *weights_of_original, kept);
+    pack_matrices(small, weights, rtn, {&job, 1}, 0, {},
+                  [&](const PlannedMatrix& m) { return s.written.contains(m.site.name); });
     write_vectors(weights, job, {});
   } else {
-    pack(small, SlicedWeights(a, *original.weights, kept), rtn, {&job, 1});
+    pack(small, SlicedWeights(a, *weights_of_original, kept), rtn, {&job, 1});
   }
   if (!plan_of_cut.choice.is_null()) report["choice"] = plan_of_cut.choice;
   const std::vector<fs::path> files = writer->commit();

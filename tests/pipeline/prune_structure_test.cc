@@ -12,6 +12,7 @@
 #include "pipeline/runs/compress.h"
 #include "tests/support/data.h"
 #include "tests/support/refusal.h"
+#include "tests/support/small_model.h"
 #include "verify/artifact.h"
 #include "verify/correspondence.h"
 
@@ -53,9 +54,28 @@ TEST_P(Structure, IsAPlainCheckpointAndTheCorrectionHelps) {
   check_correspondence(read_correspondence(dir / "on"), {"original", original.architecture},
                        {"small", small.architecture});
 }
-INSTANTIATE_TEST_SUITE_P(OneAxis, Structure, testing::Values("depth=1", "ffn=0.75", "heads=0.5"), [](const auto& each) {
-  return std::string(each.param).substr(0, std::string(each.param).find('='));
-});
+INSTANTIATE_TEST_SUITE_P(OneAxis, Structure, testing::Values("depth=1", "ffn=0.75", "heads=0.5", "hidden=0.75"),
+                         [](const auto& each) {
+                           return std::string(each.param).substr(0, std::string(each.param).find('='));
+                         });
+
+// A head of its own is corrected as the other readers of the stream are, and is cut to the tokens that stay.
+TEST(PruneStructure, ANarrowStreamBeforeAHeadOfItsOwn) {
+  const test::TempDir dir;
+  test::write_small_model(dir / "model", [](nlohmann::ordered_json& c) {
+    c["tie_word_embeddings"] = false;
+    c["num_hidden_layers"] = 2;
+  });
+  CompressOptions o =
+      job(dir / "on", {"hidden=0.75", "depth=1", "vocab=" + (test::example_dir() / "heldout.txt").string()});
+  o.model = dir / "model";
+  const Report with = compress(o);
+  o.out = dir / "off";
+  o.prune_correction = false;
+  EXPECT_LT(kl_of(with), kl_of(compress(o)));
+  EXPECT_EQ(open_artifact(dir / "on").architecture.hidden(), 192);
+  EXPECT_TRUE(with.pruned["hidden"]["rotated"]);
+}
 
 TEST(PruneStructure, TheSameBytesForAnyNumberOfThreads) {
   const test::TempDir dir;
@@ -64,7 +84,7 @@ TEST(PruneStructure, TheSameBytesForAnyNumberOfThreads) {
   for (const int n : {1, 3}) {
     set_threads(n);
     const fs::path out = dir / std::to_string(n);
-    compress(job(out, {"depth=1", "ffn=0.75", "heads=0.5"}));
+    compress(job(out, {"depth=1", "ffn=0.75", "heads=0.5", "hidden=0.75"}));
     const std::string sum = sha256_of(out / "model.safetensors");
     EXPECT_TRUE(before.empty() || before == sum);
     before = sum;

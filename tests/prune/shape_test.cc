@@ -37,7 +37,7 @@ class Counting final : public TensorSource {
   explicit Counting(const Architecture& a) {
     for (int64_t layer = -1; layer < a.layers(); ++layer)
       for (const ExpectedTensor& t : a.expected_tensors(layer))
-        infos_.push_back({.name = t.name, .dtype = Dtype::f32, .shape = t.shape});
+        infos_.push_back({.name = t.name, .dtype = Dtype::f32, .shape = t.shape, .plus = t.plus});
   }
   std::span<const TensorInfo> tensors() const override { return infos_; }
   const TensorInfo* find(std::string_view name) const override {
@@ -89,8 +89,8 @@ TEST(PrunedShape, OneGroupOfHeadsIsPrunedInside) {
 
 TEST(PrunedShape, ItsRequestLeadsToItAgain) {
   const Architecture a = model();
-  for (const PruneRequest& r :
-       {PruneRequest{.depth = 2}, PruneRequest{.ffn = 0.4}, PruneRequest{.depth = 1, .ffn = 0.9, .heads = 0.7}}) {
+  for (const PruneRequest& r : {PruneRequest{.depth = 2}, PruneRequest{.ffn = 0.4}, PruneRequest{.hidden = 0.55},
+                                PruneRequest{.depth = 1, .ffn = 0.9, .heads = 0.7, .hidden = 0.5}}) {
     const PrunedShape s = pruned_shape(a, r, 32), again = pruned_shape(a, parse_prune(request_of(s)), 32);
     EXPECT_EQ(describe(a, s), describe(a, again));
   }
@@ -123,13 +123,13 @@ TEST(PruneRequest, SaysWhatIsAllowed) {
     return test::refusal([&] { parse_prune(std::vector<std::string>{part}); }, kind);
   };
   for (const char* part :
-       {"depth=0", "depth=-1", "depth=1.5", "depth", "ffn=0", "ffn=1", "ffn=-0.1", "ffn=x", "heads=2", "params=1",
-        "vocab=", "vocab=-5", "sparsity=1", "4:4", "0:4", "3:17", "width=3", ""})
+       {"depth=0", "depth=-1", "depth=1.5", "depth", "ffn=0", "ffn=1", "ffn=-0.1", "ffn=x", "heads=2", "hidden=1",
+        "params=1", "vocab=", "vocab=-5", "sparsity=1", "4:4", "0:4", "3:17", "width=3", ""})
     EXPECT_FALSE(said(part).empty()) << part;
   EXPECT_TRUE(test::mentions(said("width=3"), "there is depth=N, ffn=SHARE"));
-  EXPECT_TRUE(test::mentions(said("hidden=0.5", ErrorKind::unsupported), "residual stream"));
   EXPECT_TRUE(test::mentions(said("experts=2", ErrorKind::unsupported), "no model with experts"));
   test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "depth=1"}); }, ErrorKind::usage);
+  test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "hidden=0.5"}); }, ErrorKind::usage);
   test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "bytes=5MB"}); }, ErrorKind::usage);
 }
 
@@ -167,6 +167,31 @@ TEST(SlicedWeights, AreRowsAndColumnsOfTheOriginal) {
   std::vector<float> rows(6);
   small.read(*t, 8, rows);
   EXPECT_EQ(rows, std::vector<float>(q.begin() + 24, q.begin() + 30));
+}
+
+// Gemma multiplies the embedding by sqrt(hidden), whatever hidden is.
+TEST(SlicedWeights, MakeUpForAScalingThatFollowsTheWidth) {
+  const Architecture a = describe_architecture({{"model_type", "gemma3_text"},
+                                                {"hidden_size", 64},
+                                                {"intermediate_size", 96},
+                                                {"num_hidden_layers", 2},
+                                                {"num_attention_heads", 2},
+                                                {"num_key_value_heads", 1},
+                                                {"head_dim", 8},
+                                                {"vocab_size", 40},
+                                                {"max_position_embeddings", 64}});
+  const Counting whole(a);
+  const Correspondence kept{.axes = {{"hidden", {{0, 2, 5, 63}}}}};
+  const SlicedWeights small(a, whole, kept);
+  const Architecture s = sliced(a, kept);
+  EXPECT_EQ(s.before[1].as<Scale>()->by, 2);
+  const float x = all_of(whole, "model.embed_tokens.weight")[3 * 64 + 5];
+  EXPECT_FLOAT_EQ(2 * all_of(small, "model.embed_tokens.weight")[3 * 4 + 2], 8 * x);
+  // The same embedding is the head, which therefore gives 4 times as much of a norm that gives a fourth.
+  const float norm = all_of(whole, "model.norm.weight")[63];
+  EXPECT_FLOAT_EQ(4 * (all_of(small, "model.norm.weight")[3] + 1), norm + 1);
+  EXPECT_EQ(all_of(small, "model.layers.1.input_layernorm.weight")[1],
+            all_of(whole, "model.layers.1.input_layernorm.weight")[2]);
 }
 
 TEST(SlicedWeights, OfEverythingAreTheOriginal) {

@@ -228,6 +228,30 @@ TEST(AsymmetricMoments, CorrectedWeightsAreTheDampedLeastSquaresOfWhatIsMissing)
   EXPECT_LE((got - exact).norm(), 0.02 * exact.norm());
 }
 
+TEST(AsymmetricMoments, InputsThatHaveGoneAreMissingWhole) {
+  const int64_t n = 40, full = 60, m = 30, tokens = 2500;
+  const std::vector<float> full_x = activations(tokens, full, 4);
+  std::vector<float> kept;
+  for (int64_t t = 0; t < tokens; ++t)
+    kept.insert(kept.end(), full_x.begin() + t * full, full_x.begin() + t * full + n);
+  const std::vector<float> x = disturbed(kept, n, 5);
+  AsymmetricMoments s(n, 0, full);
+  s.add(x.data(), full_x.data(), nullptr, nullptr, tokens);
+  const Hessian h = hessian_of(x, n);
+  const Factor f = factorize(h, 0.01);
+  const auto whole = normal_weights(m * full, 8);
+  std::vector<float> moved;
+  for (int64_t r = 0; r < m; ++r) moved.insert(moved.end(), whole.begin() + r * full, whole.begin() + r * full + n);
+  const Matrix before = to_matrix(moved.data(), m, n);
+  EXPECT_GT(shift_towards_full_precision(moved, whole, s, f, s, h), 0.98);
+  const Matrix xm = to_matrix(x.data(), tokens, n);
+  const Matrix missing =
+      to_matrix(full_x.data(), tokens, full) * to_matrix(whole.data(), m, full).transpose() - xm * before.transpose();
+  const Matrix damped = xm.transpose() * xm + f.damping * Matrix::Identity(n, n);
+  const Matrix exact = damped.llt().solve(xm.transpose() * missing).transpose();
+  EXPECT_LE((to_matrix(moved.data(), m, n) - before - exact).norm(), 0.03 * exact.norm());
+}
+
 TEST(AsymmetricMoments, TheStrengthIsTheBestForTokensThatWereNotFitted) {
   // 100 tokens for 70 channels: most of what they explain is chance.
   const int64_t n = 70, m = 40, fitted = 100, held = 2000;
