@@ -54,6 +54,12 @@ void add(std::string_view part, PruneRequest& r) {
     if (value.empty())
       fail(ErrorKind::usage, "--prune vocab=: a text whose tokens stay, vocab=FILE, or how many, vocab=32000");
     const auto n = count(value);
+    if (const auto number = number_and_unit(value); !n && number && number->unit.empty())
+      fail(
+          ErrorKind::usage,
+          "--prune vocab={}: a text whose tokens stay, or how many tokens stay, a whole number; a file of that name is "
+          "vocab=./{}",
+          value, value);
     if (n && *n < 1)
       fail(ErrorKind::usage, "--prune vocab={}: how many tokens stay is a whole number from 1 on", value);
     if (n)

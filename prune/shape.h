@@ -29,9 +29,9 @@ struct PrunedShape {
   const AxisCut* cut_of(const std::string& axis) const;
 };
 
-/// The nearest cuts to these shares that stay, of the channels of "ffn" or "hidden" in multiples of `multiple` (at least
-/// one), of heads in whole groups of those that share keys and values, or as many of every group, whichever comes nearer (whole
-/// groups among equals: they save keys and values, too). nullopt where nothing would go.
+/// The nearest cuts to these shares that stay, of the channels of "ffn" or "hidden" in multiples of `multiple` (at
+/// least one), of heads in whole groups of those that share keys and values, or as many of every group, whichever comes
+/// nearer (whole groups among equals: they save keys and values, too). nullopt where nothing would go.
 std::optional<AxisCut> cut_of_channels(const Architecture&, const char* axis, double share, int64_t multiple);
 std::optional<AxisCut> cut_of_heads(const Architecture&, double share);
 

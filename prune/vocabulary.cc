@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/words.h"
+#include "model/text/tokenizer_tables.h"
 #include "prune/template_texts.h"
 #include "prune/token_choice.h"
 #include "prune/token_ids.h"
@@ -249,6 +250,12 @@ json to_json(const KeptTokens& k) {
 TrimmedVocabulary trim_vocabulary(const TokenizerFiles& files, const std::string& name,
                                   const VocabularyRequest& request) {
   return Trimming(files, name, request).run();
+}
+
+TokenizerSpec spec_of(const TrimmedVocabulary& t, const std::filesystem::path& folder) {
+  TokenizerSpec spec = parse_tokenizer_files(t.files, folder);
+  drop_tokens_past(spec, t.rows);
+  return spec;
 }
 
 bool is_other_vocabulary(std::string_view file) {

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
@@ -83,6 +84,9 @@ struct TrimmedVocabulary {
 /// or above what there is; unsupported for models other than BPE, and for ids that the tokenizers library would not
 /// give again.
 TrimmedVocabulary trim_vocabulary(const TokenizerFiles& files, const std::string& name, const VocabularyRequest&);
+
+/// What the rewritten files say, without added tokens that have no row; errors speak of `folder`.
+TokenizerSpec spec_of(const TrimmedVocabulary&, const std::filesystem::path& folder);
 
 /// Files of a repository that hold a vocabulary in a form that is not rewritten (tokenizer.model, tiktoken.model, ...):
 /// beside a trimmed tokenizer they would be wrong.

@@ -70,7 +70,10 @@ std::string shown(const Metric& metric, const Measurement& m) {
   if (metric.needs_verification && !m.verification) return "-";
   const double value = metric.get(m);
   if (metric.unit == Unit::bytes) return fmt::format(fmt::runtime(metric.format), static_cast<uint64_t>(value));
-  return fmt::format(fmt::runtime(metric.format), value);
+  std::string text = fmt::format(fmt::runtime(metric.format), value);
+  // A zero that is less than none by its rounding.
+  if (text.starts_with('-') && text.find_first_not_of("-0.") == text.npos) text.erase(0, 1);
+  return text;
 }
 
 std::string filled_in(std::string_view text, const Measurement& m) {

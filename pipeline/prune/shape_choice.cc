@@ -58,7 +58,8 @@ ShapeChoice choose_shape(const Architecture& a, int64_t multiple, double most, c
   smallest = std::min(smallest, measures.size(least));
   if (smallest > most)
     fail(ErrorKind::usage,
-         "hidden, depth, ffn and heads together go down to {:.0f} of {:.0f}, and {:.0f} was asked for; cut the vocabulary too "
+         "hidden, depth, ffn and heads together go down to {:.0f} of {:.0f}, and {:.0f} was asked for; cut the "
+         "vocabulary too "
          "(--prune vocab=FILE), or give more",
          smallest, measures.size({}), most);
   for (const std::vector<PrunedShape>& axis : axes) {

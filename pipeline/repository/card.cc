@@ -1,5 +1,6 @@
 #include "pipeline/repository/card.h"
 
+#include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -91,15 +92,18 @@ std::string method_text(const Report& report, const TargetPlan& plan) {
       if (f.key == key) return fmt::format(" (SHA-256 `{}`)", f.sha256);
     return std::string();
   };
-  std::string text = fmt::format("Method: {}", report.method);
+  const bool chosen =
+      plan.choice.target->card().quantized ||
+      std::any_of(plan.matrices.begin(), plan.matrices.end(), [](const auto& m) { return m.sparsity.has_value(); });
+  std::string text = chosen ? fmt::format("Method: {}", report.method) : "Nothing was quantized; pruned";
   if (!r.calib.text.empty()) {
     text += fmt::format(", calibrated on {} windows of {} tokens of {}{}", report.calibration_windows, r.calib.ctx,
                         r.calib.text.filename().string(), checksum("calib.text"));
     if (r.calib.seed != 0) text += fmt::format(", shuffled with seed {}", r.calib.seed);
-    if (r.asymmetric.value_or(false)) text += ", asymmetric";
+    if (chosen && r.asymmetric.value_or(false)) text += ", asymmetric";
   } else if (!r.imatrix.empty()) {
     text += fmt::format(", weighed by the importance matrix {}{}", r.imatrix.filename().string(), checksum("imatrix"));
-  } else {
+  } else if (chosen) {
     text += ", without a calibration text";
   }
   text += ".";
@@ -119,6 +123,22 @@ std::string pruning_text(const Report& report) {
         "\nBefore it was packed, in float32: perplexity {ppl_packed}, ratio {ppl_ratio} ± {ppl_ratio_stderr}, "
         "KL mean {kl_mean} ± {kl_stderr}, same token {top1}.\n",
         {.verification = &*report.pruned_model});
+  if (p.contains("vocabulary")) {
+    const auto length = [&](const char* of) {
+      const auto& tokens = p["vocabulary"][of]["tokens_per_character"];
+      return fmt::format("{:.4f} instead of {:.4f} tokens per character", tokens["after"].get<double>(),
+                         tokens["before"].get<double>());
+    };
+    text += fmt::format("\nTexts are longer with fewer tokens: {} of the text that says which stay", length("texts"));
+    if (p["vocabulary"].contains("evaluation")) text += fmt::format(", {} of the evaluated one", length("evaluation"));
+    text += ".";
+    if (report.pruned_model)
+      text += fmt::format(
+          " The source gives {:.2f} ± {:.2f} % of its probability to tokens that are gone. It reads the same, longer "
+          "tokenization here, so that a ratio of perplexities below 1 is no gain.",
+          100 * report.pruned_model->comparison.lost_mass, 100 * report.pruned_model->comparison.lost_mass_stderr);
+    text += "\n";
+  }
   if (p.contains("continuations")) {
     text += "\nPerplexity hides what pruning does to longer answers. Written greedily, from the same beginnings:\n";
     for (const auto& t : p["continuations"]["texts"])

@@ -248,8 +248,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     cut.emplace(PrunePlan{pruned_shape(whole, request, width_multiple(o)), std::nullopt});
     if (request.trims_vocabulary()) {
       cut->vocabulary = trimmed_vocabulary(source, request, o.calib);
-      source.tokenizer =
-          TokenizerSource([spec = parse_tokenizer_files(cut->vocabulary->files, source.path)] { return spec; });
+      source.tokenizer = TokenizerSource([spec = spec_of(*cut->vocabulary, source.path)] { return spec; });
     }
     source.architecture = sliced(whole, outline_of(whole, *cut));
   }

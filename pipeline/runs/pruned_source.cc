@@ -258,7 +258,7 @@ Correspondence outline_of(const Architecture& a, const PrunePlan& plan) {
 
 std::vector<std::string> describe(const Architecture& a, const PrunePlan& plan) {
   std::vector<std::string> lines = describe(a, plan.shape);
-  if (plan.vocabulary) lines.push_back(fmt::format("vocabulary: {} of {} tokens", plan.vocabulary->rows, a.vocab()));
+  if (plan.vocabulary) lines.push_back(fmt::format("vocabulary: {} of {} rows", plan.vocabulary->rows, a.vocab()));
   return lines;
 }
 

@@ -34,7 +34,8 @@ Report verify_run(const VerifyOptions& o) {
   for (const fs::path& path : models_in(packed)) {
     Artifact a = open_artifact(path);
     set_runtime(a, o.eval.runtime, o.numerics);
-    const TargetChoice choice = target_of(a);
+    // Of a plain checkpoint, such as pruning leaves: in float32.
+    const TargetChoice choice = a.target.empty() ? parse_target("checkpoint") : target_of(a);
     std::vector<fs::path> files = a.files;
     measured.push_back({std::move(a), choice, std::move(files)});
   }

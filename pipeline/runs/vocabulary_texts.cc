@@ -43,7 +43,18 @@ TrimmedVocabulary trimmed_vocabulary(const Artifact& a, const PruneRequest& r, c
   TokenizerFiles files = read_tokenizer_files(folder);
   for (const char* name : {"vocab.json", "merges.txt"})
     if (fs::exists(folder / name)) files.emplace(name, read_text(folder / name));
-  return trim_vocabulary(files, folder.string(), request);
+  TrimmedVocabulary trimmed = trim_vocabulary(files, folder.string(), request);
+  if (trimmed.because.used == 0 && request.most == 0)
+    fail(
+        ErrorKind::bad_input,
+        "{}: the texts that say which tokens to keep ({} characters) use none but those {} that stay anyway; give text "
+        "of the kind that the model will read",
+        folder.string(), trimmed.before.characters, trimmed.rows);
+  if (trimmed.rows >= request.rows)
+    fail(ErrorKind::usage,
+         "--prune vocab=: all {} rows of the embedding would stay; give fewer texts, or vocab=N below that",
+         request.rows);
+  return trimmed;
 }
 
 ordered_json to_json(const TrimmedVocabulary& t, const Artifact& original, const fs::path& held_out) {
@@ -53,7 +64,7 @@ ordered_json to_json(const TrimmedVocabulary& t, const Artifact& original, const
                     {"texts", length_json(t.before, t.after)}};
   if (held_out.empty()) return j;
   const std::string text = content_of(held_out, original);
-  const Tokenizer before(original.tokenizer()), after(parse_tokenizer_files(t.files, original.path));
+  const Tokenizer before(original.tokenizer()), after(spec_of(t, original.path));
   j["evaluation"] = length_json(length_of(before, text), length_of(after, text));
   return j;
 }

@@ -12,7 +12,8 @@
 namespace kerf {
 
 /// Trims the tokenizer of the model's folder to the texts of vocab=FILE, chats as its template renders them; without
-/// one, of vocab=N, to the calibration text. Errors: usage when neither is there; as trim_vocabulary() and the readers
+/// one, of vocab=N, to the calibration text. Errors: usage when neither is there, or everything
+/// would stay; bad_input for texts that use nothing but what stays anyway; as trim_vocabulary() and the readers
 /// of texts say.
 TrimmedVocabulary trimmed_vocabulary(const Artifact&, const PruneRequest&, const CalibrationOptions&);
 

@@ -136,6 +136,35 @@ TEST(PruneStructure, VocabularyIsTrimmedWithoutLoss) {
   EXPECT_GT(r.targets[0].verification->comparison.lost_mass, 0);
 }
 
+// Gemma names a token for images that has no row.
+TEST(PruneStructure, ATokenWithoutARowStaysOutOfPackedFiles) {
+  const test::TempDir dir;
+  fs::copy(test::example_dir(), dir / "model", fs::copy_options::recursive);
+  auto tokenizer = json::parse(read_text(dir / "model" / "tokenizer.json"));
+  json added = tokenizer["added_tokens"].back();
+  added["id"] = 4096;
+  added["content"] = "<image_soft_token>";
+  tokenizer["added_tokens"].push_back(added);
+  fs::remove(dir / "model" / "tokenizer.json");
+  write_text(dir / "model" / "tokenizer.json", tokenizer.dump());
+  CompressOptions o =
+      job(dir / "out", {"vocab=" + (test::example_dir() / "heldout.txt").string()}, "llama.cpp-cpu:Q8_0");
+  o.model = dir / "model";
+  const Report r = compress(o);
+  const Artifact packed = open_artifact(dir / "out" / r.targets[0].files[0].name);
+  EXPECT_EQ(static_cast<int64_t>(packed.tokenizer().tokens.size()), packed.architecture.vocab());
+}
+
+// What stays anyway needs no text, and nothing to do is no success.
+TEST(PruneStructure, ATextThatSaysNothingOfTheVocabularyIsRefused) {
+  const test::TempDir dir;
+  write_text(dir / "blank.txt", "\n\n\n");
+  const std::string said = test::refusal(
+      [&] { compress(job(dir / "out", {"vocab=" + (dir / "blank.txt").string()})); }, ErrorKind::bad_input);
+  EXPECT_TRUE(test::mentions(said, "(3 characters)"));
+  EXPECT_FALSE(fs::exists(dir / "out" / "config.json"));
+}
+
 TEST(PruneStructure, ASizeIsReachedAndItsRecipeSaysHow) {
   const test::TempDir dir;
   CompressOptions o = job(dir / "out", {"params=0.8"});
