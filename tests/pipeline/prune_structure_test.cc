@@ -159,8 +159,8 @@ TEST(PruneStructure, ATokenWithoutARowStaysOutOfPackedFiles) {
 TEST(PruneStructure, ATextThatSaysNothingOfTheVocabularyIsRefused) {
   const test::TempDir dir;
   write_text(dir / "blank.txt", "\n\n\n");
-  const std::string said = test::refusal(
-      [&] { compress(job(dir / "out", {"vocab=" + (dir / "blank.txt").string()})); }, ErrorKind::bad_input);
+  const std::string said = test::refusal([&] { compress(job(dir / "out", {"vocab=" + (dir / "blank.txt").string()})); },
+                                         ErrorKind::bad_input);
   EXPECT_TRUE(test::mentions(said, "(3 characters)"));
   EXPECT_FALSE(fs::exists(dir / "out" / "config.json"));
 }

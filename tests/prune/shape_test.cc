@@ -122,9 +122,9 @@ TEST(PruneRequest, SaysWhatIsAllowed) {
   const auto said = [](const std::string& part, ErrorKind kind = ErrorKind::usage) {
     return test::refusal([&] { parse_prune(std::vector<std::string>{part}); }, kind);
   };
-  for (const char* part :
-       {"depth=0", "depth=-1", "depth=1.5", "depth", "ffn=0", "ffn=1", "ffn=-0.1", "ffn=x", "heads=2", "hidden=1",
-        "params=1", "vocab=", "vocab=-5", "vocab=0.5", "sparsity=1", "4:4", "0:4", "3:17", "width=3", ""})
+  for (const char* part : {"depth=0",    "depth=-1", "depth=1.5", "depth",    "ffn=0",   "ffn=1",    "ffn=-0.1",
+                           "ffn=x",      "heads=2",  "hidden=1",  "params=1", "vocab=",  "vocab=-5", "vocab=0.5",
+                           "sparsity=1", "4:4",      "0:4",       "3:17",     "width=3", ""})
     EXPECT_FALSE(said(part).empty()) << part;
   EXPECT_TRUE(test::mentions(said("width=3"), "there is depth=N, ffn=SHARE"));
   EXPECT_TRUE(test::mentions(said("experts=2", ErrorKind::unsupported), "no model with experts"));
