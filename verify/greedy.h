@@ -9,9 +9,9 @@
 
 namespace kerf {
 
-/// The most probable token after each prompt (lowest id among equals), appended and asked for again, `tokens` times:
-/// one list per prompt, without the prompt. Ids are the model's own. Every step computes its prompts anew.
-std::vector<std::vector<int32_t>> continue_greedily(const Artifact&, VerifyMode, const Windows& prompts,
-                                                    int64_t tokens);
+/// The most probable token after each prompt (lowest id among equals), in float32, appended and asked for again,
+/// `tokens` times: one list per prompt, without the prompt. Ids are the model's own. After the prompts each step
+/// multiplies the last tokens alone; the matrices are read anew, so that one block of them is in memory at a time.
+std::vector<std::vector<int32_t>> continue_greedily(const Artifact&, const Windows& prompts, int64_t tokens);
 
 }  // namespace kerf

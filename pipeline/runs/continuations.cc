@@ -29,9 +29,8 @@ ordered_json continuations(const Artifact& original, const Artifact& pruned, con
                            const Windows& windows) {
   const Windows prompts = prompts_of(windows, original.architecture.context);
   const int64_t tokens = std::min(kTokens, original.architecture.context - prompts.length);
-  const auto theirs = continue_greedily(original, VerifyMode::float32, prompts, tokens);
-  const auto mine = continue_greedily(pruned, VerifyMode::float32,
-                                      to_packed_ids(map, prompts, original.architecture.vocab()), tokens);
+  const auto theirs = continue_greedily(original, prompts, tokens);
+  const auto mine = continue_greedily(pruned, to_packed_ids(map, prompts, original.architecture.vocab()), tokens);
   const Tokenizer tokenizer(original.tokenizer());
   ordered_json texts = ordered_json::array();
   int64_t same_in_all = 0;
