@@ -32,20 +32,20 @@ void add(CLI::App& program, int*) {
   c->add_flag("--json", o->json, "Print JSON");
   add_examples(*c, {"kerf bench SmolLM2-135M-Instruct", "kerf bench out/SmolLM2-135M-Instruct-Q4_K_M.gguf --ctx 1024"});
   c->callback([o] {
-    const Speed s = speed_run(*o);
+    const SpeedRun s = speed_run(*o);
     if (o->json)
       print({{"model", o->model},
              {"format", s.format},
              {"kernels", name_of(isa())},
              {"threads", threads()},
              {"ctx", s.ctx},
-             {"prefill_tokens_per_second", s.prefill},
-             {"decode_tokens_per_second", s.decode}});
+             {"prefill_tokens_per_second", s.speed.prefill},
+             {"decode_tokens_per_second", s.speed.decode}});
     else
       print(
           fmt::format("prefill {:.1f} tokens per second ({} tokens through all blocks)\n"
                       "decode  {:.1f} tokens per second (products of one token, head included; no attention)\n",
-                      s.prefill, s.ctx, s.decode));
+                      s.speed.prefill, s.ctx, s.speed.decode));
   });
 }
 

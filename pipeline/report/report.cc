@@ -38,6 +38,20 @@ ordered_json calibration_json(const std::vector<SiteOutcome>& outcomes) {
   return list;
 }
 
+// Of four digits: more are noise.
+ordered_json speed_json(const Speed& s) {
+  const auto rounded = [](double x) { return std::stod(fmt::format("{:.4g}", x)); };
+  return {{"arithmetic", s.arithmetic},
+          {"prefill_tokens_per_second", rounded(s.prefill)},
+          {"decode_tokens_per_second", rounded(s.decode)}};
+}
+
+ordered_json speed_json(const SpeedBefore& s) {
+  ordered_json j = {{"threads", s.threads}, {"ctx", s.ctx}, {"original", speed_json(s.original)}};
+  if (s.pruned) j["pruned"] = speed_json(*s.pruned);
+  return j;
+}
+
 ordered_json target_json(const TargetResult& t) {
   ordered_json j = {{"target", t.target}, {"scheme", t.scheme}};
   if (!t.plan.empty()) j["plan"] = t.plan;
@@ -59,6 +73,7 @@ ordered_json target_json(const TargetResult& t) {
   if (!t.calibrated.empty()) j["calibration"] = calibration_json(t.calibrated);
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
   if (t.allocation) j["budget"] = to_json(*t.allocation);
+  if (t.speed) j["speed"] = speed_json(*t.speed);
   j["remarks"] = t.remarks;
   return j;
 }
@@ -117,7 +132,28 @@ std::string aligned(const std::vector<Row>& rows) {
   return text;
 }
 
+std::string speed_table(const Report& r) {
+  std::vector<Row> rows = {{fmt::format("tokens per second on {} threads", r.speed->threads), "arithmetic",
+                            fmt::format("prefill {}", r.speed->ctx), "decode"}};
+  for (const SpeedRow& row : speed_rows(r)) rows.push_back({row.what, row.arithmetic, row.prefill, row.decode});
+  return aligned(rows);
+}
+
 }  // namespace
+
+std::vector<SpeedRow> speed_rows(const Report& r) {
+  std::vector<SpeedRow> rows;
+  if (!r.speed) return rows;
+  const auto add = [&](std::string what, const Speed& s) {
+    const auto shown = [](double x) { return x < 100 ? fmt::format("{:.1f}", x) : grouped(fmt::format("{:.0f}", x)); };
+    rows.push_back({std::move(what), s.arithmetic, shown(s.prefill), shown(s.decode)});
+  };
+  add("original", r.speed->original);
+  if (r.speed->pruned) add("pruned", *r.speed->pruned);
+  for (const TargetResult& t : r.targets)
+    if (t.speed) add(t.target + ":" + t.scheme, *t.speed);
+  return rows;
+}
 
 ordered_json to_json(const RuntimeSettings& s) {
   ordered_json j = ordered_json::object();
@@ -173,6 +209,7 @@ ordered_json to_json(const Report& r) {
     j["pruned"] = r.pruned;
     if (r.pruned_model) j["pruned"]["metrics"] = metrics_json(*r.pruned_model);
   }
+  if (r.speed) j["speed"] = speed_json(*r.speed);
   j["targets"] = ordered_json::array();
   const Gate gate = parse_gate(r.gate);
   for (const TargetResult& t : r.targets) {
@@ -227,6 +264,7 @@ std::string to_table(const Report& r) {
         "pruned, before packing: ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, "
         "top-1 {top1}\n",
         {.verification = &*r.pruned_model});
+  if (r.speed) text += speed_table(r);
   std::vector<std::string> settings;  // each once
   for (const TargetResult& t : r.targets)
     if (t.verification && t.runtime.any()) settings.push_back(fmt::format("{}: {}\n", t.target, to_text(t.runtime)));

@@ -28,6 +28,22 @@ struct AlternativeVerification {
   Verification verification;
 };
 
+/// Tokens per second on the machine of the run, by kerf's kernels.
+struct Speed {
+  std::string arithmetic = {};  // "float32" of plain numbers, else "the runtime's"
+  double prefill = 0;           // one window through all blocks: products, attention, norms; without the head
+  double decode = 0;  // the products of one token with every matrix and the head, which is what decoding a short text
+                      // takes; attention to the past is left out
+};
+
+/// What the speeds of targets stand beside, after pruning.
+struct SpeedBefore {
+  int64_t ctx = 0;  // tokens of the window that prefill takes
+  int threads = 0;
+  Speed original;               // its weights decoded
+  std::optional<Speed> pruned;  // what is left, before it was packed; nothing where only zeros are new
+};
+
 struct TargetResult {
   std::string target, scheme;  // "llama.cpp-cpu", "Q4_0"
   std::string arithmetic;      // how far the verification arithmetic is known to be the runtime's
@@ -42,6 +58,7 @@ struct TargetResult {
   std::vector<std::string> remarks;
   std::vector<SiteOutcome> calibrated;   // in the order in which sites ran
   std::optional<Allocation> allocation;  // when a size was allocated; its choices are in the recipe
+  std::optional<Speed> speed;            // after pruning
 };
 
 struct Report {
@@ -59,6 +76,7 @@ struct Report {
   int64_t calibration_windows = 0;                          // that there were; 0 without calibration
   nlohmann::ordered_json pruned = {};                       // pipeline/runs/pruned_source.h; null: nothing was cut
   std::optional<Verification> pruned_model = std::nullopt;  // what was left, before it was packed, in float32
+  std::optional<SpeedBefore> speed = std::nullopt;          // after pruning, zeros included
 
   bool passed() const;
 };
@@ -69,11 +87,16 @@ nlohmann::ordered_json to_json(const RuntimeSettings&);
 /// alone. `folder` is relative to the report of all.
 Report report_of(const Report&, size_t target, const std::string& folder);
 
-/// kerf-report.json; the same inputs give the same text. Absolute paths in the recipe become names of files; "inputs"
-/// has their checksums.
+/// kerf-report.json; the same inputs give the same text, but for the speeds of a pruned run ("speed"). Absolute paths
+/// in the recipe become names of files; "inputs" has their checksums.
 nlohmann::ordered_json to_json(const Report&);
 /// The table for people.
 std::string to_table(const Report&);
+/// The speeds of a pruned run as people read them: the original, what is left of it, each target. None otherwise.
+struct SpeedRow {
+  std::string what, arithmetic, prefill, decode;
+};
+std::vector<SpeedRow> speed_rows(const Report&);
 /// What metrics (verify/metric.h) read of a target's result, which must outlive it.
 Measurement measurement_of(const TargetResult&);
 /// How the windows were cut, in words. `bos`: each begins with a BOS (Windows::bos); `documents`: Windows::documents.

@@ -148,6 +148,21 @@ std::string pruning_text(const Report& report) {
   return text;
 }
 
+// How fast it was where it was made.
+std::string speed_text(const Report& report) {
+  if (!report.speed) return "";
+  std::string text = fmt::format(
+      "\n## Speed on the machine that made this\n\nTokens per second of kerf's own kernels on {} threads: prefill of "
+      "{} "
+      "tokens through all blocks, and the products of one token. In float32 stand the numbers before they were packed, "
+      "so that what pruning gains is told from what packing gains.\n\n"
+      "| | arithmetic | prefill | decode |\n|---|---|---|---|\n",
+      report.speed->threads, report.speed->ctx);
+  for (const SpeedRow& r : speed_rows(report))
+    text += fmt::format("| {} | {} | {} | {} |\n", r.what, r.arithmetic, r.prefill, r.decode);
+  return text;
+}
+
 }  // namespace
 
 std::string model_card(const Report& report, const TargetResult& t, const TargetPlan& plan) {
@@ -179,7 +194,7 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   } else {
     card += "\nThe accuracy was not measured.\n";
   }
-  card += pruning_text(report);
+  card += pruning_text(report) + speed_text(report);
   if (t.allocation) card += fmt::format("\nThe size was given, the {}.\n", describe(*t.allocation));
   return card;
 }

@@ -16,6 +16,7 @@
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/prepared_run.h"
 #include "pipeline/runs/pruned_source.h"
+#include "pipeline/runs/speed_run.h"
 #include "prune/request.h"
 #include "verify/correspondence.h"
 
@@ -114,6 +115,28 @@ std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifa
   return inputs;
 }
 
+// The original, what pruning left of it, and each target.
+void measure_speeds(const Prepared& p, std::span<const Measured> measured, Report& report) {
+  SpeedLimits limits = kSpeedOfReport;
+  limits.ctx = prefill_tokens(p.reference().architecture, 0);
+  report.speed = SpeedBefore{.ctx = limits.ctx, .threads = threads()};
+  if (p.original) report.speed->pruned.emplace();
+  const auto measure = [&](const Artifact& a, VerifyMode n, Speed& best) {
+    Speed s = measure_speed(a, n, limits);
+    s.prefill = std::max(best.prefill, s.prefill);
+    s.decode = std::max(best.decode, s.decode);
+    best = std::move(s);
+  };
+  for (int round = 0; round < kRoundsOfReport; ++round) {
+    measure(p.reference(), VerifyMode::float32, report.speed->original);
+    if (p.original) measure(p.source, VerifyMode::float32, *report.speed->pruned);
+    for (size_t i = 0; i < measured.size(); ++i) {
+      std::optional<Speed>& of_target = report.targets[i].speed;
+      measure(measured[i].artifact, VerifyMode::runtime, of_target ? *of_target : of_target.emplace());
+    }
+  }
+}
+
 void publish(const CompressOptions& o, const Report& report, Prepared& p) {
   if (report.passed() || o.publish_anyway) {
     p.last_words.reset();
@@ -175,6 +198,7 @@ Report compress(const CompressOptions& o) {
   if (p.original && p.windows)
     report.pruned["continuations"] = continuations(*p.original, source, read_correspondence(source.path), *p.windows);
   report.targets = measure(p.reference(), measured, p.windows, VerifyMode::runtime, o.gate, stage, beside);
+  if (p.original || p.pruning.pruner) measure_speeds(p, measured, report);
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;

@@ -989,6 +989,7 @@ varies = [
     (r"^(disk    .* of ).* free", r"\1N free"), (r'("free": )\d+', r"\1N"), (r'("(?:seconds|statistics|choosing|evaluation)": )[-+.e\d]+', r"\1N"),
     (r"(has room for )\d+", r"\1N"), (r"\d+(\.\d+)?( tokens per second)", r"N\2"),
     (r'(_tokens_per_second": )[-+.e\d]+', r"\1N"),
+    (r"((?:float32|the runtime's)[ |]+)[\d,.]+([ |]+)[\d,.]+(?= |$)", r"\1N\2N"),
 ]
 varies = [(re.compile(pattern, re.M), by) for pattern, by in varies]
 

@@ -113,6 +113,51 @@ TEST(PruneStructure, AllTogetherIntoPackedFiles) {
   EXPECT_EQ(sha256_of(dir / "out" / r.targets[0].files[0].name), sha256_of(dir / "again" / r.targets[0].files[0].name));
 }
 
+TEST(PruneStructure, TheReportSaysSpeedsBeforeAndAfter) {
+  const test::TempDir dir;
+  const auto report_in = [](const fs::path& folder) { return json::parse(read_text(folder / "kerf-report.json")); };
+  const auto check = [](const json& speed, const char* arithmetic) {
+    EXPECT_EQ(speed["arithmetic"], arithmetic);
+    EXPECT_GT(speed["prefill_tokens_per_second"], 0);
+    EXPECT_GT(speed["decode_tokens_per_second"], 0);
+  };
+  CompressOptions o = job(dir / "out", {"depth=1"}, "llama.cpp-cpu:Q8_0");
+  o.targets.emplace_back("checkpoint");
+  o.method = "rtn";
+  o.prune_correction = false;
+  o.eval.windows = 1;
+  const Report r = compress(o);
+  json report = report_in(o.out);
+  EXPECT_EQ(report["speed"]["threads"], threads());
+  EXPECT_EQ(report["speed"]["ctx"], 512);
+  check(report["speed"]["original"], "float32");
+  check(report["speed"]["pruned"], "float32");
+  check(report["targets"][0]["speed"], "the runtime's");
+  check(report["targets"][1]["speed"], "float32");
+  EXPECT_EQ(report_in(o.out / "checkpoint-model")["targets"][0]["speed"], report["targets"][1]["speed"]);
+  EXPECT_TRUE(test::mentions(to_table(r), "prefill 512"));
+  EXPECT_TRUE(test::mentions(read_text(o.out / "checkpoint-model" / "README.md"), "| pruned | float32 | "));
+  // The rest is the same every time.
+  o.out = dir / "again";
+  compress(o);
+  json again = report_in(o.out);
+  for (json* j : {&report, &again}) {
+    j->erase("speed");
+    for (json& target : (*j)["targets"]) target.erase("speed");
+  }
+  EXPECT_EQ(report, again);
+  // Zeros leave the shape; without pruning nothing is measured.
+  o = job(dir / "zeros", {"2:4"}, "vllm:w4a16-g32");
+  compress(o);
+  check(report_in(o.out)["speed"]["original"], "float32");
+  EXPECT_FALSE(report_in(o.out)["speed"].contains("pruned"));
+  check(report_in(o.out)["targets"][0]["speed"], "the runtime's");
+  o = job(dir / "unpruned", {});
+  const Report unpruned = compress(o);
+  EXPECT_FALSE(report_in(o.out).contains("speed"));
+  EXPECT_FALSE(test::mentions(to_table(unpruned), "prefill"));
+}
+
 TEST(PruneStructure, VocabularyIsTrimmedWithoutLoss) {
   const test::TempDir dir;
   // Both texts: then every token of them is there.
