@@ -104,6 +104,27 @@ TargetPlan plan_of(const Architecture& small, const Artifact& original) {
   return plan;
 }
 
+// Chooses the channels of the residual stream that stay. What it is cut from, where it was turned before; else nullptr.
+std::unique_ptr<RotatedWeights> narrow_stream(const Artifact& original, int64_t keep, const Windows& windows,
+                                              Scratch& scratch, Correspondence& kept, ordered_json& report) {
+  const Architecture &a = original.architecture, deep = sliced(a, kept);
+  const std::string refused = rotation_refused(a);
+  std::unique_ptr<RotatedWeights> rotated;
+  if (refused.empty()) {
+    note("the residual stream is turned to its principal directions");
+    const SlicedWeights source(a, *original.weights, kept);
+    rotated =
+        std::make_unique<RotatedWeights>(a, *original.weights, principal_directions({deep, source, windows, scratch}));
+  } else {
+    note(fmt::format("channels of the residual stream are cut as they are: {}", refused));
+  }
+  const SlicedWeights source(a, rotated ? static_cast<const TensorSource&>(*rotated) : *original.weights, kept);
+  const WidthChoice choice = choose_width({deep, source, windows, scratch}, keep);
+  kept.axes["hidden"] = {choice.kept};
+  report["hidden"] = width_json(choice, refused);
+  return rotated;
+}
+
 // The folder's files, but for the one that says it is complete.
 ordered_json write_pruned(const Artifact& original, const CompressOptions& o, const PrunePlan& plan_of_cut,
                           const Windows* calibration, DepthSearch* search, const fs::path& folder) {
@@ -118,25 +139,11 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
     kept.layers = depth.kept;
     report["depth"] = depth_json(depth);
   }
-  const bool correct = o.prune_correction.value_or(true);
-  std::optional<RotatedWeights> rotated;
-  const TensorSource* weights_of_original = original.weights.get();
-  if (const AxisCut* width = shape.cut_of("hidden")) {
-    const Architecture deep = sliced(a, kept);
-    const Windows some = some_of(*calibration, kWidthTokens);
-    const std::string refused = rotation_refused(a);
-    note(refused.empty() ? "the residual stream is turned to its principal directions"
-                         : fmt::format("channels of the residual stream are cut as they are: {}", refused));
-    if (refused.empty()) {
-      const SlicedWeights source(a, *original.weights, kept);
-      rotated.emplace(a, *original.weights, principal_directions({deep, source, some, scratch}));
-      weights_of_original = &*rotated;
-    }
-    const SlicedWeights source(a, *weights_of_original, kept);
-    const WidthChoice choice = choose_width({deep, source, some, scratch}, width->keep);
-    kept.axes["hidden"] = {choice.kept};
-    report["hidden"] = width_json(choice, refused);
-  }
+  const AxisCut* width = shape.cut_of("hidden");
+  const std::unique_ptr<RotatedWeights> rotated =
+      width ? narrow_stream(original, width->keep, some_of(*calibration, kWidthTokens), scratch, kept, report)
+            : nullptr;
+  const TensorSource& source = rotated ? static_cast<const TensorSource&>(*rotated) : *original.weights;
   Correspondence outline = outline_of(a, plan_of_cut);
   outline.layers = kept.layers;
   kept.tokens = outline.tokens;
@@ -145,11 +152,12 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   const TargetPlan plan = plan_of(small, original);
   const auto writer = create_weights(plan, folder);
   const PackJob job{&plan, writer.get()};
+  const bool correct = o.prune_correction.value_or(true);
   const Quantizer& rtn = find_quantizer("rtn");
   if (!shape.cuts.empty() || (shape.depth > 0 && correct)) {
     const int64_t validation = correct ? held_out_windows(calibration->count) * calibration->length : 0;
     PrunedStructure s = prune_structure({.architecture = a,
-                                         .source = *weights_of_original,
+                                         .source = source,
                                          .shape = shape,
                                          .kept = kept,
                                          .correct = correct,
@@ -160,12 +168,12 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
                                         job);
     kept = std::move(s.kept);
     report["axes"] = cuts_json(s.cuts);
-    const SlicedWeights weights(a, *weights_of_original, kept);
+    const SlicedWeights weights(a, source, kept);
     pack_matrices(small, weights, rtn, {&job, 1}, 0, {},
                   [&](const PlannedMatrix& m) { return s.written.contains(m.site.name); });
     write_vectors(weights, job, {});
   } else {
-    pack(small, SlicedWeights(a, *weights_of_original, kept), rtn, {&job, 1});
+    pack(small, SlicedWeights(a, source, kept), rtn, {&job, 1});
   }
   if (!plan_of_cut.choice.is_null()) report["choice"] = plan_of_cut.choice;
   const std::vector<fs::path> files = writer->commit();
