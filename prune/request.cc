@@ -77,6 +77,12 @@ void add(std::string_view part, PruneRequest& r) {
 
 bool asks_for_size(std::string_view part) { return part.starts_with("params=") || part.starts_with("bytes="); }
 
+std::string vocabulary_text(std::string_view part) {
+  constexpr std::string_view kVocab = "vocab=";
+  if (!part.starts_with(kVocab) || count(part.substr(kVocab.size()))) return "";
+  return std::string(part.substr(kVocab.size()));
+}
+
 PruneRequest parse_prune(std::span<const std::string> parts) {
   PruneRequest r;
   for (const std::string& part : parts) add(part, r);

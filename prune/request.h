@@ -43,6 +43,9 @@ struct PruneRequest {
 /// Whether the value asks for a size, for which the shape is chosen: params=, bytes=.
 bool asks_for_size(std::string_view);
 
+/// The file of vocab=FILE, "" for any other value.
+std::string vocabulary_text(std::string_view);
+
 /// One list for all: of several values for one thing the last counts (texts add up). Error usage, with what is allowed,
 /// for what is none of the above.
 PruneRequest parse_prune(std::span<const std::string>);

@@ -7,8 +7,8 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -22,6 +22,7 @@
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/option.h"
 #include "pipeline/plan/site_pattern.h"
+#include "prune/request.h"
 #include "prune/sparsity.h"
 #include "targets/target.h"
 
@@ -246,17 +247,6 @@ class RecipeReader {
 
 using Json = nlohmann::ordered_json;
 
-// The files that a recipe names.
-struct RecipeFile {
-  std::string_view key, flag;
-  std::filesystem::path* file;
-};
-std::array<RecipeFile, 3> files_of(Recipe& r) {
-  return {{{"calib.text", "--calib", &r.calib.text},
-           {"eval.text", "--text", &r.eval.text},
-           {"imatrix", "--imatrix", &r.imatrix}}};
-}
-
 // What a report or a frozen plan holds of a recipe; nothing else of it is kept, nor nested deeply.
 Json recipe_parts(const std::string& text, const std::string& name) {
   check_json_text(text, name, kDeepestReport);
@@ -265,6 +255,36 @@ Json recipe_parts(const std::string& text, const std::string& name) {
            parsed == "inputs";
   };
   return Json::parse(text, wanted, false);
+}
+
+// A file that a report lists.
+struct InputEntry {
+  std::string name, sha256;
+};
+
+std::vector<InputEntry> entries_of(const Json& inputs, std::string_view key) {
+  const auto text_at = [](const Json& j, const char* at) {
+    return j.is_object() && j.contains(at) && j[at].is_string() ? j[at].get<std::string>() : std::string();
+  };
+  std::vector<InputEntry> entries;
+  for (const Json& input : inputs)
+    if (text_at(input, "key") == key) entries.push_back({text_at(input, "name"), text_at(input, "sha256")});
+  return entries;
+}
+
+// `given`: where it lies was said anew.
+void check_input(const std::string& report, const RecipeFile& f, const InputEntry& listed, bool given) {
+  const bool standard_input = is_standard_input(f.file);
+  if (!standard_input && !std::filesystem::is_regular_file(f.file)) {
+    if (given) return;  // whoever reads it says what is wrong
+    fail(ErrorKind::io,
+         "{} was made with {}{} (SHA-256 {}), and there is no such file in the working directory or beside the report; "
+         "say where it is: {}FILE",
+         report, f.flag, listed.name, listed.sha256, f.flag);
+  }
+  if ((standard_input ? sha256_of_text(read_text_file(f.file)) : sha256_of(f.file)) != listed.sha256)
+    warn(fmt::format("{} is another file than the {} of {} (SHA-256 {}): files or figures will not be the same",
+                     text_name(f.file), listed.name, report, listed.sha256));
 }
 
 // nullopt for a text that is no report.
@@ -318,9 +338,10 @@ Recipe read_recipe(const std::filesystem::path& path) {
   if (text.starts_with('{'))
     if (const auto inside = recipe_inside(text, name)) {
       Recipe r = parse_recipe(*inside, "the recipe in " + name);
-      for (const auto& [key, flag, file] : files_of(r))
-        if (file->is_relative() && !std::filesystem::exists(*file) && !file->empty())
-          if (const auto beside = path.parent_path() / *file; std::filesystem::exists(beside)) *file = beside;
+      for_files(r, [&](const RecipeFile& f) {
+        if (f.file.is_absolute() || std::filesystem::exists(f.file)) return;
+        if (const auto beside = path.parent_path() / f.file; std::filesystem::exists(beside)) f.file = beside;
+      });
       return r;
     }
   if (text.size() > kLongestRecipe)
@@ -328,28 +349,32 @@ Recipe read_recipe(const std::filesystem::path& path) {
   return parse_recipe(text, name);
 }
 
+void for_files(Recipe& r, const std::function<void(const RecipeFile&)>& f) {
+  const auto visit = [&](std::string_view key, std::string_view flag, std::filesystem::path& file) {
+    if (!file.empty()) f({key, flag, file});
+  };
+  visit("calib.text", "--calib ", r.calib.text);
+  visit("eval.text", "--text ", r.eval.text);
+  visit("imatrix", "--imatrix ", r.imatrix);
+  for (std::string& part : r.prune)
+    if (std::filesystem::path file = vocabulary_text(part); !file.empty()) {
+      visit("prune", "--prune vocab=", file);
+      part = "vocab=" + file.string();
+    }
+}
+
 void check_inputs(const std::filesystem::path& path, Recipe& r, const std::set<std::string>& given) {
   const std::string text = read_text(path, kLongestReport);
   const Json parts = text.starts_with('{') ? recipe_parts(text, path.string()) : Json();
   if (!parts.is_object() || !parts.contains("inputs") || !parts["inputs"].is_array()) return;
-  const auto text_at = [](const Json& j, const char* key) {
-    return j.is_object() && j.contains(key) && j[key].is_string() ? j[key].get<std::string>() : std::string();
-  };
-  for (const auto& [key, flag, file] : files_of(r))
-    for (const Json& input : parts["inputs"]) {
-      if (text_at(input, "key") != key || file->empty()) continue;
-      const std::string sha256 = text_at(input, "sha256");
-      if (!is_standard_input(*file) && !std::filesystem::is_regular_file(*file)) {
-        if (given.contains(std::string(key))) continue;  // whoever reads it says what is wrong
-        fail(ErrorKind::io,
-             "{} was made with {} {} (SHA-256 {}), and there is no such file in the working directory or beside the "
-             "report; say where it is: {} FILE",
-             path.string(), flag, text_at(input, "name"), sha256, flag);
-      }
-      if ((is_standard_input(*file) ? sha256_of_text(read_text_file(*file)) : sha256_of(*file)) != sha256)
-        warn(fmt::format("{} is another file than the {} of {} (SHA-256 {}): files or figures will not be the same",
-                         text_name(*file), text_at(input, "name"), path.string(), sha256));
-    }
+  std::map<std::string_view, std::vector<InputEntry>> inputs;  // by key, in their order
+  std::map<std::string_view, size_t> seen;
+  for_files(r, [&](const RecipeFile& f) {
+    auto [listed, first] = inputs.try_emplace(f.key);
+    if (first) listed->second = entries_of(parts["inputs"], f.key);
+    if (const size_t i = seen[f.key]++; i < listed->second.size())
+      check_input(path.string(), f, listed->second[i], given.contains(std::string(f.key)));
+  });
 }
 
 nlohmann::ordered_json to_json(const Recipe& r) {

@@ -28,6 +28,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
@@ -85,8 +86,16 @@ Recipe parse_recipe(std::string_view yaml, const std::string& name);
 /// what the working directory does not have is looked for beside the report. Errors as above; usage for a report of
 /// files that kerf only measured.
 Recipe read_recipe(const std::filesystem::path&);
+/// A file that a recipe names, "calib.text" or a text of "prune" (vocab=FILE), and the option that says it: "--calib ".
+struct RecipeFile {
+  std::string_view key, flag;
+  std::filesystem::path& file;  // to be changed, too
+};
+void for_files(Recipe&, const std::function<void(const RecipeFile&)>&);
+
 /// Compares the files that the recipe now names with those that a report lists under "inputs": a warning for another
-/// content. Error io for one that is nowhere, unless its key is in `given`. Other recipes list none.
+/// content; of several texts of a vocabulary the first with the first. Error io for one that is nowhere, unless its key
+/// is in `given`. Other recipes list none.
 void check_inputs(const std::filesystem::path& report, Recipe&, const std::set<std::string>& given);
 
 /// All of a recipe, for the report; recipe_from_json gives the same recipe back.

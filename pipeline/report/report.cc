@@ -96,13 +96,9 @@ ordered_json source_json(const SourceIdentity& s) {
 
 // Paths of this machine mean nothing on another.
 Recipe portable(Recipe r) {
-  for (std::filesystem::path* p : {&r.calib.text, &r.eval.text, &r.imatrix})
-    if (p->is_absolute()) *p = p->filename();
-  constexpr std::string_view kVocab = "vocab=";
-  for (std::string& part : r.prune)
-    if (part.starts_with(kVocab))
-      if (const std::filesystem::path file = part.substr(kVocab.size()); file.is_absolute())
-        part = fmt::format("{}{}", kVocab, file.filename().string());
+  for_files(r, [](const RecipeFile& f) {
+    if (f.file.is_absolute()) f.file = f.file.filename();
+  });
   return r;
 }
 

@@ -12,12 +12,13 @@
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/range.h"
 #include "pipeline/repository/card.h"
+#include "pipeline/runs/allocate_sparsity.h"
 #include "pipeline/runs/continuations.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/prepared_run.h"
 #include "pipeline/runs/pruned_source.h"
 #include "pipeline/runs/speed_run.h"
-#include "prune/request.h"
+#include "prune/slice.h"
 #include "verify/correspondence.h"
 
 namespace kerf {
@@ -101,12 +102,10 @@ void pack_all(const CompressOptions& o, Prepared& p) {
 std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifact& source) {
   std::vector<std::pair<std::string, fs::path>> files;
   for (const fs::path& f : source.files) files.emplace_back("model", f);
-  for (const auto& [key, file] : {std::pair<std::string, fs::path>("calib.text", o.calib.text),
-                                  {"eval.text", o.eval.text},
-                                  {"imatrix", o.imatrix}})
-    if (fs::is_regular_file(file) || is_standard_input(file)) files.emplace_back(key, file);
-  for (const std::string& text : parse_prune(o.prune).vocabulary_texts)
-    if (fs::is_regular_file(text)) files.emplace_back("prune", text);
+  Recipe recipe = o;
+  for_files(recipe, [&](const RecipeFile& f) {
+    if (fs::is_regular_file(f.file) || is_standard_input(f.file)) files.emplace_back(f.key, f.file);
+  });
   std::vector<InputFile> inputs(files.size());
   parallel_for(static_cast<int64_t>(files.size()), [&](int64_t i) {
     const auto& [key, file] = files[static_cast<size_t>(i)];

@@ -259,6 +259,37 @@ TEST(PruneStructure, TheTextOfAVocabularyIsAnInput) {
   EXPECT_EQ(json::parse(read_text(dir / "other" / "kerf-report.json"))["recipe"]["prune"][0], "vocab=README.md");
 }
 
+TEST(PruneStructure, AReportAsRecipeKnowsTheTextsOfAVocabulary) {
+  const test::TempDir dir;
+  for (const char* name : {"calibration.txt", "heldout.txt"}) fs::copy(test::example_dir() / name, dir / name);
+  CompressOptions o =
+      job(dir / "out", {"vocab=" + (dir / "calibration.txt").string(), "vocab=" + (dir / "heldout.txt").string()});
+  o.calib = {};
+  o.eval = {};
+  compress(o);
+  const fs::path report = o.out / "kerf-report.json";
+  Recipe r = read_recipe(report);
+  EXPECT_EQ(r.prune, (std::vector<std::string>{"vocab=calibration.txt", "vocab=heldout.txt"}));
+  const std::string said = test::refusal([&] { check_inputs(report, r, {}); }, ErrorKind::io);
+  EXPECT_TRUE(test::mentions(said, "made with --prune vocab=calibration.txt (SHA-256 ")) << said;
+  EXPECT_TRUE(test::mentions(said, "say where it is: --prune vocab=FILE")) << said;
+  // Beside the report they are found, and another text under the same name is told.
+  fs::copy(dir / "calibration.txt", o.out / "calibration.txt");
+  write_text(o.out / "heldout.txt", "something else");
+  r = read_recipe(report);
+  EXPECT_EQ(r.prune[0], "vocab=" + (o.out / "calibration.txt").string());
+  testing::internal::CaptureStderr();
+  check_inputs(report, r, {});
+  const std::string warned = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(test::mentions(warned, "heldout.txt is another file than the heldout.txt of ")) << warned;
+  EXPECT_FALSE(test::mentions(warned, "calibration.txt is")) << warned;
+  // Given anew: compared all the same.
+  r.prune = {"vocab=" + (dir / "calibration.txt").string(), "vocab=" + (dir / "heldout.txt").string(), "vocab=4000"};
+  testing::internal::CaptureStderr();
+  check_inputs(report, r, {"prune"});
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
 TEST(PruneStructure, WhatIsMissingIsSaidBeforeAnythingIsWritten) {
   const test::TempDir dir;
   CompressOptions o = job(dir / "out", {"ffn=0.75"});
