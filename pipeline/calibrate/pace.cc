@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -79,8 +80,18 @@ struct Part {
   std::vector<Site> sites;
   std::vector<const Scheme*> schemes;
   std::vector<const Method*> methods;
+  std::vector<const Sparsity*> sparsities;  // nullptr: no zeros
   std::optional<Folding> folding;
 };
+
+// Inputs that are kept of `in`: whole groups of scales and, of the patterns of zeros, whole patterns.
+int64_t cut_of(int64_t in, const Part& part) {
+  if (in <= kWidest) return in;
+  int64_t whole = 256;
+  for (const Sparsity* s : part.sparsities)
+    if (s && s->of > 0) whole = std::lcm(whole, s->of);
+  return std::min(in, std::max<int64_t>(1, kWidest / whole) * whole);
+}
 
 class Pace {
  public:
@@ -123,6 +134,7 @@ class Pace {
       part.sites.push_back(site);
       part.schemes.push_back(m.storage.layout ? &m.storage.scheme : nullptr);
       part.methods.push_back(method_of(m));
+      part.sparsities.push_back(m.sparsity ? &*m.sparsity : nullptr);
     }
     std::optional<InputStatistics> statistics;
     block.statistics += seconds_of([&] { statistics = group_statistics(g, needs); });
@@ -138,7 +150,7 @@ class Pace {
       return;
     heads_.insert(&plan);
     statistics->asymmetric.reset();
-    head_ += choosing({{head}, {&m.storage.scheme}, {method_of(m)}, std::nullopt}, *statistics);
+    head_ += choosing({{head}, {&m.storage.scheme}, {method_of(m)}, {nullptr}, std::nullopt}, *statistics);
   }
 
   // Of whole matrices.
@@ -150,7 +162,7 @@ class Pace {
       some += std::min(s.out, rows);
       twice += std::min(s.out, 2 * rows);
     }
-    const int64_t cut = std::min(in, kWidest);
+    const int64_t cut = cut_of(in, part);
     choosing_rows(part, narrowed(all, cut, rows), rows);  // as the first block
     const double of_some = choosing_rows(part, narrowed(all, cut, rows), rows);
     const double wider = static_cast<double>(in) / static_cast<double>(cut);
@@ -172,7 +184,12 @@ class Pace {
       job_.source.read(*job_.source.find(whole.name), 0, w);
       cut[i].out = out;
       cut[i].in = cols;
-      sites.push_back({&cut[i], part.schemes[i], part.methods[i], corner(w, whole.in, out, cols)});
+      sites.push_back({.site = &cut[i],
+                       .scheme = part.schemes[i],
+                       .method = part.methods[i],
+                       .w = corner(w, whole.in, out, cols),
+                       .sparsity = part.sparsities[i],
+                       .pruning = &job_.pruning});
     }
     std::optional<Folding> folding = part.folding;
     if (folding) {

@@ -78,4 +78,18 @@ std::vector<double> probe_kl(const Architecture& a, const TensorSource& source, 
   return kl;
 }
 
+ProbeWork probe_work(const Architecture& a, std::span<const Site> probes) {
+  std::vector<double> after(static_cast<size_t>(a.layers()) + 1);  // weights of a block and later ones
+  for (size_t l = after.size() - 1; l-- > 0;) {
+    after[l] = after[l + 1];
+    for (const Site& s : a.block_sites(static_cast<int64_t>(l)))
+      after[l] += static_cast<double>(s.out) * static_cast<double>(s.in);
+  }
+  double run = 2 * after[0];  // the reference, and once beside the probes
+  for (const Site& s : probes) run += after[static_cast<size_t>(std::max<int64_t>(s.layer, 0))];
+  const double head = static_cast<double>(a.vocab()) * static_cast<double>(a.hidden());
+  return {.passes = after[0] > 0 ? run / after[0] : 0,
+          .products = run + (static_cast<double>(probes.size()) + 1) * head};
+}
+
 }  // namespace kerf

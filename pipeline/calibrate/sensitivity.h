@@ -23,4 +23,11 @@ struct Probe {
 /// -1) first, then by layer. Memory: the values of a block's probes, and their hidden states.
 std::vector<double> probe_kl(const Architecture&, const TensorSource&, std::span<const Probe>, const Windows&);
 
+/// What that takes for matrices of these layers (-1: embedding and head): passes over all blocks, put together from
+/// parts of them, and products of weights with one token, the heads' included.
+struct ProbeWork {
+  double passes = 0, products = 0;
+};
+ProbeWork probe_work(const Architecture&, std::span<const Site>);
+
 }  // namespace kerf

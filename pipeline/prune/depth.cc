@@ -218,6 +218,23 @@ struct DepthSearch::State {
   std::map<Layers, double> kl_;
 };
 
+DepthWork depth_work(int64_t layers, int64_t count) {
+  const auto all = static_cast<double>(layers), left = static_cast<double>(layers - count);
+  DepthWork work{.passes = 1, .heads = 1};
+  const std::vector<Layers> sets = all_sets(layers, count);
+  for (const Layers& set : sets) work.passes += (left - static_cast<double>(set.front())) / all;
+  work.heads += static_cast<double>(sets.size());
+  if (!sets.empty()) return work;
+  const auto steps = static_cast<double>(count);
+  const double runs = std::min<double>(kRuns, left + 1) + 1;
+  work.passes += runs * left / all / 2;
+  work.heads += runs;
+  // The set that grows: the smaller it is, the more blocks are left to run.
+  work.passes += kSinglesPerStep * steps * (left + steps / 2) / all / 2;
+  work.heads += steps * (kSinglesPerStep + 1);
+  return work;
+}
+
 DepthSearch::DepthSearch(const Architecture& a, const TensorSource& source, const Windows& windows, Scratch& scratch)
     : state_(std::make_unique<State>(a, source, windows, scratch)) {}
 DepthSearch::~DepthSearch() = default;

@@ -25,6 +25,13 @@ struct DepthChoice {
   std::vector<double> similarity;          // of each block alone
 };
 
+/// What a search and one DepthSearch::choose() take: passes over all blocks, put together from parts of them, and over
+/// the head. Which blocks will be tried is not known where there are many: they count as spread evenly.
+struct DepthWork {
+  double passes = 0, heads = 0;
+};
+DepthWork depth_work(int64_t layers, int64_t count);
+
 /// Of one model and some windows, which should be few: about 2,000 tokens. Keeps what it has measured. For one thread.
 class DepthSearch {
  public:

@@ -63,13 +63,13 @@ class StructurePass {
   }
 
   PrunedStructure run() {
-    warn_of_few_tokens(wide_, job_.windows.tokens(), job_.damping);
+    if (out_.writer) warn_of_few_tokens(wide_, job_.windows.tokens(), job_.damping);
     Progress progress("pruning block", wide_.layers());
     for (int64_t layer = 0; layer < wide_.layers(); ++layer) {
       run_block(layer);
       progress.advance();
     }
-    if (full_ && !narrowing_.kept.empty() && !wide_.tied) write_head();
+    if (out_.writer && full_ && !narrowing_.kept.empty() && !wide_.tied) write_head();
     return std::move(result_);
   }
 
@@ -237,6 +237,7 @@ class StructurePass {
   }
 
   void write_block(int64_t layer) {
+    if (!out_.writer) return;
     const auto sites = wide_.block_sites(layer), smaller = small_.block_sites(layer);
     for (size_t i = 0; i < sites.size(); ++i) {
       const Axis& out = job_.architecture.axis(sites[i].out_axis);

@@ -11,11 +11,14 @@
 
 namespace kerf {
 
+/// On which channels of the residual stream are told apart.
+constexpr int64_t kWidthTokens = 8192;
+
 /// A model and what it reads, which must outlive what is done with it.
 struct WidthSamples {
   const Architecture& architecture;
   const TensorSource& source;
-  const Windows& windows;  // about 8,000 tokens do
+  const Windows& windows;  // of about kWidthTokens
   Scratch& scratch;
 };
 

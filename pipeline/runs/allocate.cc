@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "core/checked.h"
 #include "core/error.h"
@@ -127,20 +128,15 @@ class Allocator {
   AllocationWork work() const {
     const Architecture& arch = source_.architecture;
     const auto tokens = static_cast<double>(windows_.tokens());
-    std::vector<double> block(static_cast<size_t>(arch.layers())),
-        after(block.size() + 1);  // weights; of it and later ones
-    double largest = 0;
-    for (const Matrix& m : matrices_)
+    std::vector<double> block(static_cast<size_t>(arch.layers()));  // weights
+    std::vector<Site> sites;
+    for (const Matrix& m : matrices_) {
+      sites.push_back(m.site);
       if (m.site.layer >= 0) block[static_cast<size_t>(m.site.layer)] += weights_of(m);
-    for (size_t l = block.size(); l-- > 0;) {
-      after[l] = after[l + 1] + block[l];
-      largest = std::max(largest, block[l]);
     }
-    // The model once for the mean squares, once for the reference, and once beside the probes.
-    double run = 3 * after[0];
-    for (const Matrix& m : matrices_) run += after[static_cast<size_t>(std::max<int64_t>(m.site.layer, 0))];
+    const double largest = *std::max_element(block.begin(), block.end());
+    const ProbeWork work = probe_work(arch, sites);
     const double head = static_cast<double>(arch.vocab()) * static_cast<double>(arch.hidden());
-    const double heads = static_cast<double>(matrices_.size()) + 1;
     const auto width = static_cast<double>(arch.hidden() + arch.widest()),
                probes = static_cast<double>(arch.block_sites(0).size());
     // The values of a block's probes and the weights that each pass goes on with, or those of the embedding; the
@@ -149,8 +145,8 @@ class Allocator {
                           24 * 16384 * std::sqrt(static_cast<double>(matrices_.size()));
     return {.matrices = static_cast<int64_t>(matrices_.size()),
             .tokens = windows_.tokens(),
-            .passes = after[0] > 0 ? run / after[0] : 0,
-            .products = 2 * tokens * (run + heads * head),
+            .passes = 1 + work.passes,  // once for the mean squares
+            .products = 2 * tokens * (std::accumulate(block.begin(), block.end(), 0.0) + work.products),
             .memory = static_cast<uint64_t>(memory)};
   }
 

@@ -53,6 +53,17 @@ bool has_its_own(const Site& site, std::span<const SiteOverride> given) {
                      [&](const SiteOverride& o) { return !o.sparsity.empty() && concerns(o, site.name, site.role); });
 }
 
+// Whose shares are chosen, by layer.
+std::vector<Site> sites_of(const Architecture& a, std::span<const SiteOverride> given) {
+  std::vector<Site> sites;
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
+    for (const Site& site : a.block_sites(layer))
+      if (!has_its_own(site, given)) sites.push_back(site);
+  return sites;
+}
+
+Windows measured_windows(const Windows& all) { return first_windows(all, windows_of_tokens(all, kMeasuredTokens)); }
+
 }  // namespace
 
 std::vector<SiteOverride> allocate_sparsity(const Artifact& a, const Sparsity& of_all,
@@ -61,12 +72,11 @@ std::vector<SiteOverride> allocate_sparsity(const Artifact& a, const Sparsity& o
     fail(ErrorKind::usage,
          "the pattern {} leaves every matrix the same share of zeros; shares by sensitivity need sparsity=SHARE",
          text_of(of_all));
-  const Windows windows = first_windows(all_windows, windows_of_tokens(all_windows, kMeasuredTokens));
+  const Windows windows = measured_windows(all_windows);
   SiteStatistics inputs = statistics_of(a.architecture, measure_imatrix(a, windows), "the calibration text");
   std::vector<PrunableMatrix> matrices;
-  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
-    for (const Site& site : a.architecture.block_sites(layer))
-      if (!has_its_own(site, given)) matrices.push_back({site, std::move(inputs.at(site.name).importance)});
+  for (const Site& site : sites_of(a.architecture, given))
+    matrices.push_back({site, std::move(inputs.at(site.name).importance)});
   note(
       fmt::format("measuring what zeros cost in each of {} matrices, on {} tokens", matrices.size(), windows.tokens()));
   std::vector<Probe> probes;
@@ -99,6 +109,15 @@ std::vector<SiteOverride> allocate_sparsity(const Artifact& a, const Sparsity& o
         {.sites = {matrices[i].site.name},
          .sparsity = text_of({.share = std::round(shares[best->options[i]] * 1e4) / 1e4, .by_row = of_all.by_row})});
   return overrides;
+}
+
+double allocation_products(const Artifact& a, std::span<const SiteOverride> given, const Windows& all) {
+  double blocks = 0;  // once for the mean squares of the inputs
+  for (int64_t layer = 0; layer < a.architecture.layers(); ++layer)
+    for (const Site& s : a.architecture.block_sites(layer))
+      blocks += static_cast<double>(s.out) * static_cast<double>(s.in);
+  const double probes = probe_work(a.architecture, sites_of(a.architecture, given)).products;
+  return 2 * static_cast<double>(measured_windows(all).tokens()) * (blocks + probes);
 }
 
 }  // namespace kerf

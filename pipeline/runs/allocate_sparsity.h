@@ -20,4 +20,7 @@ namespace kerf {
 std::vector<SiteOverride> allocate_sparsity(const Artifact&, const Sparsity& of_all,
                                             std::span<const SiteOverride> given, const Windows&);
 
+/// Floating-point operations of the products that allocate_sparsity() takes, in float32.
+double allocation_products(const Artifact&, std::span<const SiteOverride> given, const Windows&);
+
 }  // namespace kerf

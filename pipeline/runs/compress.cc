@@ -156,11 +156,31 @@ RunEstimate dry_run(const CompressOptions& o) {
     fail(ErrorKind::usage, "--resume goes on with a run in a folder; give that folder with -o");
   const Prepared p = prepare(o, false);
   RunEstimate e = estimate_run(o, p);
-  const Windows* calibration = p.calibration ? &*p.calibration : nullptr;
-  measure_time(e, p.source, plans_of(p.unpruned.empty() ? p.outputs : p.unpruned), p.method, o.quantizer, p.asymmetric,
-               calibration, p.windows ? &*p.windows : nullptr);
+  const Windows *calibration = p.calibration ? &*p.calibration : nullptr, *windows = p.windows ? &*p.windows : nullptr;
+  std::optional<Architecture> smaller;
+  if (p.cut) smaller = sliced(p.source.architecture, outline_of(p.source.architecture, *p.cut));
+  measure_time(e, {.source = p.source,
+                   .plans = plans_of(p.cut ? p.unpruned : p.outputs),
+                   .method = p.method,
+                   .options = o.quantizer,
+                   .pruning = p.pruning,
+                   .asymmetric = p.asymmetric,
+                   .calibration = calibration,
+                   .evaluation = windows,
+                   .smaller = smaller ? &*smaller : nullptr});
   e.stays = p.stays;
-  if (!p.unpruned.empty()) add_pruning(e, p.source, calibration, e.parameters);
+  if (p.cut)
+    add_pruning(e, {.source = p.source,
+                    .smaller = *smaller,
+                    .shape = p.cut->shape,
+                    .trials = p.trials,
+                    .correct = o.prune_correction.value_or(true),
+                    .damping = o.quantizer.damping,
+                    .calibration = calibration,
+                    .evaluation = windows});
+  if (calibration && o.prune_allocation == kBySensitivity)
+    add_shares(e, allocation_products(p.source, o.overrides, *calibration));
+  if (p.cut || p.pruning.pruner) add_speeds(e, p.source.architecture, std::ssize(p.outputs) + (p.cut ? 2 : 1));
   for (const Output& out : p.outputs)
     if (out.size.open) leave_schemes_open(e, out.size.bytes, *out.size.open);
   return e;

@@ -11,13 +11,13 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr int64_t kPrompts = 3, kPromptTokens = 24, kTokens = 40;
+constexpr int64_t kPromptTokens = 24;
 
 // The first tokens of windows that are evenly spread.
 Windows prompts_of(const Windows& windows, int64_t context) {
   const Windows some = spread_windows(windows, std::min(kPrompts, windows.count));
   Windows p{.count = some.count, .length = std::min(kPromptTokens, some.length), .bos = some.bos};
-  p.length = std::max<int64_t>(1, std::min(p.length, context - kTokens));
+  p.length = std::max<int64_t>(1, std::min(p.length, context - kContinuedTokens));
   for (int64_t i = 0; i < p.count; ++i)
     p.ids.insert(p.ids.end(), some.window(i).begin(), some.window(i).begin() + p.length);
   return p;
@@ -28,7 +28,7 @@ Windows prompts_of(const Windows& windows, int64_t context) {
 ordered_json continuations(const Artifact& original, const Artifact& pruned, const Correspondence& map,
                            const Windows& windows) {
   const Windows prompts = prompts_of(windows, original.architecture.context);
-  const int64_t tokens = std::min(kTokens, original.architecture.context - prompts.length);
+  const int64_t tokens = std::min(kContinuedTokens, original.architecture.context - prompts.length);
   const auto theirs = continue_greedily(original, prompts, tokens);
   const auto mine = continue_greedily(pruned, to_packed_ids(map, prompts, original.architecture.vocab()), tokens);
   const Tokenizer tokenizer(original.tokenizer());

@@ -13,7 +13,13 @@
 #include "model/run/blockwise_forward.h"
 #include "pipeline/calibrate/calibrated_head.h"
 #include "pipeline/calibrate/resume.h"
+#include "pipeline/prune/depth.h"
+#include "pipeline/prune/structure_pace.h"
 #include "pipeline/repository/repository.h"
+#include "pipeline/runs/continuations.h"
+#include "pipeline/runs/pruned_source.h"
+#include "pipeline/runs/speed_run.h"
+#include "prune/slice.h"
 
 namespace kerf {
 namespace {
@@ -23,6 +29,8 @@ namespace fs = std::filesystem;
 constexpr uint64_t kProcess = uint64_t{48} << 20;
 // Weights per second and thread that rtn reads, searches and writes: bench/RESULTS.md, Q4_0, rounded down.
 constexpr double kRtnWeightsPerSecond = 4e8;
+// At which a checkpoint in float32 is read, summed up and written, rounded down.
+constexpr double kCheckpointBytesPerSecond = 3e8;
 // Unpacked panels, codes and packed bytes of each thread.
 constexpr uint64_t kPanelsPerThread = uint64_t{16} << 20;
 
@@ -50,6 +58,10 @@ double products_per_token(const Architecture& a) {
   for (int64_t layer = 0; layer < a.layers(); ++layer)
     for (const Site& s : a.block_sites(layer)) weights += static_cast<double>(s.out) * static_cast<double>(s.in);
   return 2 * weights;
+}
+
+double products_of_blocks(const Architecture& a) {
+  return products_per_token(a) - 2 * static_cast<double>(a.head().out) * static_cast<double>(a.head().in);
 }
 
 // What is stored; smaller than the source where that is pruned.
@@ -108,6 +120,55 @@ BitsPerWeight bits(const TargetPlan& plan, uint64_t bytes, int64_t parameters) {
           .embedding = vocabulary_bits / vocabulary};
 }
 
+// Finding the blocks that go, and what prune_structure() takes, where it is called.
+double search_and_cut(const Architecture& a, const PrunedShape& shape, int64_t tokens, bool correct, double rate,
+                      StructurePace& pace) {
+  double seconds = 0;
+  if (shape.depth > 0) {
+    const DepthWork work = depth_work(a.layers(), shape.depth);
+    const double blocks = products_of_blocks(a), head = products_per_token(a) - blocks;
+    seconds += static_cast<double>(std::min(tokens, kDepthTokens)) * (work.passes * blocks + work.heads * head) / rate;
+  }
+  return !shape.cuts.empty() || (shape.depth > 0 && correct) ? seconds + pace.seconds(shape, tokens) : seconds;
+}
+
+// Both models of the pass with their activations in memory, the moments of the widest inputs; or the sets of blocks
+// that are told apart.
+uint64_t memory_of_pruning(const Architecture& a, const PrunedShape& shape, bool correct, const Windows& windows) {
+  uint64_t search = 0, pass = 0;
+  if (shape.depth > 0) {
+    const auto states = a.layers() + 1 + static_cast<int64_t>(depth_work(a.layers(), shape.depth).heads);
+    search = bytes_of_floats(states * std::min(windows.tokens(), kDepthTokens) * a.hidden());
+  }
+  if (!shape.cuts.empty() || (shape.depth > 0 && correct)) {
+    const Method method = parse_method("gptq", true);
+    const int64_t models = correct ? 2 : 1;
+    pass = calibrated_memory(a, method, correct, windows) +
+           bytes_of_floats(models * windows.tokens() * (2 * a.hidden() + a.widest()));
+  }
+  return kProcess + std::max(search, pass);
+}
+
+// Every token of a text is a step that reads all weights; a block and the head are tried.
+double seconds_of_texts(const Artifact& source, const Architecture& smaller) {
+  const Architecture& a = source.architecture;
+  const auto weights = weights_of(source, VerifyMode::float32);
+  const auto step = [&](const std::vector<Site>& sites) {
+    int64_t widest = 0;
+    for (const Site& s : sites) widest = std::max({widest, s.in, s.out});
+    const std::vector<float> x(static_cast<size_t>(kPrompts * widest), 0.5F);
+    std::vector<float> y(x.size());
+    const auto begin = std::chrono::steady_clock::now();
+    for (const Site& s : sites) weights->linear(s)->apply(x.data(), kPrompts, 0, s.out, y.data(), s.out);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  const auto block_sites = a.block_sites(0);
+  const std::vector<Site> block(block_sites.begin(), block_sites.end()), head = {a.head()};
+  step(block);
+  const double seconds = step(block) * static_cast<double>(a.layers()) + step(head);
+  return kContinuedTokens * seconds * (1 + products_per_token(smaller) / products_per_token(a));
+}
+
 void check_limit(const RunEstimate& e, uint64_t memory_limit) {
   if (memory_limit == 0 || e.memory <= memory_limit) return;
   fail(ErrorKind::usage,
@@ -150,44 +211,64 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   return e;
 }
 
-void measure_time(RunEstimate& e, const Artifact& source, std::span<const TargetPlan* const> plans,
-                  const Method& method, const QuantizerOptions& options, bool asymmetric, const Windows* calibration,
-                  const Windows* evaluation) {
+void measure_time(RunEstimate& e, const RunToMeasure& run) {
   e.rate = product_rate();
-  if (calibration) {
+  const Architecture &whole = run.source.architecture, &packed = run.smaller ? *run.smaller : whole;
+  if (run.calibration) {
     std::vector<PackJob> jobs;
-    for (const TargetPlan* plan : plans) jobs.push_back({plan, nullptr});
+    for (const TargetPlan* plan : run.plans) jobs.push_back({plan, nullptr});
     Scratch scratch;
-    e.calibration = measure_calibration({.architecture = source.architecture,
-                                         .source = *source.weights,
-                                         .method = method,
-                                         .options = options,
-                                         .asymmetric = asymmetric,
-                                         .windows = *calibration,
-                                         .targets = jobs,
-                                         .states = {},
-                                         .scratch = scratch});
-    e.seconds += e.calibration->total();
+    CalibrationTime time = measure_calibration({.architecture = whole,
+                                                .source = *run.source.weights,
+                                                .method = run.method,
+                                                .options = run.options,
+                                                .pruning = run.pruning,
+                                                .asymmetric = run.asymmetric,
+                                                .windows = *run.calibration,
+                                                .targets = jobs,
+                                                .states = {},
+                                                .scratch = scratch});
+    const double left = products_of_blocks(packed) / products_of_blocks(whole);
+    for (double* part : {&time.passes, &time.statistics, &time.choosing}) *part *= left;
+    e.calibration = time;
+    e.seconds += time.total();
   }
-  if (evaluation) {
-    const double passes = 1 + static_cast<double>(plans.size());
-    e.evaluation =
-        passes * static_cast<double>(evaluation->tokens()) * products_per_token(source.architecture) / e.rate;
+  if (run.evaluation) {
+    const double passes = static_cast<double>(run.plans.size()) + (run.smaller ? 1 : 0);
+    e.evaluation = static_cast<double>(run.evaluation->tokens()) *
+                   (products_per_token(whole) + passes * products_per_token(packed)) / e.rate;
     e.seconds += e.evaluation;
   }
 }
 
-void add_pruning(RunEstimate& e, const Artifact& source, const Windows* calibration, int64_t parameters) {
-  e.disk += bytes_of_floats(parameters);
-  if (!calibration) return;
-  // Two models, the second moments of inputs and those of what they lack.
-  double moments = 0;
-  for (int64_t layer = 0; layer < source.architecture.layers(); ++layer)
-    for (const Site& s : source.architecture.block_sites(layer))
-      moments += 3 * static_cast<double>(s.in) * static_cast<double>(s.in);
-  e.pruning =
-      static_cast<double>(calibration->tokens()) * (2 * products_per_token(source.architecture) + moments) / e.rate;
-  e.seconds += e.pruning;
+void add_pruning(RunEstimate& e, const PruningToMeasure& p) {
+  const Architecture& a = p.source.architecture;
+  const uint64_t checkpoint = bytes_of_floats(parameters_of(p.smaller));
+  e.disk += checkpoint;
+  e.pruning += static_cast<double>(checkpoint) / kCheckpointBytesPerSecond;
+  if (p.calibration) {
+    StructurePace pace(a, *p.source.weights, p.correct, p.damping, *p.calibration);
+    e.pruning += search_and_cut(a, p.shape, p.calibration->tokens(), p.correct, e.rate, pace);
+    const TrialTokens tokens = p.trials.empty() ? TrialTokens{} : trial_tokens(*p.calibration);
+    for (const PrunedShape& shape : p.trials)
+      e.pruning += search_and_cut(a, shape, tokens.fit, p.correct, e.rate, pace) +
+                   2 * static_cast<double>(tokens.test) * products_per_token(a) / e.rate;
+    e.memory = std::max(e.memory, memory_of_pruning(a, p.shape, p.correct, *p.calibration));
+  }
+  if (p.evaluation) e.texts = seconds_of_texts(p.source, p.smaller);
+  e.seconds += e.pruning + e.texts;
+}
+
+void add_shares(RunEstimate& e, double products) {
+  e.pruning += products / e.rate;
+  e.seconds += products / e.rate;
+}
+
+void add_speeds(RunEstimate& e, const Architecture& a, int64_t models) {
+  const double prefill = std::max(kSpeedOfReport.seconds, 2 * kSpeedOfReport.passed / e.rate);
+  e.speeds = kRoundsOfReport * static_cast<double>(models) * (prefill + kSpeedOfReport.seconds);
+  e.seconds += e.speeds;
+  e.memory = std::max(e.memory, kProcess + speed_memory(a, kSpeedOfReport));
 }
 
 void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& work) {
@@ -232,7 +313,9 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
                         {"statistics", e.calibration->statistics},
                         {"choosing", e.calibration->choosing}};
   if (e.evaluation > 0) j["evaluation"] = e.evaluation;
-  if (!e.stays.empty()) j["pruning"] = {{"stays", e.stays}, {"seconds", e.pruning}};
+  if (!e.stays.empty() || e.pruning > 0) j["pruning"] = {{"stays", e.stays}, {"seconds", e.pruning}};
+  if (e.texts > 0) j["texts"] = {{"seconds", e.texts}};
+  if (e.speeds > 0) j["speeds"] = {{"seconds", e.speeds}};
   if (e.choice)
     j["scheme_choice"] = {{"matrices", e.choice->matrices},
                           {"tokens", e.choice->tokens},
@@ -272,7 +355,10 @@ std::string to_table(const RunEstimate& e) {
     part(e.calibration->statistics, "statistics of their activations");
     part(e.calibration->choosing, "choosing codes");
   }
+  part(e.pruning, "pruning");
   part(e.evaluation, "evaluation");
+  part(e.texts, "texts that both models write");
+  part(e.speeds, "speeds");
   if (!parts.empty()) text += fmt::format(": {}", fmt::join(parts, ", "));
   return text + "\n";
 }

@@ -13,6 +13,8 @@
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/plan.h"
 #include "pipeline/runs/allocate.h"
+#include "prune/method.h"
+#include "prune/shape.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -42,7 +44,9 @@ struct RunEstimate {
   double seconds = 0;                 // all of these, and the weights at the pace of rtn
   std::optional<CalibrationTime> calibration = std::nullopt;
   double evaluation = 0;
-  double pruning = 0;                   // choosing what goes, and writing what is left
+  double pruning = 0;                   // choosing what goes, shares of zeros included, and writing what is left
+  double texts = 0;                     // that the original and the pruned model write
+  double speeds = 0;                    // measuring them
   std::vector<std::string> stays = {};  // of what pruning cuts, a line each
   double rate = 0;  // floating-point operations per second of products in float32, measured now on all threads
   std::optional<SchemeChoice> choice = std::nullopt;  // of a size to be allocated that is not yet
@@ -54,15 +58,43 @@ struct RunEstimate {
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, bool asymmetric,
                      const Windows* windows, const std::filesystem::path& out, uint64_t memory_limit = 0);
 
-/// Adds what calibration on these windows and evaluation on those (nullptr: none) will take. Evaluation counts as one
-/// pass in float32 of the source and of each target; kernels of packed weights are somewhat faster or slower. Errors:
-/// as measure_calibration().
-void measure_time(RunEstimate&, const Artifact& source, std::span<const TargetPlan* const>, const Method&,
-                  const QuantizerOptions&, bool asymmetric, const Windows* calibration, const Windows* evaluation);
+/// What measure_time() is to go by. Everything must outlive the call.
+struct RunToMeasure {
+  const Artifact& source;
+  std::span<const TargetPlan* const> plans;  // of the source as it is
+  const Method& method;
+  const QuantizerOptions& options;
+  PruneMethod pruning = {};  // of matrices that the plans give a sparsity
+  bool asymmetric = false;
+  const Windows *calibration = nullptr, *evaluation = nullptr;  // nullptr: none
+  const Architecture* smaller = nullptr;  // of the model that is packed, where pruning leaves another than the source's
+};
 
-/// Adds what pruning the source takes: the pass of a calibrated run beside the model in full precision, about, and the
-/// checkpoint of `parameters` in float32 that it leaves for the rest of the run. After measure_time().
-void add_pruning(RunEstimate&, const Artifact& source, const Windows* calibration, int64_t parameters);
+/// Adds what calibration and evaluation will take. Evaluation counts as one pass in float32 of the source, of each
+/// target, and of what pruning left; kernels of packed weights are somewhat faster or slower. A smaller model counts
+/// like the source, by its weights. Errors: as measure_calibration().
+void measure_time(RunEstimate&, const RunToMeasure&);
+
+/// What add_pruning() is to go by.
+struct PruningToMeasure {
+  const Artifact& source;
+  const Architecture& smaller;  // what is left
+  const PrunedShape& shape;
+  std::span<const PrunedShape> trials;  // that are measured for a size, before that shape is known
+  bool correct = true;
+  double damping = 0.01;
+  const Windows *calibration = nullptr, *evaluation = nullptr;
+};
+
+/// Adds what making the source smaller takes: the search of blocks, the pass of prune_structure() (StructurePace), the
+/// trials, the texts that both models write, and the checkpoint in float32 that is left for the rest of the run. After
+/// measure_time().
+void add_pruning(RunEstimate&, const PruningToMeasure&);
+
+/// Adds the measurement of shares of zeros, so many operations (allocation_products()). After measure_time().
+void add_shares(RunEstimate&, double products);
+/// Adds the measurement of speeds, of so many models. After measure_time().
+void add_speeds(RunEstimate&, const Architecture&, int64_t models);
 
 /// The same where the bytes of the one target are still to be allocated: its plan stands only for its shapes. `bytes`
 /// are those asked for, and choosing the schemes takes time of its own. After measure_time().

@@ -10,6 +10,7 @@
 #include "pipeline/plan/frozen_plan.h"
 #include "pipeline/plan/masks.h"
 #include "pipeline/plan/option.h"
+#include "pipeline/prune/shape_choice.h"
 #include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/allocate_sparsity.h"
@@ -158,9 +159,11 @@ ordered_json describe_pruning(const CompressOptions& o, const Artifact& source,
   return run;
 }
 
-// Of the one target's files, or of all targets' the parameters.
+// Of the one target's files, or of all targets' the parameters. With `trials` nothing is measured: they become the
+// shapes that would be, and the shape is one of that size.
 void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request, const Artifact& source,
-                           const std::string& name, const Windows* calibration, PrunePlan& cut) {
+                           const std::string& name, const Windows* calibration, PrunePlan& cut,
+                           std::vector<PrunedShape>* trials) {
   const bool by_bytes = request.bytes > 0;
   if (by_bytes && o.targets.size() > 1)
     fail(ErrorKind::usage, "--prune bytes= is the size of one target's files; give one target, or params=");
@@ -180,6 +183,16 @@ void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request
   };
   const double most =
       by_bytes ? static_cast<double>(request.bytes) : request.params * static_cast<double>(parameters_of(whole));
+  if (trials) {
+    check_trial_windows(calibration);
+    const auto loss = [&](const PrunedShape& shape) {  // the more goes, the more is lost for each byte
+      trials->push_back(shape);
+      const double gone = 1 - size(shape) / size({});
+      return gone * gone;
+    };
+    cut.shape = choose_shape(whole, width_multiple(o), most, {size, loss}).shape;
+    return;
+  }
   ChosenShape chosen =
       chosen_shape(source, o, width_multiple(o), most, size, calibration, o.out / kResumeFolder / kPrunedFolder);
   cut.shape = std::move(chosen.shape);
@@ -268,14 +281,19 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   ordered_json pruned_report;
   std::vector<std::string> stays;
   std::vector<Output> unpruned;
-  if (cut && request.sized() && may_measure) {
-    source.architecture = whole;
-    choose_shape_for_size(o, request, source, location.name, calibration ? &*calibration : nullptr, *cut);
-  }
+  std::vector<PrunedShape> trials;
+  const Windows* calibrated_on = calibration ? &*calibration : nullptr;
   if (cut) {
     stays = describe(whole, *cut);
-    if (request.sized() && !may_measure)
-      stays.push_back("of hidden, depth, ffn and heads what the size leaves: the run measures up to 21 shapes");
+    if (request.sized()) {
+      source.architecture = whole;
+      choose_shape_for_size(o, request, source, location.name, calibrated_on, *cut, may_measure ? nullptr : &trials);
+    }
+    if (may_measure) stays = describe(whole, *cut);
+    if (!trials.empty())
+      stays.push_back(
+          fmt::format("of hidden, depth, ffn and heads what the size leaves: the run measures {} shapes", trials.size()));
+    if (!may_measure) check_text(cut->shape, o, calibrated_on);
     if (stays.empty()) stays.push_back("everything: the model is small enough as it is");
     for (const std::string& line : stays) note(line);
     source.architecture = whole;
@@ -283,8 +301,8 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     if (!may_measure) unpruned = plan_outputs(o, source, location.name, pruning, shares, calibration, false, false);
   }
   if (cut && may_measure) {
-    PrunedSource pruned = prune_source(source, o, *cut, calibration ? &*calibration : nullptr,
-                                       o.out / kResumeFolder / kPrunedFolder, describe_pruning(o, source, calibration));
+    PrunedSource pruned = prune_source(source, o, *cut, calibrated_on, o.out / kResumeFolder / kPrunedFolder,
+                                       describe_pruning(o, source, calibration));
     original = std::make_unique<Artifact>(std::move(source));
     source = std::move(pruned.model);
     pruned_report = std::move(pruned.report);
@@ -307,6 +325,8 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
              .original = std::move(original),
              .pruned = std::move(pruned_report),
              .unpruned = std::move(unpruned),
+             .cut = may_measure ? std::nullopt : std::move(cut),
+             .trials = std::move(trials),
              .stays = std::move(stays),
              .outputs = std::move(outputs),
              .windows = std::move(windows),

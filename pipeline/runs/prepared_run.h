@@ -17,6 +17,7 @@
 #include "pipeline/runs/estimate.h"
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/planned_outputs.h"
+#include "pipeline/runs/pruned_source.h"
 #include "quant/input_statistics.h"
 
 namespace kerf {
@@ -30,7 +31,9 @@ struct Prepared {
   Artifact source;                     // what is packed: the model that was given, or what pruning left of it
   std::unique_ptr<Artifact> original;  // the model that was given, where pruning left another
   nlohmann::ordered_json pruned;       // what the report says of that
-  std::vector<Output> unpruned;        // of a dry run: plans of the whole model, for what it takes
+  std::vector<Output> unpruned;        // of a dry run: plans of the whole model, for what it takes,
+  std::optional<PrunePlan> cut;        // what is left of it,
+  std::vector<PrunedShape> trials;     // and the shapes that are measured for a size
   std::vector<std::string> stays;      // of what is pruned, in words
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;

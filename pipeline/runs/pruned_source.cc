@@ -29,10 +29,6 @@ namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 constexpr const char* kAbout = "kerf-prune.json";
-// On which sets of blocks are told apart.
-constexpr int64_t kDepthTokens = 2048;
-// On which channels of the residual stream are.
-constexpr int64_t kWidthTokens = 8192;
 
 // Windows of the text, evenly spread, of about so many tokens.
 Windows some_of(const Windows& all, int64_t tokens) { return spread_windows(all, windows_of_tokens(all, tokens)); }
@@ -222,10 +218,7 @@ ChosenShape chosen_shape(const Artifact& original, const CompressOptions& o, int
       return {pruned_shape(a, parse_prune(choice.at("chosen").get<std::vector<std::string>>()), multiple), choice};
     }
   }
-  if (!calibration || calibration->count < 2 * kHeldOutPart)
-    fail(ErrorKind::usage,
-         "--prune params= and bytes= measure shapes on windows of a text; give --calib FILE with {} windows or more",
-         2 * kHeldOutPart);
+  check_trial_windows(calibration);
   const FitAndTest windows = split(*calibration);
   const Windows few = some_of(*calibration, kDepthTokens);
   Scratch scratch(Scratch::kNoLimit);
@@ -270,18 +263,34 @@ std::vector<std::string> describe(const Architecture& a, const PrunePlan& plan) 
   return lines;
 }
 
-PrunedSource prune_source(const Artifact& original, const CompressOptions& o, const PrunePlan& plan,
-                          const Windows* calibration, const fs::path& folder, const ordered_json& run) {
-  const bool structural = plan.shape.depth > 0 || !plan.shape.cuts.empty();
-  if (structural && !calibration)
+TrialTokens trial_tokens(const Windows& calibration) {
+  const FitAndTest windows = split(calibration);
+  return {windows.fit.tokens(), windows.test.tokens()};
+}
+
+void check_trial_windows(const Windows* calibration) {
+  if (!calibration || calibration->count < 2 * kHeldOutPart)
+    fail(ErrorKind::usage,
+         "--prune params= and bytes= measure shapes on windows of a text; give --calib FILE with {} windows or more",
+         2 * kHeldOutPart);
+}
+
+void check_text(const PrunedShape& shape, const CompressOptions& o, const Windows* calibration) {
+  if (shape.depth == 0 && shape.cuts.empty()) return;
+  if (!calibration)
     fail(ErrorKind::usage,
          "--prune chooses blocks, channels and heads by what the model does with a text; give --calib "
          "FILE");
-  if (structural && o.prune_correction.value_or(true) && calibration->count < kHeldOutPart)
+  if (o.prune_correction.value_or(true) && calibration->count < kHeldOutPart)
     fail(ErrorKind::usage,
          "what stays after pruning is corrected by one of {} windows, and there are {}; give more windows, or "
          "--prune-correction off",
          kHeldOutPart, calibration->count);
+}
+
+PrunedSource prune_source(const Artifact& original, const CompressOptions& o, const PrunePlan& plan,
+                          const Windows* calibration, const fs::path& folder, const ordered_json& run) {
+  check_text(plan.shape, o, calibration);
   ordered_json about;
   if (o.resume && fs::exists(folder / kAbout)) {
     about = parse_ordered_json(read_text(folder / kAbout), (folder / kAbout).string());

@@ -32,6 +32,14 @@ ChosenShape chosen_shape(const Artifact& original, const CompressOptions&, int64
                          const std::function<double(const PrunedShape&)>& size, const Windows* calibration,
                          const std::filesystem::path& folder);
 
+/// On how many tokens sets of blocks are told apart,
+constexpr int64_t kDepthTokens = 2048;
+/// and a shape is pruned and measured for chosen_shape(), out of these windows.
+struct TrialTokens {
+  int64_t fit = 0, test = 0;
+};
+TrialTokens trial_tokens(const Windows&);
+
 /// Where what is pruned lies, in the folder of what is saved for --resume.
 inline constexpr const char* kPrunedFolder = "pruned";
 
@@ -45,6 +53,11 @@ struct PrunePlan {
 Correspondence outline_of(const Architecture&, const PrunePlan&);
 /// A line for each axis that is cut.
 std::vector<std::string> describe(const Architecture&, const PrunePlan&);
+
+/// Error usage where the windows are too few to choose a shape for a size.
+void check_trial_windows(const Windows* calibration);
+/// Error usage where that shape needs a text that is missing or too short.
+void check_text(const PrunedShape&, const CompressOptions&, const Windows* calibration);
 
 /// Prunes the original to that plan, into `folder`, which is emptied before; with options.resume what lies there
 /// complete and follows from the same (`run`) is taken as it is. `calibration` in the original's ids; nullptr where

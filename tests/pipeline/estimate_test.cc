@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "pipeline/calibrate/calibrated.h"
+#include "pipeline/prune/depth.h"
 #include "pipeline/runs/compress.h"
 #include "pipeline/runs/eval_run.h"
 #include "tests/support/data.h"
@@ -86,6 +87,52 @@ TEST(DryRun, MeasuresEveryKindOfStorage) {
       SCOPED_TRACE(fmt::format("{} {}", target, method));
       EXPECT_GT(dry_run(job(dir / "out", target, method, 8)).calibration->total(), 0);
     }
+}
+
+TEST(DryRun, CountsPruning) {
+  test::TempDir dir;
+  const auto estimated = [&](const char* prune, const char* allocation = "") {
+    CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "gptq", 16);
+    o.eval = {.text = test::example_dir() / "calibration.txt", .ctx = 64, .windows = 2};
+    o.prune = {prune};
+    o.prune_allocation = allocation;
+    testing::internal::CaptureStderr();
+    const RunEstimate e = dry_run(o);
+    EXPECT_EQ(testing::internal::GetCapturedStderr().find("ridge"), std::string::npos);
+    EXPECT_FALSE(fs::exists(o.out));
+    EXPECT_GT(e.speeds, 0);
+    EXPECT_GT(e.seconds, e.calibration->total() + e.evaluation + e.pruning + e.texts + e.speeds);
+    return e;
+  };
+  const RunEstimate masks = estimated("2:4"), shares = estimated("sparsity=0.5", "sensitivity"),
+                    depth = estimated("depth=1"), size = estimated("params=0.8");
+  EXPECT_EQ(masks.pruning, 0);  // zeros are chosen with the codes
+  EXPECT_EQ(masks.texts, 0);
+  EXPECT_GT(masks.calibration->choosing, 0);
+  EXPECT_GT(shares.pruning, 0);
+  EXPECT_GT(depth.pruning, 0);
+  EXPECT_GT(depth.texts, 0);
+  EXPECT_GT(size.pruning, depth.pruning);  // a dozen trials
+  EXPECT_TRUE(test::mentions(to_table(size), " pruning, "));
+  EXPECT_GT(to_json(depth)["pruning"]["seconds"], 0);
+  EXPECT_TRUE(test::mentions(size.stays[0], "the run measures "));
+  // What a run would refuse.
+  CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "gptq", 4);
+  o.prune = {"depth=1"};
+  EXPECT_TRUE(test::mentions(test::refusal([&] { dry_run(o); }, ErrorKind::usage), "--prune-correction off"));
+  o.prune = {"params=0.8"};
+  EXPECT_TRUE(test::mentions(test::refusal([&] { dry_run(o); }, ErrorKind::usage), "with 16 windows or more"));
+}
+
+TEST(DryRun, CountsSetsOfBlocks) {
+  const DepthWork few =
+      depth_work(6, 2);  // 15 sets: 5 begin at block 0, where 4 blocks are left to run, 4 at block 1 ...
+  EXPECT_DOUBLE_EQ(few.passes, 1 + (5 * 4 + 4 * 3 + 3 * 2 + 2 * 1) / 6.0);
+  EXPECT_EQ(few.heads, 16);
+  const DepthWork many = depth_work(30, 2);
+  EXPECT_EQ(many.heads, 1 + 9 + 2 * 7);
+  EXPECT_GT(many.passes, 5);
+  EXPECT_LT(many.passes, 24);
 }
 
 TEST(DryRun, SaysNothingOfADiskThatSaysNothing) {
