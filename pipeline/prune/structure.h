@@ -48,8 +48,8 @@ struct PrunedStructure {
 
 /// Chooses, and writes the matrices of all blocks to `out`, whose plan is of the smaller architecture, and a head of
 /// its own where the stream is narrower and what stays is corrected; the rest is left to write. Without a writer (to
-/// measure how long it takes) nothing is, and the plan may be empty. One pass; memory as of a calibrated run: one block,
-/// one group's inputs of both models, their moments.
+/// measure how long it takes) nothing is, and the plan may be empty. One pass; memory as of a calibrated run: one
+/// block, one group's inputs of both models, their moments.
 PrunedStructure prune_structure(const StructureJob&, const PackJob& out);
 
 }  // namespace kerf

@@ -291,8 +291,8 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     }
     if (may_measure) stays = describe(whole, *cut);
     if (!trials.empty())
-      stays.push_back(
-          fmt::format("of hidden, depth, ffn and heads what the size leaves: the run measures {} shapes", trials.size()));
+      stays.push_back(fmt::format("of hidden, depth, ffn and heads what the size leaves: the run measures {} shapes",
+                                  trials.size()));
     if (!may_measure) check_text(cut->shape, o, calibrated_on);
     if (stays.empty()) stays.push_back("everything: the model is small enough as it is");
     for (const std::string& line : stays) note(line);
