@@ -116,8 +116,7 @@ std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifa
 
 // The original, what pruning left of it, and each target.
 void measure_speeds(const Prepared& p, std::span<const Measured> measured, Report& report) {
-  SpeedLimits limits = kSpeedOfReport;
-  limits.ctx = prefill_tokens(p.reference().architecture, 0);
+  const SpeedLimits limits = limits_of_report(p.reference().architecture);
   report.speed = SpeedBefore{.ctx = limits.ctx, .threads = threads()};
   if (p.original) report.speed->pruned.emplace();
   const auto measure = [&](const Artifact& a, VerifyMode n, Speed& best) {

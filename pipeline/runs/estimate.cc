@@ -265,10 +265,11 @@ void add_shares(RunEstimate& e, double products) {
 }
 
 void add_speeds(RunEstimate& e, const Architecture& a, int64_t models) {
-  const double prefill = std::max(kSpeedOfReport.seconds, 2 * kSpeedOfReport.passed / e.rate);
-  e.speeds = kRoundsOfReport * static_cast<double>(models) * (prefill + kSpeedOfReport.seconds);
+  const SpeedLimits limits = limits_of_report(a);
+  const double prefill = std::max(limits.seconds, 2 * limits.passed / e.rate);
+  e.speeds = kRoundsOfReport * static_cast<double>(models) * (prefill + limits.seconds);
   e.seconds += e.speeds;
-  e.memory = std::max(e.memory, kProcess + speed_memory(a, kSpeedOfReport));
+  e.memory = std::max(e.memory, kProcess + speed_memory(a, limits));
 }
 
 void leave_schemes_open(RunEstimate& e, uint64_t bytes, const AllocationWork& work) {

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
+#include <numbers>
+#include <numeric>
+#include <span>
 #include <vector>
 
 #include "core/error.h"
@@ -18,30 +22,47 @@ constexpr int64_t kDefaultCtx = 512;
 
 double weights_in(const Site& s) { return static_cast<double>(s.out) * static_cast<double>(s.in); }
 
-// Of the first blocks, matrices that count.
-template <class Counts>
-double weights_in_blocks(const Architecture& a, int64_t begin, int64_t end, Counts&& counts) {
+double weights_in(const Architecture& a, std::span<const int64_t> layers) {
   double n = 0;
-  for (int64_t layer = begin; layer < end; ++layer)
-    for (const Site& s : a.block_sites(layer))
-      if (counts(s)) n += weights_in(s);
+  for (const int64_t layer : layers)
+    for (const Site& s : a.block_sites(layer)) n += weights_in(s);
   return n;
+}
+
+// All of them in an order whose beginning is spread over the model: by the golden ratio, which follows no period of a
+// mixture of types.
+std::vector<int64_t> spread_layers(int64_t layers) {
+  std::vector<int64_t> order;
+  std::vector<bool> taken(static_cast<size_t>(layers));
+  for (double at = 0.5; std::ssize(order) < layers; at += std::numbers::phi) {
+    const auto layer = static_cast<size_t>((at - std::floor(at)) * static_cast<double>(layers));
+    if (taken[layer]) continue;
+    taken[layer] = true;
+    order.push_back(static_cast<int64_t>(layer));
+  }
+  return order;
+}
+
+// The first of them, as long as they have at most so many weights that count; one at least.
+template <class Counts>
+std::vector<int64_t> layers_within(const Architecture& a, std::span<const int64_t> layers, double most,
+                                   Counts&& counts) {
+  std::vector<int64_t> some;
+  double sum = 0;
+  for (const int64_t layer : layers) {
+    for (const Site& s : a.block_sites(layer))
+      if (counts(s)) sum += weights_in(s);
+    if (!some.empty() && sum > most) break;
+    some.push_back(layer);
+  }
+  return some;
 }
 
 bool always(const Site&) { return true; }
 
-// How many of the first blocks have at most so many weights that count, one at least.
-template <class Counts>
-int64_t blocks_within(const Architecture& a, double most, Counts&& counts) {
-  int64_t n = 1;
-  for (double sum = weights_in_blocks(a, 0, 1, counts); n < a.layers(); ++n)
-    if (sum += weights_in_blocks(a, n, n + 1, counts); sum > most) break;
-  return n;
-}
-
-// What all blocks take beside the first `blocks`.
-double share_of_all(const Architecture& a, int64_t blocks) {
-  return weights_in_blocks(a, 0, a.layers(), always) / weights_in_blocks(a, 0, blocks, always);
+// What all blocks take beside these.
+double share_of_all(const Architecture& a, std::span<const int64_t> layers) {
+  return weights_in(a, spread_layers(a.layers())) / weights_in(a, layers);
 }
 
 // The first rows of a matrix, in memory.
@@ -69,15 +90,17 @@ bool in_place(const Artifact& a, VerifyMode n, const Site& s) {
 
 // As much of a model as the limits allow, ready to be multiplied.
 struct Loaded {
-  std::vector<BlockWeights> blocks;
-  std::unique_ptr<Linear> head;
+  std::vector<int64_t> layers = {};
+  std::vector<BlockWeights> blocks = {};  // of these
+  std::unique_ptr<Linear> head = nullptr;
 };
 
 Loaded load(const Artifact& a, VerifyMode n, WeightProvider& weights, double held) {
   const Architecture& arch = a.architecture;
-  const int64_t blocks = blocks_within(arch, held, [&](const Site& s) { return !in_place(a, n, s); });
-  Loaded m{.head = weights.linear(arch.head())};
-  for (int64_t layer = 0; layer < blocks; ++layer) m.blocks.push_back(load_block(arch, weights, layer));
+  const auto is_held = [&](const Site& s) { return !in_place(a, n, s); };
+  Loaded m{.layers = layers_within(arch, spread_layers(arch.layers()), held, is_held),
+           .head = weights.linear(arch.head())};
+  for (const int64_t layer : m.layers) m.blocks.push_back(load_block(arch, weights, layer));
   if (in_place(a, n, arch.head())) return m;
   const double rows = std::min<double>(static_cast<double>(m.head->out), held / static_cast<double>(m.head->in));
   m.head = std::make_unique<HeldRows>(*m.head, std::max<int64_t>(1, static_cast<int64_t>(rows)));
@@ -112,22 +135,25 @@ std::vector<float> embedded_window(const Architecture& a, WeightProvider& weight
   return x;
 }
 
-// Of all blocks; the first `blocks` are run.
-double prefill_seconds(const Architecture& a, const Arithmetic& arithmetic, const Loaded& m, int64_t blocks,
+// Of all blocks; the first `blocks` of those that are loaded are run.
+double prefill_seconds(const Architecture& a, const Arithmetic& arithmetic, const Loaded& m, size_t blocks,
                        const std::vector<float>& window, const SpeedLimits& l) {
   const int64_t length = std::ssize(window) / a.hidden();
   std::vector<OpRunner> kinds;
   for (const Ops& ops : a.kinds) kinds.emplace_back(a, ops, arithmetic, length);
+  std::vector<size_t> order(blocks);  // that of the model
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t i, size_t j) { return m.layers[i] < m.layers[j]; });
   std::vector<float> x;
   Fastest fastest;
   passes(l, [&] {
     x = window;
     fastest.time([&] {
-      for (int64_t layer = 0; layer < blocks; ++layer)
-        kinds[a.kind_of_layer[static_cast<size_t>(layer)]].run(m.blocks[static_cast<size_t>(layer)], 1, x.data());
+      for (const size_t i : order)
+        kinds[a.kind_of_layer[static_cast<size_t>(m.layers[i])]].run(m.blocks[i], 1, x.data());
     });
   });
-  return fastest.seconds * share_of_all(a, blocks);
+  return fastest.seconds * share_of_all(a, std::span(m.layers).first(blocks));
 }
 
 // The products of one token.
@@ -135,7 +161,7 @@ double decode_seconds(const Architecture& a, const Loaded& m, const SpeedLimits&
   const int64_t widest = std::max({a.hidden(), a.widest(), m.head->out});
   const std::vector<float> x(static_cast<size_t>(widest), 0.5F);
   std::vector<float> y(static_cast<size_t>(widest));
-  const auto apply = [&](const Linear& l) { l.apply(x.data(), 1, 0, l.out, y.data(), l.out); };
+  const auto apply = [&](const Linear& w) { w.apply(x.data(), 1, 0, w.out, y.data(), w.out); };
   Fastest blocks, head;
   passes(l, [&] {
     blocks.time([&] {
@@ -145,7 +171,7 @@ double decode_seconds(const Architecture& a, const Loaded& m, const SpeedLimits&
     });
     head.time([&] { apply(*m.head); });
   });
-  return blocks.seconds * share_of_all(a, std::ssize(m.blocks)) +
+  return blocks.seconds * share_of_all(a, m.layers) +
          head.seconds * static_cast<double>(a.head().out) / static_cast<double>(m.head->out);
 }
 
@@ -157,12 +183,16 @@ int64_t prefill_tokens(const Architecture& a, int64_t ctx) {
   return ctx > 0 ? ctx : std::min(kDefaultCtx, a.context);
 }
 
+SpeedLimits limits_of_report(const Architecture& a) {
+  return {.ctx = std::min<int64_t>(128, a.context), .seconds = 0.05, .passes = 1, .held = 1 << 24, .passed = 1.5e10};
+}
+
 Speed measure_speed(const Artifact& artifact, VerifyMode n, const SpeedLimits& l) {
   const Architecture& a = artifact.architecture;
   const int64_t ctx = prefill_tokens(a, l.ctx);
   const std::unique_ptr<WeightProvider> weights = weights_of(artifact, n);
   const Loaded m = load(artifact, n, *weights, l.held);
-  const int64_t blocks = std::min(std::ssize(m.blocks), blocks_within(a, l.passed / static_cast<double>(ctx), always));
+  const size_t blocks = layers_within(a, m.layers, l.passed / static_cast<double>(ctx), always).size();
   const std::vector<float> window = embedded_window(a, *weights, ctx);
   const bool plain = n == VerifyMode::float32 || artifact.target.empty();
   return {.arithmetic = plain ? "float32" : "the runtime's",
@@ -171,7 +201,7 @@ Speed measure_speed(const Artifact& artifact, VerifyMode n, const SpeedLimits& l
 }
 
 uint64_t speed_memory(const Architecture& a, const SpeedLimits& l) {
-  const double blocks = weights_in_blocks(a, 0, blocks_within(a, l.held, always), always),
+  const double blocks = weights_in(a, layers_within(a, spread_layers(a.layers()), l.held, always)),
                head = std::min(weights_in(a.head()), l.held);
   const double slots = 4 * static_cast<double>(a.hidden() + a.widest());  // of a block on its way
   return static_cast<uint64_t>(sizeof(float) * (blocks + head + static_cast<double>(prefill_tokens(a, l.ctx)) * slots));

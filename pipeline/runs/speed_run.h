@@ -22,8 +22,9 @@ struct SpeedLimits {
 };
 
 /// Tokens per second of the fastest pass, in that arithmetic. Packed matrices are multiplied where they lie in the
-/// file, others are held as float32. Blocks and rows beyond the limits (one block at least is taken) count like those
-/// that were measured, by their weights. Error usage unless ctx is in 0 ... the model's context.
+/// file, others are held as float32. Blocks and rows beyond the limits (one block at least is taken, others are spread
+/// over the model) count like those that were measured, by their weights. Error usage unless ctx is in 0 ... the
+/// model's context.
 Speed measure_speed(const Artifact&, VerifyMode, const SpeedLimits&);
 /// The window's tokens. Error as there.
 int64_t prefill_tokens(const Architecture&, int64_t ctx);
@@ -31,7 +32,7 @@ int64_t prefill_tokens(const Architecture&, int64_t ctx);
 /// Of a report: one of several rounds, so that a moment in which the machine was busy with something else hits none of
 /// the models alone. Some 64 MB for blocks (or one block) and as much for the head, of one model at a time; a second or
 /// two for all of a small model.
-constexpr SpeedLimits kSpeedOfReport{.seconds = 0.05, .passes = 1, .held = 1 << 24, .passed = 1e10};
+SpeedLimits limits_of_report(const Architecture&);
 constexpr int kRoundsOfReport = 3;
 /// Bytes that measuring within the limits takes at most.
 uint64_t speed_memory(const Architecture&, const SpeedLimits&);

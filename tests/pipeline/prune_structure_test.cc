@@ -129,13 +129,13 @@ TEST(PruneStructure, TheReportSaysSpeedsBeforeAndAfter) {
   const Report r = compress(o);
   json report = report_in(o.out);
   EXPECT_EQ(report["speed"]["threads"], threads());
-  EXPECT_EQ(report["speed"]["ctx"], 512);
+  EXPECT_EQ(report["speed"]["ctx"], 128);
   check(report["speed"]["original"], "float32");
   check(report["speed"]["pruned"], "float32");
   check(report["targets"][0]["speed"], "the runtime's");
   check(report["targets"][1]["speed"], "float32");
   EXPECT_EQ(report_in(o.out / "checkpoint-model")["targets"][0]["speed"], report["targets"][1]["speed"]);
-  EXPECT_TRUE(test::mentions(to_table(r), "prefill 512"));
+  EXPECT_TRUE(test::mentions(to_table(r), "prefill 128"));
   EXPECT_TRUE(test::mentions(read_text(o.out / "checkpoint-model" / "README.md"), "| pruned | float32 | "));
   // The rest is the same every time.
   o.out = dir / "again";
