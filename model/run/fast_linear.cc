@@ -57,6 +57,10 @@ class FloatLinear final : public Linear {
 
 std::unique_ptr<Linear> fast_linear(std::vector<float> w, int64_t out, int64_t in) {
   if (fast_bf16()) return std::make_unique<Bf16Linear>(w, out, in);
+  return float_linear(std::move(w), out, in);
+}
+
+std::unique_ptr<Linear> float_linear(std::vector<float> w, int64_t out, int64_t in) {
   return std::make_unique<FloatLinear>(std::move(w), out, in);
 }
 

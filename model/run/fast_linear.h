@@ -14,6 +14,9 @@ namespace kerf {
 /// float32); elsewhere products are float32.
 std::unique_ptr<Linear> fast_linear(std::vector<float> w, int64_t out, int64_t in);
 
+/// The same with float32 products everywhere.
+std::unique_ptr<Linear> float_linear(std::vector<float> w, int64_t out, int64_t in);
+
 /// The same for the rest: attention with operands in bf16 where that is faster, all else in float32.
 Arithmetic fast_arithmetic();
 

@@ -37,11 +37,9 @@ void check_space(const CompressOptions& o, const Prepared& p) {
   if (fs::exists(o.out / kResumeFolder))
     for (const auto& entry : fs::recursive_directory_iterator(o.out / kResumeFolder))
       if (entry.is_regular_file()) there += entry.file_size();
-  std::error_code ignored;
-  const fs::space_info space = fs::space(o.out, ignored);
-  if (!ignored && space.available + there < needed)
-    fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}{}", o.out.string(), space.available + there,
-         needed, p.calibration ? ", with what is saved for --resume while the run is under way" : "");
+  if (const auto room = free_bytes(o.out); room && *room + there < needed)
+    fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}{}", o.out.string(), *room + there, needed,
+         p.calibration ? ", with what is saved for --resume while the run is under way" : "");
 }
 
 void pack_all(const CompressOptions& o, Prepared& p) {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "kernels/dense/dense.h"
 #include "model/run/block.h"
+#include "model/run/fast_linear.h"
 #include "pipeline/runs/model_path.h"
 
 namespace kerf {
@@ -66,22 +66,11 @@ double share_of_all(const Architecture& a, std::span<const int64_t> layers) {
 }
 
 // The first rows of a matrix, in memory.
-class HeldRows final : public Linear {
- public:
-  HeldRows(const Linear& whole, int64_t rows) : Linear(rows, whole.in), w_(static_cast<size_t>(rows * whole.in)) {
-    whole.read_rows(0, rows, w_.data());
-  }
-  void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
-             int64_t y_stride) const override {
-    matmul_nt(tokens, row_end - row_begin, in, x, in, w_.data() + row_begin * in, in, y, y_stride);
-  }
-  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
-    std::copy_n(w_.data() + row_begin * in, (row_end - row_begin) * in, to);
-  }
-
- private:
-  std::vector<float> w_;
-};
+std::unique_ptr<Linear> first_rows(const Linear& whole, int64_t rows) {
+  std::vector<float> w(static_cast<size_t>(rows * whole.in));
+  whole.read_rows(0, rows, w.data());
+  return float_linear(std::move(w), rows, whole.in);
+}
 
 // Whether a matrix is multiplied where it lies in the file.
 bool in_place(const Artifact& a, VerifyMode n, const Site& s) {
@@ -103,7 +92,7 @@ Loaded load(const Artifact& a, VerifyMode n, WeightProvider& weights, double hel
   for (const int64_t layer : m.layers) m.blocks.push_back(load_block(arch, weights, layer));
   if (in_place(a, n, arch.head())) return m;
   const double rows = std::min<double>(static_cast<double>(m.head->out), held / static_cast<double>(m.head->in));
-  m.head = std::make_unique<HeldRows>(*m.head, std::max<int64_t>(1, static_cast<int64_t>(rows)));
+  m.head = first_rows(*m.head, std::max<int64_t>(1, static_cast<int64_t>(rows)));
   return m;
 }
 
