@@ -55,6 +55,8 @@ std::optional<AxisCut> cut_of_heads(const Architecture& a, double share) {
 
 PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t multiple) {
   PrunedShape s{.depth = r.depth};
+  if (r.depth > 0 && a.layers() == 1)
+    fail(ErrorKind::usage, "--prune depth={}: the model has one block, which stays", r.depth);
   if (r.depth >= a.layers())
     fail(ErrorKind::usage, "--prune depth={}: the model has {} blocks, of which at least one stays; give 1 to {}",
          r.depth, a.layers(), a.layers() - 1);

@@ -137,6 +137,13 @@ std::optional<std::vector<uint8_t>> read_layer_types(const ConfigReader& c, int6
 
 bool is_windowed(const Architecture& a, int64_t layer) { return attend_of(a.block(layer)).window > 0; }
 
+std::string refuses_uneven_heads(const Architecture& a) {
+  const Dimensions d = dimensions_of(a);
+  if (d.hidden % d.heads == 0) return "";
+  return "its hidden_size, " + std::to_string(d.hidden) + ", is no multiple of its " + std::to_string(d.heads) +
+         " heads";
+}
+
 nlohmann::ordered_json write_layer_types(const Architecture& a) {
   nlohmann::ordered_json types = nlohmann::ordered_json::array();
   for (int64_t layer = 0; layer < a.layers(); ++layer)

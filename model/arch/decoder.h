@@ -67,6 +67,10 @@ nlohmann::ordered_json write_layer_types(const Architecture&);
 /// Whether a layer has a window.
 bool is_windowed(const Architecture&, int64_t layer);
 
+/// ArchitectureFamily::hub_refuses of families whose config transformers takes only with a hidden_size that is a
+/// multiple of the number of heads, although head_dim says how wide these are (5.x: Llama, Gemma 2 and 3).
+std::string refuses_uneven_heads(const Architecture&);
+
 /// The attention of a block; Error internal when it has none.
 const Attend& attend_of(const Ops&);
 

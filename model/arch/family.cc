@@ -203,6 +203,10 @@ std::vector<float> gguf_rope_factors(const Architecture& a) {
   return {};
 }
 
+std::string hub_refuses(const Architecture& a) {
+  const ArchitectureFamily& family = family_of(a);
+  return family.hub_refuses ? family.hub_refuses(a) : "";
+}
 std::string_view causal_class(const Architecture& a) { return family_of(a).architectures.front(); }
 nlohmann::ordered_json write_config(const Architecture& a) { return family_of(a).write_config(a); }
 

@@ -68,6 +68,8 @@ struct ArchitectureFamily {
   void (*write_gguf)(const Architecture&, GgufKeys&) = nullptr;
   /// What a GGUF file could not hold of this model, and llama.cpp would compute otherwise; "": nothing.
   std::string (*gguf_refuses)(const Architecture&) = nullptr;
+  /// Why transformers would not load a model of this shape; "": it does.
+  std::string (*hub_refuses)(const Architecture&) = nullptr;
 };
 
 std::span<const ArchitectureFamily* const> all_families();
@@ -84,6 +86,8 @@ GgufKeys gguf_keys(const Architecture&);
 std::vector<float> gguf_rope_factors(const Architecture&);
 /// What config.json calls the model with its head: "LlamaForCausalLM".
 std::string_view causal_class(const Architecture&);
+/// ArchitectureFamily::hub_refuses of its family.
+std::string hub_refuses(const Architecture&);
 /// ArchitectureFamily::activations_exceed_f16 of its family.
 bool activations_exceed_f16(const Architecture&);
 /// The keys of config.json for this architecture.

@@ -246,7 +246,8 @@ const ArchitectureFamily& family_gemma3() {
                                          .gguf_keys = kKeys,
                                          .read_gguf = read_gguf,
                                          .write_gguf = write_gguf,
-                                         .gguf_refuses = gguf_refuses};
+                                         .gguf_refuses = gguf_refuses,
+                                         .hub_refuses = refuses_uneven_heads};
   return family;
 }
 

@@ -90,7 +90,8 @@ const ArchitectureFamily& family_llama() {
                                          .gguf_keys = kGgufDecoderKeys,
                                          .read_gguf = read_gguf,
                                          .write_gguf = write_gguf,
-                                         .gguf_refuses = gguf_refuses};
+                                         .gguf_refuses = gguf_refuses,
+                                         .hub_refuses = refuses_uneven_heads};
   return family;
 }
 

@@ -77,8 +77,12 @@ ShapeChoice choose_shape(const Architecture& a, int64_t multiple, double most, c
   std::vector<ShapePoint> fits;
   for (ShapePoint& point : all) {
     point.size = measures.size(point.shape);
-    if (point.size <= most) fits.push_back(std::move(point));
+    if (point.size <= most && measures.loads(point.shape)) fits.push_back(std::move(point));
   }
+  if (fits.empty())
+    fail(ErrorKind::usage,
+         "transformers loads none of the shapes that are small enough: hidden_size must be a multiple of the number of "
+         "heads; give another --prune-multiple, or say hidden=, heads=, depth= and ffn= yourself");
   std::stable_sort(fits.begin(), fits.end(), [](const ShapePoint& x, const ShapePoint& y) { return x.kl < y.kl; });
   fits.resize(std::min(fits.size(), kCombinations));
   for (ShapePoint& point : fits) {

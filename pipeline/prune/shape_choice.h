@@ -30,6 +30,7 @@ struct ShapeChoice {
 struct ShapeMeasures {
   std::function<double(const PrunedShape&)> size;
   std::function<double(const PrunedShape&)> kl;
+  std::function<bool(const PrunedShape&)> loads = [](const PrunedShape&) { return true; };  // in its targets
 };
 
 /// Among depth (to half of the blocks), widths of the residual stream (in steps of an eighth, to half) and of the MLP

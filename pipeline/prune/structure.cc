@@ -221,7 +221,8 @@ class StructurePass {
     for (size_t i = 0; i < weights.size(); ++i)
       outputs.push_back(std::max(squared_outputs(*s.validation, weights[i], g.sites[i].out), 1e-30));
     double best = 0, least = 0;
-    for (const double damping : {0.0, job_.damping, 10 * job_.damping, 100 * job_.damping}) {
+    for (const double times : {0, 1, 10, 100}) {
+      const double damping = std::min(times * job_.damping, 1.0);  // that of the diagonal itself
       double error = 0;
       for (size_t i = 0; i < weights.size(); ++i) {
         const int64_t rows = g.sites[i].out;

@@ -257,8 +257,9 @@ std::string to_table(const Report& r) {
         100 * r.pruned["continuations"]["agree"].get<double>(), r.pruned["continuations"]["tokens"].get<int64_t>());
   if (r.pruned_model)
     text += filled_in(
-        "pruned, before packing: ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, "
-        "top-1 {top1}\n",
+        std::string(r.pruned.contains("zeros_after") ? "pruned, before zeros and packing" : "pruned, before packing") +
+            ": ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, "
+            "top-1 {top1}\n",
         {.verification = &*r.pruned_model});
   if (r.speed) text += speed_table(r);
   std::vector<std::string> settings;  // each once

@@ -119,10 +119,11 @@ std::string pruning_text(const Report& report) {
                                  p["parameters"]["after"].get<int64_t>(), p["parameters"]["before"].get<int64_t>());
   for (const auto& line : p["stays"]) text += fmt::format("- {}\n", line.get<std::string>());
   if (report.pruned_model)
-    text += filled_in(
-        "\nBefore it was packed, in float32: perplexity {ppl_packed}, ratio {ppl_ratio} ± {ppl_ratio_stderr}, "
-        "KL mean {kl_mean} ± {kl_stderr}, same token {top1}.\n",
-        {.verification = &*report.pruned_model});
+    text +=
+        filled_in(std::string(p.contains("zeros_after") ? "\nBefore weights became zero" : "\nBefore it was packed") +
+                      ", in float32: perplexity {ppl_packed}, ratio {ppl_ratio} ± {ppl_ratio_stderr}, "
+                      "KL mean {kl_mean} ± {kl_stderr}, same token {top1}.\n",
+                  {.verification = &*report.pruned_model});
   if (p.contains("vocabulary")) {
     const auto length = [&](const char* of) {
       const auto& tokens = p["vocabulary"][of]["tokens_per_character"];

@@ -17,12 +17,12 @@ const Repository& find_repository(std::string_view name) {
 
 const Repository& repository_of(const Target& target) { return find_repository(target.repository()); }
 
-void complete(TargetPlan& plan, const Artifact& source, const std::string& model, uint64_t shard_bytes,
-              const std::string& variant) {
+void complete(TargetPlan& plan, const Architecture& planned, const Artifact& source, const std::string& model,
+              uint64_t shard_bytes, const std::string& variant) {
   const Repository& kind = repository_of(*plan.choice.target);
   plan.file_name = kind.weights_name(model, variant.empty() ? plan.choice.scheme : variant);
   if (kind.check_source) kind.check_source(source);
-  plan.file.metadata = kind.metadata(source.architecture, source.tokenizer, model, plan.usual_scheme());
+  plan.file.metadata = kind.metadata(planned, source.tokenizer, model, plan.usual_scheme());
   if (kind.carry_over) kind.carry_over(source, plan.file.metadata);
   plan.file.shard_bytes = shard_bytes ? shard_bytes : kind.shard_bytes;
 }

@@ -64,10 +64,11 @@ const Repository& find_repository(std::string_view name);
 /// The kind that a target loads.
 const Repository& repository_of(const Target&);
 
-/// Fills in what the kind decides of a plan: the file's name, its metadata, and the size of shards, where `shard_bytes`
-/// is the user's wish (0: none). `variant` "" stands for the scheme. Errors as check_source and metadata say.
-void complete(TargetPlan&, const Artifact& source, const std::string& model, uint64_t shard_bytes,
-              const std::string& variant = "");
+/// Fills in what the kind decides of a plan of `planned`, which may be smaller than the source: the file's name, its
+/// metadata, and the size of shards, where `shard_bytes` is the user's wish (0: none). `variant` "" stands for the
+/// scheme. Errors as check_source and metadata say.
+void complete(TargetPlan&, const Architecture& planned, const Artifact& source, const std::string& model,
+              uint64_t shard_bytes, const std::string& variant = "");
 /// Exact bytes of the files of weights that a complete plan will write, an index of shards not among them.
 uint64_t file_bytes(const TargetPlan&);
 /// Opens the files of weights of a complete plan in a folder that exists.

@@ -218,7 +218,7 @@ class Allocator {
     const Architecture& a = source_.architecture;
     const TargetChoice mixed{choice_.target, std::string(kMixedScheme)};
     TargetPlan plan = make_plan(a, mixed, name_, false, Allocation{.sites = std::move(sites)}.overrides(), true);
-    complete(plan, source_, name_, 0);
+    complete(plan, source_.architecture, source_, name_, 0);
     return kerf::file_bytes(plan);
   }
   // Of what is not a matrix.

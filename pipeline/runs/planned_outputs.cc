@@ -142,7 +142,7 @@ std::vector<Output> plan_outputs(const CompressOptions& o, const Artifact& sourc
       suffix = fmt::format("{:.2f}bpw",
                            8 * static_cast<double>(size.allocation->bytes) / static_cast<double>(source.parameters()));
     plan_masks(out.plan, stored, sparsity, pruning, overrides);
-    complete(out.plan, source, name, o.shard_bytes, suffix);
+    complete(out.plan, stored, source, name, o.shard_bytes, suffix);
     if (const Repository& kind = repository_of(*choice.target); kind.remarks)
       for (std::string& remark : kind.remarks(source)) out.plan.remarks.push_back(std::move(remark));
     for (const std::string& remark : out.plan.remarks)

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "model/arch/family.h"
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/calibrate/importance.h"
 #include "pipeline/plan/frozen_plan.h"
@@ -159,6 +160,25 @@ ordered_json describe_pruning(const CompressOptions& o, const Artifact& source,
   return run;
 }
 
+bool for_the_hub(const CompressOptions& o) {
+  return std::any_of(o.targets.begin(), o.targets.end(), [](const std::string& text) {
+    return repository_of(*parse_target(text).target).check_source == check_hub_source;
+  });
+}
+
+// Why transformers would load the original and not a smaller model; "": it loads it, or no target is meant for it.
+std::string refused_by_the_hub(const CompressOptions& o, const Architecture& whole, const Architecture& smaller) {
+  return for_the_hub(o) && hub_refuses(whole).empty() ? hub_refuses(smaller) : "";
+}
+
+void refuse_what_the_hub_refuses(const CompressOptions& o, const Architecture& whole, const Architecture& smaller) {
+  if (const std::string reason = refused_by_the_hub(o, whole, smaller); !reason.empty())
+    fail(ErrorKind::usage,
+         "transformers would not load the model that --prune leaves: {}; give other shares of heads= and hidden=, a "
+         "--prune-multiple that is a multiple of that number, or targets of llama.cpp alone",
+         reason);
+}
+
 // Of the one target's files, or of all targets' the parameters. With `trials` nothing is measured: they become the
 // shapes that would be, and the shape is one of that size.
 void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request, const Artifact& source,
@@ -178,8 +198,12 @@ void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request
     if (!by_bytes) return static_cast<double>(parameters_of(smaller));
     smaller.dtype = dtype;
     TargetPlan plan = make_plan(smaller, choice, name, false, o.overrides, true);
-    complete(plan, source, name, o.shard_bytes);
+    complete(plan, smaller, source, name, o.shard_bytes);
     return static_cast<double>(file_bytes(plan));
+  };
+  const auto loads = [&](const PrunedShape& shape) {
+    trial.shape = shape;
+    return refused_by_the_hub(o, whole, sliced(whole, outline_of(whole, trial))).empty();
   };
   const double most =
       by_bytes ? static_cast<double>(request.bytes) : request.params * static_cast<double>(parameters_of(whole));
@@ -190,11 +214,11 @@ void choose_shape_for_size(const CompressOptions& o, const PruneRequest& request
       const double gone = 1 - size(shape) / size({});
       return gone * gone;
     };
-    cut.shape = choose_shape(whole, width_multiple(o), most, {size, loss}).shape;
+    cut.shape = choose_shape(whole, width_multiple(o), most, {size, loss, loads}).shape;
     return;
   }
   ChosenShape chosen =
-      chosen_shape(source, o, width_multiple(o), most, size, calibration, o.out / kResumeFolder / kPrunedFolder);
+      chosen_shape(source, o, width_multiple(o), most, size, loads, calibration, o.out / kResumeFolder / kPrunedFolder);
   cut.shape = std::move(chosen.shape);
   cut.choice = std::move(chosen.report);
 }
@@ -264,6 +288,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       source.tokenizer = TokenizerSource([spec = spec_of(*cut->vocabulary, source.path)] { return spec; });
     }
     source.architecture = sliced(whole, outline_of(whole, *cut));
+    refuse_what_the_hub_refuses(o, whole, source.architecture);
   }
   std::vector<SiteOverride> shares;  // of the zeros
   if (may_measure && !cut && o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
@@ -291,8 +316,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     }
     if (may_measure) stays = describe(whole, *cut);
     if (!trials.empty())
-      stays.push_back(fmt::format("of hidden, depth, ffn and heads what the size leaves: the run measures {} shapes",
-                                  trials.size()));
+      stays.push_back(
+          fmt::format("of hidden, depth, ffn and heads what the size leaves (bytes below are those of the whole "
+                      "model): the run measures {} shapes",
+                      trials.size()));
     if (!may_measure) check_text(cut->shape, o, calibrated_on);
     if (stays.empty()) stays.push_back("everything: the model is small enough as it is");
     for (const std::string& line : stays) note(line);
@@ -307,6 +334,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     source = std::move(pruned.model);
     pruned_report = std::move(pruned.report);
     pruned_report["stays"] = stays;
+    if (request.sparsity) pruned_report["zeros_after"] = text_of(*request.sparsity);
     if (cut->vocabulary) {  // texts are cut by the tokenizer that is left; the original reads the same tokens
       const Correspondence map = read_correspondence(source.path);
       windows = read_windows(source, o.eval);

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/sha256.h"
 #include "model/arch/family.h"
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/plan/frozen_plan.h"
@@ -67,18 +68,44 @@ ordered_json cuts_json(const std::vector<CutAxis>& cuts) {
 }
 
 // The original's config.json with what a smaller shape changes in it.
-ordered_json config_of_smaller(const Artifact& original, const Architecture& small,
+ordered_json config_of_smaller(const Artifact& original, const Architecture& small, const Correspondence& kept,
                                const std::optional<TrimmedVocabulary>& vocabulary) {
   ordered_json config = config_of(original);
   if (vocabulary) config = renumbered_ids(std::move(config), vocabulary->kept, vocabulary->rows);
   const ordered_json before = write_config(original.architecture), after = write_config(small);
   for (const auto& [key, value] : after.items())
     if (!before.contains(key) || before[key] != value || key == "head_dim") config[key] = value;
+  // Also of models whose layers are all alike, for which write_config() has no list.
+  if (const auto types = config.find("layer_types"); !after.contains("layer_types") && types != config.end()) {
+    const ordered_json all = *types;
+    *types = ordered_json::array();
+    for (int64_t layer = 0; layer < small.layers(); ++layer)
+      if (const auto at = static_cast<size_t>(kept.layer(layer)); at < all.size()) types->push_back(all[at]);
+  }
   if (config.contains("layer_types")) config.erase("sliding_window_pattern");  // which says the same by a number
   if (write_config(describe_architecture(config)) != after)
     fail(ErrorKind::unsupported, "a config.json of {} cannot say the shape that pruning would leave",
          original.path.string());
   return config;
+}
+
+// {"run", "report"}, as it was written.
+ordered_json read_about(const fs::path& folder) {
+  const fs::path file = folder / kAbout;
+  const auto damaged = [&](std::string_view why) {
+    fail(ErrorKind::bad_input, "{} is damaged: {}; remove {}, or begin anew with --force", file.string(), why,
+         folder.string());
+  };
+  ordered_json stored;
+  try {
+    stored = parse_ordered_json(read_text(file), file.string());
+  } catch (const Error& e) {
+    damaged(e.what());
+  }
+  if (!stored.is_object() || !stored.contains("about") || !stored.contains("sha256") ||
+      stored["sha256"] != sha256_of_text(stored["about"].dump()))
+    damaged("it is not what was written there");
+  return stored["about"];
 }
 
 // In place of the original's files; what holds its vocabulary in a form that is not rewritten goes.
@@ -96,7 +123,7 @@ TargetPlan plan_of(const Architecture& small, const Artifact& original) {
   Architecture stored = small;
   stored.dtype = Dtype::f32;
   TargetPlan plan = make_plan(stored, parse_target("checkpoint:f32"), "pruned", false);
-  complete(plan, original, "pruned", 0);
+  complete(plan, stored, original, "pruned", 0);
   return plan;
 }
 
@@ -175,7 +202,7 @@ ordered_json write_pruned(const Artifact& original, const CompressOptions& o, co
   const std::vector<fs::path> files = writer->commit();
   repository_of(*plan.choice.target).write_companions({original, plan, files, folder});
   if (vocabulary) write_vocabulary(*vocabulary, folder);
-  write_text(folder / "config.json", json_text(config_of_smaller(original, small, vocabulary)) + "\n");
+  write_text(folder / "config.json", json_text(config_of_smaller(original, small, kept, vocabulary)) + "\n");
   write_text(folder / kCorrespondenceFile, json_text(to_json(kept)) + "\n");
   return report;
 }
@@ -205,15 +232,37 @@ ordered_json points_json(const std::vector<ShapePoint>& points) {
   return all;
 }
 
+// Before anything is computed.
+void check_room(const fs::path& folder, const Architecture& smaller) {
+  const uint64_t needed = static_cast<uint64_t>(parameters_of(smaller)) * sizeof(float);
+  if (const auto room = free_bytes(folder); room && *room < needed)
+    fail(ErrorKind::io, "{} has room for {} bytes, and the pruned model needs {} there while the run lasts",
+         folder.string(), *room, needed);
+}
+
+// Whatever fails leaves no empty folder behind, which the next run would take for one that can be gone on with.
+template <class F>
+auto removing_on_failure(const fs::path& folder, F&& f) {
+  try {
+    return f();
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(folder, ignored);
+    fs::remove(folder.parent_path(), ignored);  // where nothing else is saved
+    throw;
+  }
+}
+
 }  // namespace
 
 ChosenShape chosen_shape(const Artifact& original, const CompressOptions& o, int64_t multiple, double most,
-                         const std::function<double(const PrunedShape&)>& size, const Windows* calibration,
+                         const std::function<double(const PrunedShape&)>& size,
+                         const std::function<bool(const PrunedShape&)>& loads, const Windows* calibration,
                          const fs::path& folder) {
   const Architecture& a = original.architecture;
   if (o.resume && fs::exists(folder / kAbout)) {
-    const ordered_json about = parse_ordered_json(read_text(folder / kAbout), (folder / kAbout).string());
-    if (about.contains("report") && about["report"].contains("choice")) {
+    const ordered_json about = read_about(folder);
+    if (about["report"].contains("choice")) {
       const ordered_json& choice = about["report"]["choice"];
       return {pruned_shape(a, parse_prune(choice.at("chosen").get<std::vector<std::string>>()), multiple), choice};
     }
@@ -239,7 +288,9 @@ ChosenShape chosen_shape(const Artifact& original, const CompressOptions& o, int
         fmt::format("{}: {:.0f} of {:.0f}, KL {:.4f}", fmt::join(describe(a, shape), ", "), size(shape), size({}), kl));
     return kl;
   };
-  const ShapeChoice choice = choose_shape(a, multiple, most, {size, kl});
+  const ShapeChoice choice = removing_on_failure(folder, [&] {
+    return choose_shape(a, multiple, most, {size, kl, loads});
+  });
   return {choice.shape,
           {{"most", most},
            {"chosen", request_of(choice.shape)},
@@ -293,21 +344,24 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
   check_text(plan.shape, o, calibration);
   ordered_json about;
   if (o.resume && fs::exists(folder / kAbout)) {
-    about = parse_ordered_json(read_text(folder / kAbout), (folder / kAbout).string());
-    refuse_other_run(folder, about.at("run"), run);
+    about = read_about(folder);
+    refuse_other_run(folder, about["run"], run);
     note(fmt::format("pruned as {} has it; nothing is chosen again", folder.string()));
   } else {
     fs::remove_all(folder);
+    check_room(folder, sliced(original.architecture, outline_of(original.architecture, plan)));
     fs::create_directories(folder);
     const Windows few = calibration ? some_of(*calibration, kDepthTokens) : Windows{};
-    Scratch scratch(Scratch::kNoLimit);
-    std::optional<DepthSearch> search;
-    if (plan.shape.depth > 0) search.emplace(original.architecture, *original.weights, few, scratch);
-    about = {{"run", run},
-             {"report", write_pruned(original, o, plan, calibration, search ? &*search : nullptr, folder)}};
-    write_text(folder / kAbout, json_text(about) + "\n");
+    about = removing_on_failure(folder, [&] {
+      Scratch scratch(Scratch::kNoLimit);
+      std::optional<DepthSearch> search;
+      if (plan.shape.depth > 0) search.emplace(original.architecture, *original.weights, few, scratch);
+      return ordered_json{
+          {"run", run}, {"report", write_pruned(original, o, plan, calibration, search ? &*search : nullptr, folder)}};
+    });
+    write_text(folder / kAbout, json_text({{"sha256", sha256_of_text(about.dump())}, {"about", about}}) + "\n");
   }
-  PrunedSource pruned{open_artifact(folder), about.at("report")};
+  PrunedSource pruned{open_artifact(folder), about["report"]};
   pruned.model.remarks = original.remarks;
   pruned.report["parameters"] = {{"before", original.parameters()}, {"after", pruned.model.parameters()}};
   return pruned;

@@ -29,7 +29,8 @@ struct ChosenShape {
 /// windows and measuring on others. `size` is what must not be above `most`. A stopped run's choice is taken with
 /// options.resume. Errors: usage without windows, or when nothing is small enough.
 ChosenShape chosen_shape(const Artifact& original, const CompressOptions&, int64_t multiple, double most,
-                         const std::function<double(const PrunedShape&)>& size, const Windows* calibration,
+                         const std::function<double(const PrunedShape&)>& size,
+                         const std::function<bool(const PrunedShape&)>& loads, const Windows* calibration,
                          const std::filesystem::path& folder);
 
 /// On how many tokens sets of blocks are told apart,

@@ -387,7 +387,7 @@ Repacked repack(const RepackOptions& o) {
   if (auto remark = other_arithmetic(a, plan)) plan.remarks.push_back(std::move(*remark));
   for (const std::string& remark : plan.remarks) warn(fmt::format("{}: {}", result.choice.text(), remark));
   plan.remarks.insert(plan.remarks.end(), a.remarks.begin(), a.remarks.end());
-  complete(plan, a, model_name(o.packed), o.shard_bytes);
+  complete(plan, a.architecture, a, model_name(o.packed), o.shard_bytes);
   const std::unique_ptr<Publication> publication = begin_repack(o, a, plan);
   const std::unique_ptr<Writer> writer = create_weights(plan, publication->stage());
   write_all(a, plan, *writer);

@@ -181,6 +181,72 @@ TEST(PruneStructure, VocabularyIsTrimmedWithoutLoss) {
   EXPECT_GT(r.targets[0].verification->comparison.lost_mass, 0);
 }
 
+// transformers refuses such a config, although head_dim says how wide heads are; llama.cpp does not mind.
+TEST(PruneStructure, AWidthThatIsNoMultipleOfTheHeadsIsRefusedForTheHub) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"hidden=0.6"});
+  o.prune_multiple = 1;
+  EXPECT_TRUE(
+      test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "154, is no multiple of its 4 heads"));
+  EXPECT_FALSE(fs::exists(dir / "out" / "config.json"));
+  o.targets = {"llama.cpp-cpu:F32"};
+  EXPECT_EQ(open_artifact(dir / "out" / compress(o).targets[0].files[0].name).architecture.hidden(), 154);
+}
+
+TEST(PruneStructure, WordsForEachLayerFollowTheLayersThatStay) {
+  const test::TempDir dir;
+  test::write_small_model(dir / "model", [](nlohmann::ordered_json& c) {
+    c["model_type"] = "qwen3";
+    c["architectures"] = {"Qwen3ForCausalLM"};
+    c["num_hidden_layers"] = 3;
+    c["layer_types"] = {"full_attention", "full_attention", "full_attention"};
+  });
+  CompressOptions o = job(dir / "out", {"depth=1"});
+  o.model = dir / "model";
+  compress(o);
+  EXPECT_EQ(json::parse(read_text(dir / "out" / "config.json"))["layer_types"],
+            json({"full_attention", "full_attention"}));
+}
+
+TEST(PruneStructure, TakesEveryDampingThatIsAllowed) {
+  const test::TempDir dir;
+  for (const double damping : {0.02, 1.0}) {
+    CompressOptions o = job(dir / fmt::format("{}", damping), {"ffn=0.5", "heads=0.5"});
+    o.quantizer.damping = damping;
+    EXPECT_GT(kl_of(compress(o)), 0);
+  }
+}
+
+TEST(PruneStructure, WhatWasSavedAndIsNotWhatWasWrittenIsRefused) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"ffn=0.75"}, "llama.cpp-cpu:Q4_0");
+  o.gate = "kl<0.0001";  // missed, so the state stays
+  EXPECT_FALSE(compress(o).passed());
+  const fs::path about = o.out / ".kerf-resume" / "pruned" / "kerf-prune.json";
+  const std::string text = read_text(about);
+  json edited = json::parse(text);
+  edited["about"]["report"]["axes"] = 3;
+  o.resume = true;
+  for (const std::string& bad :
+       {std::string("{}"), std::string("[]"), std::string(), text.substr(0, text.size() / 2), edited.dump()}) {
+    fs::remove(about);
+    write_text(about, bad);
+    EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::bad_input), "begin anew with --force"));
+  }
+}
+
+// A run that fails is none that can be gone on with.
+TEST(PruneStructure, AFailureLeavesNothingBehind) {
+  const test::TempDir dir;
+  test::write_small_model(
+      dir / "model", [](nlohmann::ordered_json& c) { c["num_hidden_layers"] = 1; }, Dtype::f32,
+      [](float x) { return x > 0.9F && x < 1.0F ? std::numeric_limits<float>::quiet_NaN() : x; });
+  CompressOptions o = job(dir / "out", {"ffn=0.5"});
+  o.model = dir / "model";
+  for (int i = 0; i < 2; ++i) test::refusal([&] { compress(o); }, ErrorKind::numerical);
+  EXPECT_FALSE(fs::exists(dir / "out" / ".kerf-resume"));
+}
+
 // Gemma names a token for images that has no row.
 TEST(PruneStructure, ATokenWithoutARowStaysOutOfPackedFiles) {
   const test::TempDir dir;

@@ -100,6 +100,9 @@ TEST(PrunedShape, WhatWouldLeaveNothingOrEverythingIsRefused) {
   const Architecture a = model();
   EXPECT_TRUE(test::mentions(test::refusal([&] { pruned_shape(a, {.depth = 4}, 1); }, ErrorKind::usage),
                              "the model has 4 blocks, of which at least one stays; give 1 to 3"));
+  const Architecture one = sliced(a, {.layers = {0}});
+  EXPECT_TRUE(test::mentions(test::refusal([&] { pruned_shape(one, {.depth = 1}, 1); }, ErrorKind::usage),
+                             "the model has one block, which stays"));
   EXPECT_TRUE(test::mentions(test::refusal([&] { pruned_shape(a, {.ffn = 0.9}, 64); }, ErrorKind::usage),
                              "of 192 channels 192 would stay, in multiples of 64"));
   EXPECT_TRUE(test::mentions(test::refusal([&] { pruned_shape(a, {.heads = 0.95}, 1); }, ErrorKind::usage),
