@@ -103,6 +103,13 @@ int64_t parameters_of(const Architecture& a) {
   return sum;
 }
 
+std::vector<int64_t> others_than(std::span<const int64_t> rising, int64_t n) {
+  std::vector<int64_t> others;
+  for (int64_t i = 0; i < n; ++i)
+    if (!std::binary_search(rising.begin(), rising.end(), i)) others.push_back(i);
+  return others;
+}
+
 std::vector<int64_t> kept_elements(const Axis& axis, const Correspondence& c, int64_t layer) {
   if (axis.name == "vocab") return {c.tokens.begin(), c.tokens.end()};
   const std::vector<int64_t>* groups = c.kept(axis.name, layer);

@@ -23,13 +23,6 @@ constexpr int64_t kFewSets = 40;  // that are all rescored
 constexpr int64_t kRuns = 8;      // of neighbours that are
 constexpr int64_t kSinglesPerStep = 6;
 
-Layers complement(const Layers& removed, int64_t layers) {
-  Layers kept;
-  for (int64_t layer = 0; layer < layers; ++layer)
-    if (!std::binary_search(removed.begin(), removed.end(), layer)) kept.push_back(layer);
-  return kept;
-}
-
 // All sets of `count` of `layers` layers, as long as there are at most kFewSets.
 std::vector<Layers> all_sets(int64_t layers, int64_t count) {
   double sets = 1;
@@ -81,7 +74,7 @@ struct DepthSearch::State {
     for (const Layers& set : sets) choice.candidates.push_back({set, similarity_of(set), kl_.at(set)});
     std::stable_sort(choice.candidates.begin(), choice.candidates.end(),
                      [](const DepthCandidate& x, const DepthCandidate& y) { return x.kl < y.kl; });
-    choice.kept = complement(choice.candidates.front().removed, a_.layers());
+    choice.kept = others_than(choice.candidates.front().removed, a_.layers());
     return choice;
   }
 
@@ -144,7 +137,7 @@ struct DepthSearch::State {
   Layers grown(const std::vector<double>& similarity, int64_t count) {
     Layers set;
     for (int64_t step = 0; step < count; ++step) {
-      Layers order = complement(set, a_.layers());
+      Layers order = others_than(set, a_.layers());
       std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
         return similarity[static_cast<size_t>(x)] > similarity[static_cast<size_t>(y)];
       });
@@ -172,7 +165,7 @@ struct DepthSearch::State {
   };
 
   std::unique_ptr<Run> run_without(const Layers& removed) const {
-    const Correspondence kept{.layers = complement(removed, a_.layers())};
+    const Correspondence kept{.layers = others_than(removed, a_.layers())};
     auto run = std::make_unique<Run>(Run{sliced(a_, kept), SlicedWeights(a_, source_, kept), nullptr, {}, nullptr});
     run->weights = dense_weights(run->small, run->source);
     run->stream.emplace(run->small, *run->weights, fast_arithmetic(), windows_);

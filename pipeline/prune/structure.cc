@@ -78,8 +78,8 @@ class StructurePass {
   struct Narrowing {
     Narrowing() = default;
     Narrowing(const std::vector<int64_t>& channels, int64_t of) : kept(channels), order(channels) {
-      for (int64_t c = 0; c < of; ++c)
-        if (!std::binary_search(kept.begin(), kept.end(), c)) order.push_back(c);
+      const std::vector<int64_t> gone = others_than(channels, of);
+      order.insert(order.end(), gone.begin(), gone.end());
     }
     std::vector<int64_t> kept, order;
   };
@@ -197,11 +197,8 @@ class StructurePass {
         s.fitted, all, static_cast<int64_t>(all.size()) / g.sites[0].in,
         {.group = cut.group, .keep = cut.keep, .family = cut.family, .correct = job_.correct, .damping = job_.damping});
     CutAxis out{.axis = cut.axis, .layer = job_.kept.layer(layer)};
-    for (int64_t group = 0; group < cut.groups; ++group) {
-      if (std::binary_search(e.kept.begin(), e.kept.end(), group)) continue;
-      out.removed.push_back(group);
-      out.importance.push_back(e.importance[static_cast<size_t>(group)]);
-    }
+    out.removed = others_than(e.kept, cut.groups);
+    for (const int64_t group : out.removed) out.importance.push_back(e.importance[static_cast<size_t>(group)]);
     result_.cuts.push_back(std::move(out));
     // The groups of the cut as those of the axis.
     const int64_t each = cut.group / (axis.groups > 1 ? axis.group_size() : 1);

@@ -42,15 +42,12 @@ ordered_json depth_json(const DepthChoice& choice) {
 }
 
 ordered_json width_json(const WidthChoice& choice, const std::string& rotation_refused) {
-  ordered_json removed = ordered_json::array(), importance = ordered_json::array();
-  for (int64_t c = 0; c < static_cast<int64_t>(choice.importance.size()); ++c) {
-    if (std::binary_search(choice.kept.begin(), choice.kept.end(), c)) continue;
-    removed.push_back(c);
-    importance.push_back(choice.importance[static_cast<size_t>(c)]);
-  }
+  const std::vector<int64_t> removed = others_than(choice.kept, std::ssize(choice.importance));
+  ordered_json importance = ordered_json::array();
+  for (const int64_t c : removed) importance.push_back(choice.importance[static_cast<size_t>(c)]);
   ordered_json json = {{"rotated", rotation_refused.empty()}};
   if (!rotation_refused.empty()) json["not_rotated"] = rotation_refused;
-  json["removed"] = std::move(removed);
+  json["removed"] = removed;
   json["importance"] = std::move(importance);
   return json;
 }
