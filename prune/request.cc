@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <map>
 
 #include "core/error.h"
 #include "core/units.h"
@@ -85,7 +86,16 @@ std::string vocabulary_text(std::string_view part) {
 
 PruneRequest parse_prune(std::span<const std::string> parts) {
   PruneRequest r;
-  for (const std::string& part : parts) add(part, r);
+  std::map<std::string, std::string> given;  // by what it is about
+  for (const std::string& part : parts) {
+    add(part, r);
+    const bool zeros = part.find('=') == std::string::npos || part.starts_with("sparsity=");
+    const std::string about = zeros ? "zeros" : part.substr(0, part.find('='));
+    const auto [first, added] = given.try_emplace(about, part);
+    if (!added && vocabulary_text(part).empty())
+      fail(ErrorKind::usage, "--prune {} and --prune {} say two things about one; give one of them", first->second,
+           part);
+  }
   if (r.sized() && (r.depth > 0 || r.ffn < 1 || r.heads < 1 || r.hidden < 1))
     fail(ErrorKind::usage,
          "--prune params= and bytes= choose hidden, depth, ffn and heads themselves; give either these or a size");

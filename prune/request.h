@@ -46,8 +46,8 @@ bool asks_for_size(std::string_view);
 /// The file of vocab=FILE, "" for any other value.
 std::string vocabulary_text(std::string_view);
 
-/// One list for all: of several values for one thing the last counts (texts add up). Error usage, with what is allowed,
-/// for what is none of the above.
+/// One list for all; texts of vocab= add up. Error usage, with what is allowed, for what is none of the above and for
+/// two values of one thing.
 PruneRequest parse_prune(std::span<const std::string>);
 
 }  // namespace kerf

@@ -15,6 +15,26 @@ std::vector<int64_t> up_to(int64_t n) {
   return all;
 }
 
+// In --prune.
+std::string key_of(const AxisCut& cut) { return cut.axis == "head" ? "heads" : cut.axis; }
+double share_of(const AxisCut& cut) { return static_cast<double>(cut.keep) / static_cast<double>(cut.groups); }
+
+// All that --prune heads= chooses from; whole groups first.
+std::vector<AxisCut> cuts_of_heads(const Architecture& a, int64_t multiple) {
+  const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
+  const int64_t per_group = head.groups / kv.groups, size = head.group_size();
+  std::vector<AxisCut> cuts;
+  for (int64_t keep = 1; keep < kv.groups; ++keep)
+    cuts.push_back({.axis = "head", .group = per_group * size, .groups = kv.groups, .keep = keep, .with = "kv"});
+  for (int64_t keep = 1; keep < per_group; ++keep)
+    cuts.push_back(
+        {.axis = "head", .group = size, .groups = head.groups, .keep = keep * kv.groups, .family = per_group});
+  const auto fits = [&](const AxisCut& cut) { return cut.keep * cut.group % multiple == 0; };
+  if (head.size % multiple == 0 && std::any_of(cuts.begin(), cuts.end(), fits))
+    std::erase_if(cuts, [&](const AxisCut& cut) { return !fits(cut); });
+  return cuts;
+}
+
 }  // namespace
 
 const AxisCut* PrunedShape::cut_of(const std::string& axis) const {
@@ -31,26 +51,13 @@ std::optional<AxisCut> cut_of_channels(const Architecture& a, const char* axis, 
   return AxisCut{.axis = axis, .groups = size, .keep = keep};
 }
 
-std::optional<AxisCut> cut_of_heads(const Architecture& a, double share) {
-  const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
-  const int64_t per_group = head.groups / kv.groups;
-  const auto nearest = [&](int64_t most) {
-    return std::clamp<int64_t>(std::llround(share * static_cast<double>(most)), 1, most);
-  };
-  const auto off = [&](int64_t keep, int64_t of) {
-    return std::abs(static_cast<double>(keep) / static_cast<double>(of) - share);
-  };
-  const int64_t whole = nearest(kv.groups), even = nearest(per_group);
-  if (off(whole, kv.groups) <= off(even, per_group) && whole < kv.groups)
-    return AxisCut{
-        .axis = "head", .group = per_group * head.group_size(), .groups = kv.groups, .keep = whole, .with = "kv"};
-  if (even < per_group)
-    return AxisCut{.axis = "head",
-                   .group = head.group_size(),
-                   .groups = head.groups,
-                   .keep = even * kv.groups,
-                   .family = per_group};
-  return std::nullopt;
+std::optional<AxisCut> cut_of_heads(const Architecture& a, double share, int64_t multiple) {
+  const std::vector<AxisCut> cuts = cuts_of_heads(a, multiple);
+  const auto off = [&](const AxisCut& cut) { return std::abs(share_of(cut) - share); };
+  const auto nearest =
+      std::min_element(cuts.begin(), cuts.end(), [&](const AxisCut& x, const AxisCut& y) { return off(x) < off(y); });
+  if (nearest == cuts.end() || off(*nearest) > 1 - share) return std::nullopt;
+  return *nearest;
 }
 
 PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t multiple) {
@@ -74,17 +81,37 @@ PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t m
   cut_channels("hidden", r.hidden);
   cut_channels("ffn", r.ffn);
   if (r.heads < 1) {
-    const auto cut = cut_of_heads(a, r.heads);
-    const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
-    const int64_t least = std::max(kv.groups, head.groups / kv.groups);  // of which one may go
-    if (!cut)
-      fail(ErrorKind::usage,
-           "--prune heads={}: of {} heads in {} groups that share keys and values none can go without more than that; "
-           "give {:.3g} or less",
-           r.heads, head.groups, kv.groups, 1.0 - 1.0 / static_cast<double>(least));
+    const auto cut = cut_of_heads(a, r.heads, multiple);
+    if (!cut) {
+      const Axis &head = a.axis(a.axis_named("head")), &kv = a.axis(a.axis_named("kv"));
+      double most = 0;
+      for (const AxisCut& other : cuts_of_heads(a, multiple)) most = std::max(most, share_of(other));
+      fail(ErrorKind::usage, "--prune heads={}: of {} heads in {} groups that share keys and values {}", r.heads,
+           head.groups, kv.groups,
+           most == 0 ? "none can go"
+                     : fmt::format("none can go without more than that, in widths that are multiples of {} where the "
+                                   "model's is; give {:.3g} or less",
+                                   multiple, most));
+    }
     s.cuts.push_back(*cut);
   }
   return s;
+}
+
+std::vector<std::string> shares_missed(const Architecture& a, const PruneRequest& r, const PrunedShape& s,
+                                       int64_t multiple) {
+  constexpr double kNear = 0.05;
+  std::vector<std::string> missed;
+  for (const AxisCut& cut : s.cuts) {
+    const double asked = cut.axis == "head" ? r.heads : cut.axis == "ffn" ? r.ffn : r.hidden;
+    if (asked < 1 && std::abs(share_of(cut) - asked) > kNear)
+      missed.push_back(fmt::format("--prune {}={}: the nearest that can be had is {:.3g} ({}), {}", key_of(cut), asked,
+                                   share_of(cut), describe(a, {.cuts = {cut}}).front(),
+                                   cut.axis == "head"
+                                       ? "as heads go in whole groups or evenly from each, in widths of the target"
+                                       : fmt::format("in multiples of {} (--prune-multiple)", multiple)));
+  }
+  return missed;
 }
 
 std::vector<std::string> describe(const Architecture& a, const PrunedShape& s) {
@@ -108,9 +135,7 @@ std::vector<std::string> describe(const Architecture& a, const PrunedShape& s) {
 std::vector<std::string> request_of(const PrunedShape& s) {
   std::vector<std::string> parts;
   if (s.depth > 0) parts.push_back(fmt::format("depth={}", s.depth));
-  for (const AxisCut& cut : s.cuts)
-    parts.push_back(fmt::format("{}={}", cut.axis == "head" ? "heads" : cut.axis,
-                                static_cast<double>(cut.keep) / static_cast<double>(cut.groups)));
+  for (const AxisCut& cut : s.cuts) parts.push_back(fmt::format("{}={}", key_of(cut), share_of(cut)));
   return parts;
 }
 

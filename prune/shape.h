@@ -31,12 +31,16 @@ struct PrunedShape {
 
 /// The nearest cuts to these shares that stay, of the channels of "ffn" or "hidden" in multiples of `multiple` (at
 /// least one), of heads in whole groups of those that share keys and values, or as many of every group, whichever comes
-/// nearer (whole groups among equals: they save keys and values, too). nullopt where nothing would go.
+/// nearer (whole groups among equals: they save keys and values, too). The width of the heads together stays a
+/// multiple, where it is one and a smaller number of them has such a width. nullopt where nothing would go.
 std::optional<AxisCut> cut_of_channels(const Architecture&, const char* axis, double share, int64_t multiple);
-std::optional<AxisCut> cut_of_heads(const Architecture&, double share);
+std::optional<AxisCut> cut_of_heads(const Architecture&, double share, int64_t multiple);
 
 /// Error usage when nothing would be left, or nothing would go.
 PrunedShape pruned_shape(const Architecture&, const PruneRequest&, int64_t multiple);
+
+/// A sentence for each share that no width comes near (to a twentieth of the axis).
+std::vector<std::string> shares_missed(const Architecture&, const PruneRequest&, const PrunedShape&, int64_t multiple);
 
 /// What stays, a line for each axis that is cut: "ffn: 576 of 768 channels".
 std::vector<std::string> describe(const Architecture&, const PrunedShape&);

@@ -45,7 +45,7 @@ class SlicedWeights final : public TensorSource {
   std::unordered_map<std::string, size_t> index_;
 };
 
-/// Of 0 ... n - 1 those that a rising list does not hold.
+/// Of 0 ... n - 1 those that a rising list lacks.
 std::vector<int64_t> others_than(std::span<const int64_t> rising, int64_t n);
 
 /// The elements of an axis that a layer of the smaller model keeps (-1: outside of the layers), whole groups each;

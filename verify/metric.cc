@@ -53,6 +53,10 @@ constexpr Metric kMetrics[] = {
      [](const Measurement& m) { return comparison(m).top1; }},
     {"top1_stderr", "", "top1_stderr", "", kLower, Unit::share, "{:.4f}", true,
      [](const Measurement& m) { return comparison(m).top1_stderr; }},
+    {"lost_mass", "", "", "", kLower, Unit::share, "{:.4f}", true,
+     [](const Measurement& m) { return comparison(m).lost_mass; }},
+    {"lost_mass_stderr", "", "", "", kLower, Unit::share, "{:.4f}", true,
+     [](const Measurement& m) { return comparison(m).lost_mass_stderr; }},
     {"site_error_max", "", "", "", kLower, Unit::ratio, "{:.6f}", true, worst_site},
 };
 

@@ -259,13 +259,13 @@ std::vector<Comparison> compare(const Logits& reference, std::span<const Logits*
         }
       });
 
-  const std::vector<double> nll_reference = at_scored(windows, [&](size_t t) { return state[t].nll(); });
   std::vector<Comparison> results;
   for (const Packed& p : targets) {
     const std::vector<Distribution>& shared = p.kept ? p.reference : state;  // of the tokens that both have
     const auto reference_id = [&](int32_t id) { return p.kept ? (*p.kept)[static_cast<size_t>(id)] : id; };
     results.push_back(summarize(
-        windows, nll_reference, at_scored(windows, [&](size_t t) { return p.state[t].nll(); }),
+        windows, at_scored(windows, [&](size_t t) { return shared[t].nll(); }),
+        at_scored(windows, [&](size_t t) { return p.state[t].nll(); }),
         at_scored(windows,
                   [&](size_t t) { return p.cross[t] / shared[t].sum - (shared[t].log_sum() - p.state[t].log_sum()); }),
         at_scored(windows, [&](size_t t) { return state[t].argmax == reference_id(p.state[t].argmax) ? 1.0 : 0.0; })));

@@ -62,8 +62,8 @@ Perplexity evaluate(const Logits&, const Windows&, const EvaluationProgress& = {
 /// `kept`, one per packed model or empty: nullptr for one with the reference's token ids; else, of one with fewer, the
 /// reference's id of each of its ids, strictly increasing (see verify/correspondence.h). The windows are in the
 /// reference's ids; each of them must be kept. With K the kept ids and P = sum over K of p:
-///   KL = sum over K of (p / P) log((p / P) / q), lost mass = 1 - P,
-/// the reference's nll is that of p over its whole vocabulary, and top1 compares with its most probable token of all.
+///   KL = sum over K of (p / P) log((p / P) / q), the reference's nll is that of p / P, lost mass = 1 - P,
+/// and top1 compares with its most probable token of all.
 std::vector<Comparison> compare(const Logits& reference, std::span<const Logits* const> packed, const Windows&,
                                 const EvaluationProgress& = {}, std::span<const std::vector<int32_t>* const> kept = {});
 

@@ -10,8 +10,8 @@ namespace kerf {
 namespace {
 
 // An error this many times the median of the same role in earlier blocks is said to be out of line; from so many blocks
-// on.
-constexpr double kOutOfLine = 10;
+// on, unless it is next to nothing.
+constexpr double kOutOfLine = 10, kNextToNothing = 1e-6;
 constexpr size_t kBlocksToCompare = 3;
 
 std::string percent(double x) { return fmt::format("{:.3g} %", 100 * x); }
@@ -42,7 +42,7 @@ void warn_of_outliers(std::span<const SiteOutcome> outcomes, std::span<const Sit
     if (errors.size() < kBlocksToCompare) continue;
     std::sort(errors.begin(), errors.end());
     const double median = errors[errors.size() / 2];
-    if (o.error > kOutOfLine * median)
+    if (o.error > std::max(kOutOfLine * median, kNextToNothing))
       warn(fmt::format("{}: the relative error {} is out of line; the same matrix of earlier blocks has {}", o.name,
                        percent(o.error), percent(median)));
   }

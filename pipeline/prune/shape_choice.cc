@@ -31,7 +31,8 @@ std::vector<std::vector<PrunedShape>> axes_alone(const Architecture& a, int64_t 
   for (int64_t i = 1; i <= steps; ++i) depth.push_back({.depth = most * i / steps});
   for (int64_t i = 1; i <= kFfnSteps; ++i)
     add_if_new(ffn, cut_of_channels(a, "ffn", 1 - static_cast<double>(i) / 8, multiple));
-  for (int64_t i = 1; i <= kHeadSteps; ++i) add_if_new(heads, cut_of_heads(a, 1 - static_cast<double>(i) / 8));
+  for (int64_t i = 1; i <= kHeadSteps; ++i)
+    add_if_new(heads, cut_of_heads(a, 1 - static_cast<double>(i) / 8, multiple));
   for (int64_t i = 1; i <= kHiddenSteps; ++i)
     add_if_new(hidden, cut_of_channels(a, "hidden", 1 - static_cast<double>(i) / 8, multiple));
   return {std::move(hidden), std::move(depth), std::move(ffn), std::move(heads)};
@@ -47,21 +48,22 @@ PrunedShape combined(const PrunedShape& x, const PrunedShape& y) {
 }  // namespace
 
 ShapeChoice choose_shape(const Architecture& a, int64_t multiple, double most, const ShapeMeasures& measures) {
+  const double whole = measures.size({});
+  ShapeChoice choice;
+  if (whole <= most) return choice;
   // Small enough, with as little cut as that takes along each axis.
   std::vector<ShapePoint> all = {{}};
-  ShapeChoice choice;
   const auto axes = axes_alone(a, multiple);
-  double smallest = measures.size({});
   PrunedShape least;
   for (const std::vector<PrunedShape>& axis : axes)
     if (!axis.empty()) least = combined(least, axis.back());
-  smallest = std::min(smallest, measures.size(least));
+  const double smallest = std::min(whole, measures.size(least));
   if (smallest > most)
     fail(ErrorKind::usage,
          "hidden, depth, ffn and heads together go down to {:.0f} of {:.0f}, and {:.0f} was asked for; cut the "
          "vocabulary too "
          "(--prune vocab=FILE), or give more",
-         smallest, measures.size({}), most);
+         smallest, whole, most);
   for (const std::vector<PrunedShape>& axis : axes) {
     std::vector<ShapePoint> longer = all;
     for (const PrunedShape& shape : axis) {

@@ -35,8 +35,8 @@ struct ShapeMeasures {
 
 /// Among depth (to half of the blocks), widths of the residual stream (in steps of an eighth, to half) and of the MLP
 /// (to a quarter) and heads (to half of them), widths in multiples of `multiple`. Losses of axes count as independent;
-/// the kCombinations best are measured together. Error usage, with the smallest size that is offered, when no
-/// combination reaches `most`.
+/// the kCombinations best are measured together. Nothing where the whole model is small enough. Error usage, with the
+/// smallest size that is offered, when no combination reaches `most`.
 ShapeChoice choose_shape(const Architecture&, int64_t multiple, double most, const ShapeMeasures&);
 
 }  // namespace kerf

@@ -74,6 +74,7 @@ ordered_json target_json(const TargetResult& t) {
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
   if (t.allocation) j["budget"] = to_json(*t.allocation);
   if (t.speed) j["speed"] = speed_json(*t.speed);
+  if (!t.continuations.is_null()) j["continuations"] = t.continuations;
   j["remarks"] = t.remarks;
   return j;
 }
@@ -250,11 +251,19 @@ std::string to_table(const Report& r) {
     rows.push_back(std::move(row));
   }
   std::string text = aligned(rows);
-  if (r.pruned.contains("continuations"))
-    text += fmt::format(
-        "pruned: {:.0f} % of the tokens that it writes by itself are the original's, until they part "
-        "({} tokens; texts in the report)\n",
-        100 * r.pruned["continuations"]["agree"].get<double>(), r.pruned["continuations"]["tokens"].get<int64_t>());
+  for (const TargetResult& t : r.targets) {
+    if (t.verification && t.verification->comparison.lost_mass > 0)
+      text += t.target + ":" + t.scheme +
+              filled_in(
+                  ": {lost_mass} ± {lost_mass_stderr} of the original's probability is on tokens that are gone; the "
+                  "figures are of the others\n",
+                  measurement_of(t));
+    if (!t.continuations.is_null())
+      text += fmt::format(
+          "{}:{}: {:.0f} % of the {} tokens that it writes by itself are the original's, until they part (texts in the "
+          "report)\n",
+          t.target, t.scheme, 100 * t.continuations["agree"].get<double>(), t.continuations["tokens"].get<int64_t>());
+  }
   if (r.pruned_model)
     text += filled_in(
         std::string(r.pruned.contains("zeros_after") ? "pruned, before zeros and packing" : "pruned, before packing") +

@@ -58,7 +58,8 @@ struct TargetResult {
   std::vector<std::string> remarks;
   std::vector<SiteOutcome> calibrated;   // in the order in which sites ran
   std::optional<Allocation> allocation;  // when a size was allocated; its choices are in the recipe
-  std::optional<Speed> speed;            // after pruning
+  std::optional<Speed> speed;            // after pruning,
+  nlohmann::ordered_json continuations;  // pipeline/runs/continuations.h; null: none were written
 };
 
 struct Report {

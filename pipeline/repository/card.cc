@@ -135,17 +135,23 @@ std::string pruning_text(const Report& report) {
     text += ".";
     if (report.pruned_model)
       text += fmt::format(
-          " The source gives {:.2f} ± {:.2f} % of its probability to tokens that are gone. It reads the same, longer "
-          "tokenization here, so that a ratio of perplexities below 1 is no gain.",
+          " The source gives {:.2f} ± {:.2f} % of its probability to tokens that are gone; perplexities and KL are "
+          "those "
+          "of the tokens that stay, in the same, longer tokenization.",
           100 * report.pruned_model->comparison.lost_mass, 100 * report.pruned_model->comparison.lost_mass_stderr);
     text += "\n";
   }
-  if (p.contains("continuations")) {
-    text += "\nPerplexity hides what pruning does to longer answers. Written greedily, from the same beginnings:\n";
-    for (const auto& t : p["continuations"]["texts"])
-      text += fmt::format("\n- after {}\n  - the source: {}\n  - this model: {}\n", shown_json(t["prompt"], -1),
-                          shown_json(t["original"], -1), shown_json(t["pruned"], -1));
-  }
+  return text;
+}
+
+std::string continuations_text(const TargetResult& t) {
+  if (t.continuations.is_null()) return "";
+  std::string text =
+      "\n## What it writes\n\nPerplexity hides what pruning does to longer answers. Written greedily, in float32, from "
+      "the same beginnings:\n";
+  for (const auto& c : t.continuations["texts"])
+    text += fmt::format("\n- after {}\n  - the source: {}\n  - this model: {}\n", shown_json(c["prompt"], -1),
+                        shown_json(c["original"], -1), shown_json(c["packed"], -1));
   return text;
 }
 
@@ -195,7 +201,7 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   } else {
     card += "\nThe accuracy was not measured.\n";
   }
-  card += pruning_text(report) + speed_text(report);
+  card += pruning_text(report) + continuations_text(t) + speed_text(report);
   if (t.allocation) card += fmt::format("\nThe size was given, the {}.\n", describe(*t.allocation));
   return card;
 }

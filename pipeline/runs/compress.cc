@@ -112,6 +112,14 @@ std::vector<InputFile> describe_inputs_of(const CompressOptions& o, const Artifa
   return inputs;
 }
 
+// The original's and each target's.
+void write_texts(const Prepared& p, std::span<const Measured> measured, Report& report) {
+  std::vector<const Artifact*> packed;
+  for (const Measured& m : measured) packed.push_back(&m.artifact);
+  auto all = continuations(p.reference(), packed, *p.windows);
+  for (size_t i = 0; i < all.size(); ++i) report.targets[i].continuations = std::move(all[i]);
+}
+
 // The original, what pruning left of it, and each target.
 void measure_speeds(const Prepared& p, std::span<const Measured> measured, Report& report) {
   const SpeedLimits limits = limits_of_report(p.reference().architecture);
@@ -173,11 +181,13 @@ RunEstimate dry_run(const CompressOptions& o) {
                     .trials = p.trials,
                     .correct = o.prune_correction.value_or(true),
                     .damping = o.quantizer.damping,
-                    .calibration = calibration,
-                    .evaluation = windows});
+                    .calibration = calibration});
   if (calibration && o.prune_allocation == kBySensitivity)
     add_shares(e, allocation_products(p.source, o.overrides, *calibration));
-  if (p.cut || p.pruning.pruner) add_speeds(e, p.source.architecture, std::ssize(p.outputs) + (p.cut ? 2 : 1));
+  if (p.cut || p.pruning.pruner) {
+    if (windows) add_texts(e, p.source, smaller ? *smaller : p.source.architecture, std::ssize(p.outputs));
+    add_speeds(e, p.source.architecture, std::ssize(p.outputs) + (p.cut ? 2 : 1));
+  }
   for (const Output& out : p.outputs)
     if (out.size.open) leave_schemes_open(e, out.size.bytes, *out.size.open);
   return e;
@@ -211,10 +221,11 @@ Report compress(const CompressOptions& o) {
   }
   std::optional<MeasuredBeside> beside;
   if (p.original) beside = {&source, &report.pruned_model};
-  if (p.original && p.windows)
-    report.pruned["continuations"] = continuations(*p.original, source, read_correspondence(source.path), *p.windows);
   report.targets = measure(p.reference(), measured, p.windows, VerifyMode::runtime, o.gate, stage, beside);
-  if (p.original || p.pruning.pruner) measure_speeds(p, measured, report);
+  if (p.original || p.pruning.pruner) {
+    if (p.windows) write_texts(p, measured, report);
+    measure_speeds(p, measured, report);
+  }
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;

@@ -150,7 +150,7 @@ uint64_t memory_of_pruning(const Architecture& a, const PrunedShape& shape, bool
 }
 
 // Every token of a text is a step that reads all weights; a block and the head are tried.
-double seconds_of_texts(const Artifact& source, const Architecture& smaller) {
+double seconds_of_text(const Artifact& source) {
   const Architecture& a = source.architecture;
   const auto weights = weights_of(source, VerifyMode::float32);
   const auto step = [&](const std::vector<Site>& sites) {
@@ -166,7 +166,7 @@ double seconds_of_texts(const Artifact& source, const Architecture& smaller) {
   const std::vector<Site> block(block_sites.begin(), block_sites.end()), head = {a.head()};
   step(block);
   const double seconds = step(block) * static_cast<double>(a.layers()) + step(head);
-  return kContinuedTokens * seconds * (1 + products_per_token(smaller) / products_per_token(a));
+  return kContinuedTokens * seconds;
 }
 
 void check_limit(const RunEstimate& e, uint64_t memory_limit) {
@@ -255,8 +255,14 @@ void add_pruning(RunEstimate& e, const PruningToMeasure& p) {
                    2 * static_cast<double>(tokens.test) * products_per_token(a) / e.rate;
     e.memory = std::max(e.memory, memory_of_pruning(a, p.shape, p.correct, *p.calibration));
   }
-  if (p.evaluation) e.texts = seconds_of_texts(p.source, p.smaller);
-  e.seconds += e.pruning + e.texts;
+  e.seconds += e.pruning;
+}
+
+void add_texts(RunEstimate& e, const Artifact& source, const Architecture& packed, int64_t targets) {
+  const double of_source = seconds_of_text(source),
+               left = products_per_token(packed) / products_per_token(source.architecture);
+  e.texts = of_source * (1 + left * static_cast<double>(targets));
+  e.seconds += e.texts;
 }
 
 void add_shares(RunEstimate& e, double products) {
@@ -358,7 +364,7 @@ std::string to_table(const RunEstimate& e) {
   }
   part(e.pruning, "pruning");
   part(e.evaluation, "evaluation");
-  part(e.texts, "texts that both models write");
+  part(e.texts, "texts that the models write");
   part(e.speeds, "speeds");
   if (!parts.empty()) text += fmt::format(": {}", fmt::join(parts, ", "));
   return text + "\n";

@@ -83,13 +83,14 @@ struct PruningToMeasure {
   std::span<const PrunedShape> trials;  // that are measured for a size, before that shape is known
   bool correct = true;
   double damping = 0.01;
-  const Windows *calibration = nullptr, *evaluation = nullptr;
+  const Windows* calibration = nullptr;
 };
 
 /// Adds what making the source smaller takes: the search of blocks, the pass of prune_structure() (StructurePace), the
-/// trials, the texts that both models write, and the checkpoint in float32 that is left for the rest of the run. After
-/// measure_time().
+/// trials, and the checkpoint in float32 that is left for the rest of the run. After measure_time().
 void add_pruning(RunEstimate&, const PruningToMeasure&);
+/// Adds the texts that the source and each target write (continuations()). After measure_time().
+void add_texts(RunEstimate&, const Artifact& source, const Architecture& packed, int64_t targets);
 
 /// Adds the measurement of shares of zeros, so many operations (allocation_products()). After measure_time().
 void add_shares(RunEstimate&, double products);

@@ -283,6 +283,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (request.reshapes()) {  // what targets refuse is refused before anything is chosen
     check_hub_source(source);
     cut.emplace(PrunePlan{pruned_shape(whole, request, width_multiple(o)), std::nullopt});
+    for (const std::string& missed : shares_missed(whole, request, cut->shape, width_multiple(o))) warn(missed);
     if (request.trims_vocabulary()) {
       cut->vocabulary = trimmed_vocabulary(source, request, o.calib);
       source.tokenizer = TokenizerSource([spec = spec_of(*cut->vocabulary, source.path)] { return spec; });
@@ -321,7 +322,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
                       "model): the run measures {} shapes",
                       trials.size()));
     if (!may_measure) check_text(cut->shape, o, calibrated_on);
-    if (stays.empty()) stays.push_back("everything: the model is small enough as it is");
+    if (stays.empty()) {
+      stays.push_back("everything: the model is small enough as it is");
+      warn("nothing is pruned: the model is no larger than what was asked for");
+    }
     for (const std::string& line : stays) note(line);
     source.architecture = whole;
     source.tokenizer = whole_tokenizer;

@@ -158,6 +158,36 @@ TEST(PruneStructure, TheReportSaysSpeedsBeforeAndAfter) {
   EXPECT_FALSE(test::mentions(to_table(unpruned), "prefill"));
 }
 
+TEST(PruneStructure, EachFileIsShownByWhatItWrites) {
+  const test::TempDir dir;
+  const auto texts_of = [](const CompressOptions& o) {
+    const Report r = compress(o);
+    const json of_target = json::parse(read_text(o.out / "kerf-report.json"))["targets"][0]["continuations"];
+    EXPECT_TRUE(test::mentions(to_table(r), "of the 120 tokens that it writes by itself are the original's"));
+    EXPECT_TRUE(test::mentions(read_text(o.out / "README.md"), "## What it writes"));
+    EXPECT_EQ(of_target["tokens"], 120);
+    EXPECT_EQ(of_target["texts"].size(), 3u);
+    for (const json& t : of_target["texts"])
+      EXPECT_EQ(t["same_tokens"] == 40, t["original"] == t["packed"]) << t.dump();
+    return of_target;
+  };
+  const json untouched = texts_of(job(dir / "f32", {"sparsity=0.0001"}, "llama.cpp-cpu:F32")),
+             halves = texts_of(job(dir / "zeros", {"2:4"}, "llama.cpp-cpu:Q8_0")),
+             both = texts_of(job(dir / "both", {"depth=1", "sparsity=0.5"}, "llama.cpp-cpu:Q8_0"));
+  EXPECT_GT(untouched["agree"], halves["agree"]);
+  EXPECT_GT(halves["agree"], 0);
+  EXPECT_LT(both["agree"], untouched["agree"]);
+  EXPECT_EQ(untouched["texts"][0]["original"], halves["texts"][0]["original"]);
+}
+
+TEST(PruneStructure, AModelThatIsSmallEnoughStaysAsItIs) {
+  const test::TempDir dir;
+  const Report r = compress(job(dir / "out", {"bytes=100MB"}, "llama.cpp-cpu:F32"));
+  EXPECT_EQ(r.pruned["parameters"]["after"], r.pruned["parameters"]["before"]);
+  EXPECT_TRUE(r.pruned["choice"]["curve"].empty());
+  EXPECT_LT(kl_of(r), 1e-5);  // keys and values in F16
+}
+
 TEST(PruneStructure, VocabularyIsTrimmedWithoutLoss) {
   const test::TempDir dir;
   // Both texts: then every token of them is there.
@@ -178,7 +208,13 @@ TEST(PruneStructure, VocabularyIsTrimmedWithoutLoss) {
     original.weights->read(theirs, map.tokens[row], b);
     ASSERT_EQ(a, b) << row;
   }
-  EXPECT_GT(r.targets[0].verification->comparison.lost_mass, 0);
+  const Comparison& c = r.targets[0].verification->comparison;
+  EXPECT_GT(c.lost_mass, 0);
+  EXPECT_NEAR(c.ppl_ratio, 1, 1e-6);  // both over the tokens that stay
+  EXPECT_TRUE(test::mentions(to_table(r), "of the original's probability is on tokens that are gone"));
+  o.out = dir / "gated";
+  o.gate = "lost_mass<1e-9";
+  EXPECT_FALSE(compress(o).passed());
 }
 
 // transformers refuses such a config, although head_dim says how wide heads are; llama.cpp does not mind.

@@ -87,6 +87,27 @@ TEST(PrunedShape, OneGroupOfHeadsIsPrunedInside) {
   EXPECT_EQ(s.cut_of("head")->family, 8);
 }
 
+TEST(PrunedShape, HeadsKeepToTheMultipleWhereTheyCan) {
+  const Architecture a = model(8, 8);  // heads of 8
+  EXPECT_EQ(pruned_shape(a, {.heads = 0.85}, 1).cut_of("head")->keep, 7);
+  EXPECT_EQ(pruned_shape(a, {.heads = 0.7}, 32).cut_of("head")->keep, 4);
+  EXPECT_EQ(pruned_shape(a, {.heads = 0.85}, 48).cut_of("head")->keep, 7);  // of which 64 is none
+  EXPECT_EQ(pruned_shape(a, {.heads = 0.85}, 64).cut_of("head")->keep, 7);  // nor any smaller number of heads
+  EXPECT_TRUE(test::mentions(test::refusal([&] { pruned_shape(a, {.heads = 0.9}, 32); }, ErrorKind::usage),
+                             "give 0.5 or less"));
+}
+
+TEST(PrunedShape, SharesThatNoWidthComesNearAreSaid) {
+  const Architecture a = model(8, 8);
+  const auto missed = [&](const PruneRequest& r) { return shares_missed(a, r, pruned_shape(a, r, 32), 32); };
+  EXPECT_EQ(missed({.heads = 0.5}), std::vector<std::string>{});
+  EXPECT_EQ(missed({.depth = 1}), std::vector<std::string>{});
+  ASSERT_EQ(missed({.ffn = 0.75, .heads = 0.3}).size(), 2u);
+  EXPECT_TRUE(
+      test::mentions(missed({.heads = 0.3})[0], "heads=0.3: the nearest that can be had is 0.5 (heads: 4 of 8"));
+  EXPECT_TRUE(test::mentions(missed({.ffn = 0.75})[0], "in multiples of 32"));
+}
+
 TEST(PrunedShape, ItsRequestLeadsToItAgain) {
   const Architecture a = model();
   for (const PruneRequest& r : {PruneRequest{.depth = 2}, PruneRequest{.ffn = 0.4}, PruneRequest{.hidden = 0.55},
@@ -134,6 +155,21 @@ TEST(PruneRequest, SaysWhatIsAllowed) {
   test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "depth=1"}); }, ErrorKind::usage);
   test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "hidden=0.5"}); }, ErrorKind::usage);
   test::refusal([] { parse_prune(std::vector<std::string>{"params=0.5", "bytes=5MB"}); }, ErrorKind::usage);
+}
+
+TEST(PruneRequest, TwoValuesOfOneThingAreRefused) {
+  const auto said = [](std::vector<std::string> parts) {
+    return test::refusal([&] { parse_prune(parts); }, ErrorKind::usage);
+  };
+  EXPECT_TRUE(test::mentions(said({"ffn=0.5", "depth=1", "ffn=0.75"}), "--prune ffn=0.5 and --prune ffn=0.75"));
+  for (const auto& [x, y] : {std::pair{"depth=1", "depth=2"},
+                             {"heads=0.5", "heads=0.5"},
+                             {"2:4", "sparsity=0.5"},
+                             {"sparsity=0.5", "4:8"},
+                             {"vocab=100", "vocab=200"},
+                             {"bytes=1MB", "bytes=2MB"}})
+    EXPECT_TRUE(test::mentions(said({x, y}), "give one of them")) << x;
+  EXPECT_EQ(parse_prune(std::vector<std::string>{"vocab=100", "vocab=a.txt"}).vocabulary, 100);
 }
 
 TEST(SlicedWeights, AreRowsAndColumnsOfTheOriginal) {

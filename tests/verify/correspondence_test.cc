@@ -233,9 +233,9 @@ TEST(Correspondence, AModelWithFewerTokensIsMeasuredOnThoseThatItHas) {
     if (t % 24 == 23) continue;
     ++scored;
     nll -= q[t][static_cast<size_t>(mine.ids[t + 1])];
-    nll_reference -= p[t][static_cast<size_t>(windows.ids[t + 1])];
     double mass = 0;
     for (const int32_t id : map.tokens) mass += std::exp(p[t][static_cast<size_t>(id)]);
+    nll_reference -= p[t][static_cast<size_t>(windows.ids[t + 1])] - std::log(mass);
     for (size_t k = 0; k < rows.size(); ++k) {
       const double shared = p[t][static_cast<size_t>(rows[k])] - std::log(mass);
       kl += std::exp(shared) * (shared - q[t][k]);
