@@ -107,7 +107,7 @@ TEST(DryRun, CountsPruning) {
   const RunEstimate masks = estimated("2:4"), shares = estimated("sparsity=0.5", "sensitivity"),
                     depth = estimated("depth=1"), size = estimated("params=0.8");
   EXPECT_EQ(masks.pruning, 0);  // zeros are chosen with the codes
-  EXPECT_EQ(masks.texts, 0);
+  EXPECT_GT(masks.texts, 0);
   EXPECT_GT(masks.calibration->choosing, 0);
   EXPECT_GT(shares.pruning, 0);
   EXPECT_GT(depth.pruning, 0);
