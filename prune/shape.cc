@@ -29,9 +29,9 @@ std::vector<AxisCut> cuts_of_heads(const Architecture& a, int64_t multiple) {
   for (int64_t keep = 1; keep < per_group; ++keep)
     cuts.push_back(
         {.axis = "head", .group = size, .groups = head.groups, .keep = keep * kv.groups, .family = per_group});
-  const auto fits = [&](const AxisCut& cut) { return cut.keep * cut.group % multiple == 0; };
-  if (head.size % multiple == 0 && std::any_of(cuts.begin(), cuts.end(), fits))
-    std::erase_if(cuts, [&](const AxisCut& cut) { return !fits(cut); });
+  const int64_t of_all = std::gcd(multiple, head.size);
+  const auto fits = [&](const AxisCut& cut) { return cut.keep * cut.group % of_all == 0; };
+  if (std::any_of(cuts.begin(), cuts.end(), fits)) std::erase_if(cuts, [&](const AxisCut& cut) { return !fits(cut); });
   return cuts;
 }
 
@@ -88,10 +88,11 @@ PrunedShape pruned_shape(const Architecture& a, const PruneRequest& r, int64_t m
       for (const AxisCut& other : cuts_of_heads(a, multiple)) most = std::max(most, share_of(other));
       fail(ErrorKind::usage, "--prune heads={}: of {} heads in {} groups that share keys and values {}", r.heads,
            head.groups, kv.groups,
-           most == 0 ? "none can go"
-                     : fmt::format("none can go without more than that, in widths that are multiples of {} where the "
-                                   "model's is; give {:.3g} or less",
-                                   multiple, most));
+           most == 0
+               ? "none can go"
+               : fmt::format("none can go without more than that, in widths that are multiples of {}; give {:.3g} "
+                             "or less",
+                             std::gcd(multiple, head.size), most));
     }
     s.cuts.push_back(*cut);
   }

@@ -31,8 +31,8 @@ struct PrunedShape {
 
 /// The nearest cuts to these shares that stay, of the channels of "ffn" or "hidden" in multiples of `multiple` (at
 /// least one), of heads in whole groups of those that share keys and values, or as many of every group, whichever comes
-/// nearer (whole groups among equals: they save keys and values, too). The width of the heads together stays a
-/// multiple, where it is one and a smaller number of them has such a width. nullopt where nothing would go.
+/// nearer (whole groups among equals: they save keys and values, too). The width of the heads together stays a multiple
+/// of what it has in common with `multiple`, where a smaller number of them is one. nullopt where nothing would go.
 std::optional<AxisCut> cut_of_channels(const Architecture&, const char* axis, double share, int64_t multiple);
 std::optional<AxisCut> cut_of_heads(const Architecture&, double share, int64_t multiple);
 

@@ -93,6 +93,7 @@ struct Artifact {
   TokenizerSource tokenizer;                 // must not outlive `weights`
   std::vector<std::filesystem::path> files;  // that hold weights
   uint64_t bytes = 0;                        // of those files
+  std::string checksum = {};                 // of a model that kerf made for itself: what tells it from others
   /// What was made of a checkpoint that contradicts itself, or left out of it: for the report.
   std::vector<std::string> remarks = {};
   /// Keys of config.json, with values as JSON text, that describe the weights as they were read, where the file's do

@@ -2,6 +2,7 @@
 // line can say, come last. JSON is YAML, so the report's recipe is read by the same code.
 #include "pipeline/plan/recipe.h"
 
+#include <fmt/ranges.h>
 #include <yaml-cpp/anchor.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
@@ -411,7 +412,11 @@ Recipe overridden(const Recipe& recipe, const Recipe& command_line, const std::s
     const auto all = all_options();
     const auto at = std::find_if(all.begin(), all.end(), [&](const Option& o) { return o.key == key; });
     if (key.empty() || at == all.end()) fail(ErrorKind::internal, "a recipe has no key '{}'", key);
-    copy(at->field(structs_of(to)), at->field(structs_of(from)));
+    const OptionField before = at->field(structs_of(to)), now = at->field(structs_of(from));
+    if (const auto* list = std::get_if<std::vector<std::string>*>(&before))
+      if (!(*list)->empty() && **list != **std::get_if<std::vector<std::string>*>(&now))
+        note(fmt::format("{} goes before all that the recipe has of it: {}", at->flag, fmt::join(**list, ",")));
+    copy(before, now);
   }
   return to;
 }

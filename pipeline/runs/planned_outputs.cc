@@ -70,9 +70,12 @@ ordered_json describe_inputs(const Artifact& source, const Windows& calibration)
   Sha256 ids;
   ids.update(std::as_bytes(std::span(calibration.ids)));
   ordered_json run = {{"kerf", version()}, {"kernels", name_of(isa())}};
-  for (const fs::path& f : source.files)
-    run["source " + f.filename().string()] =
-        fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
+  if (!source.checksum.empty())
+    run["source"] = source.checksum;
+  else
+    for (const fs::path& f : source.files)
+      run["source " + f.filename().string()] =
+          fmt::format("{} bytes of {}", fs::file_size(f), fs::last_write_time(f).time_since_epoch().count());
   run["calibration"] = fmt::format("{} windows of {} tokens, {}", calibration.count, calibration.length, ids.finish());
   return run;
 }

@@ -1,5 +1,7 @@
 #include "pipeline/runs/prepared_run.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <numeric>
 #include <set>
@@ -88,6 +90,16 @@ std::vector<SiteOverride> allocate_shares(const CompressOptions& o, const Artifa
   return allocate_sparsity(source, *sparsity, o.overrides, *calibration);
 }
 
+int64_t width_multiple(const CompressOptions& o) {
+  if (o.prune_multiple > 0) return o.prune_multiple;
+  int64_t multiple = 1;
+  for (const std::string& text : o.targets) {
+    const TargetChoice choice = parse_target(text);
+    multiple = std::lcm(multiple, choice.target->width_multiple(choice.scheme));
+  }
+  return multiple;
+}
+
 Recipe decided(const CompressOptions& o, const Prepared& p) {
   Recipe r = o;
   r.method = p.method.name;
@@ -95,6 +107,7 @@ Recipe decided(const CompressOptions& o, const Prepared& p) {
   if (!p.shares.empty()) r.prune_allocation.clear();
   r.overrides.insert(r.overrides.end(), p.shares.begin(), p.shares.end());
   if (p.calibration) r.asymmetric = p.asymmetric;
+  if (p.original) r.prune_multiple = width_multiple(o);  // which other targets of the run may have wanted
   if (p.pruned.contains("choice")) {
     std::erase_if(r.prune, asks_for_size);
     for (const auto& part : p.pruned["choice"]["chosen"]) r.prune.push_back(part.get<std::string>());
@@ -139,16 +152,6 @@ std::vector<std::unique_ptr<ResumeState>> find_states(const CompressOptions& o, 
   return states;
 }
 
-int64_t width_multiple(const CompressOptions& o) {
-  if (o.prune_multiple > 0) return o.prune_multiple;
-  int64_t multiple = 1;
-  for (const std::string& text : o.targets) {
-    const TargetChoice choice = parse_target(text);
-    multiple = std::lcm(multiple, choice.target->width_multiple(choice.scheme));
-  }
-  return multiple;
-}
-
 // What the choice of a smaller model follows from.
 ordered_json describe_pruning(const CompressOptions& o, const Artifact& source,
                               const std::optional<Windows>& calibration) {
@@ -171,12 +174,21 @@ std::string refused_by_the_hub(const CompressOptions& o, const Architecture& who
   return for_the_hub(o) && hub_refuses(whole).empty() ? hub_refuses(smaller) : "";
 }
 
+// For those who are refused: numbers of heads for the width at hand, and a width for the heads.
+std::string widths_that_load(const Architecture& a) {
+  const int64_t hidden = a.hidden(), heads = a.axis(a.axis_named("head")).groups;
+  std::vector<int64_t> fewer;
+  for (int64_t n = heads; n > 0 && fewer.size() < 3; --n)
+    if (hidden % n == 0) fewer.push_back(n);
+  return fmt::format("give a heads= that leaves {}, or a hidden= that leaves {} (with --prune-multiple {})",
+                     fmt::join(fewer, " or "), hidden / heads * heads, heads);
+}
+
 void refuse_what_the_hub_refuses(const CompressOptions& o, const Architecture& whole, const Architecture& smaller) {
   if (const std::string reason = refused_by_the_hub(o, whole, smaller); !reason.empty())
     fail(ErrorKind::usage,
-         "transformers would not load the model that --prune leaves: {}; give other shares of heads= and hidden=, a "
-         "--prune-multiple that is a multiple of that number, or targets of llama.cpp alone",
-         reason);
+         "transformers would not load the model that --prune leaves: {}; {}, or targets of llama.cpp alone", reason,
+         widths_that_load(smaller));
 }
 
 // Of the one target's files, or of all targets' the parameters. With `trials` nothing is measured: they become the
@@ -252,6 +264,11 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       if (!each.method.empty()) refuse_without_text(o, parse_method(each.method, false));
   }
   const PruneMethod pruning = pruning_of(o);
+  const PruneRequest request = parse_prune(o.prune);
+  if (o.prune_correction && !request.structural())
+    fail(ErrorKind::usage,
+         "--prune-correction says what is done with channels and heads that stay, and none go; give --prune ffn=, "
+         "heads=, hidden=, depth=, params= or bytes=");
   if (!o.imatrix.empty() && !o.calib.text.empty())
     fail(ErrorKind::usage,
          "an importance matrix and a calibration text were given; calibration knows more than the matrix: give one");
@@ -264,7 +281,6 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   }
   std::optional<Windows> windows = read_windows(source, o.eval), calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
-  const PruneRequest request = parse_prune(o.prune);
   std::vector<fs::path> texts = {o.eval.text, o.calib.text, o.imatrix};
   texts.insert(texts.end(), request.vocabulary_texts.begin(), request.vocabulary_texts.end());
   std::vector<Destination> folders;  // before schemes are measured: that takes time
@@ -322,10 +338,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
                       "model): the run measures {} shapes",
                       trials.size()));
     if (!may_measure) check_text(cut->shape, o, calibrated_on);
-    if (stays.empty()) {
-      stays.push_back("everything: the model is small enough as it is");
-      warn("nothing is pruned: the model is no larger than what was asked for");
-    }
+    if (request.sized() && describe(whole, cut->shape).empty())
+      warn("no channels, heads and blocks are pruned: the model is no larger than what was asked for");
+    if (stays.empty()) stays.push_back("everything: the model is small enough as it is");
     for (const std::string& line : stays) note(line);
     source.architecture = whole;
     source.tokenizer = whole_tokenizer;

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -86,22 +87,31 @@ ordered_json config_of_smaller(const Artifact& original, const Architecture& sma
   return config;
 }
 
-// {"run", "report"}, as it was written.
+// The checksum of each file but kAbout, by name.
+ordered_json checksums_of(const fs::path& folder) {
+  std::map<std::string, std::string> sums;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (const std::string name = entry.path().filename(); name != kAbout) sums[name] = sha256_of(entry.path());
+  return sums;
+}
+
+// {"run", "report", "files"}, as it was written, beside what it tells of.
 ordered_json read_about(const fs::path& folder) {
-  const fs::path file = folder / kAbout;
   const auto damaged = [&](std::string_view why) {
-    fail(ErrorKind::bad_input, "{} is damaged: {}; remove {}, or begin anew with --force", file.string(), why,
-         folder.string());
+    fail(ErrorKind::bad_input,
+         "what an earlier run left in {} is damaged: {}; remove that folder, or begin anew with --force",
+         folder.string(), why);
   };
   ordered_json stored;
   try {
-    stored = parse_ordered_json(read_text(file), file.string());
+    stored = parse_ordered_json(read_text(folder / kAbout), kAbout);
   } catch (const Error& e) {
     damaged(e.what());
   }
   if (!stored.is_object() || !stored.contains("about") || !stored.contains("sha256") ||
       stored["sha256"] != sha256_of_text(stored["about"].dump()))
-    damaged("it is not what was written there");
+    damaged(fmt::format("{} is not what was written there", kAbout));
+  if (stored["about"]["files"] != checksums_of(folder)) damaged("its files are not those that were written");
   return stored["about"];
 }
 
@@ -353,13 +363,14 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
       Scratch scratch(Scratch::kNoLimit);
       std::optional<DepthSearch> search;
       if (plan.shape.depth > 0) search.emplace(original.architecture, *original.weights, few, scratch);
-      return ordered_json{
-          {"run", run}, {"report", write_pruned(original, o, plan, calibration, search ? &*search : nullptr, folder)}};
+      ordered_json report = write_pruned(original, o, plan, calibration, search ? &*search : nullptr, folder);
+      return ordered_json{{"run", run}, {"report", std::move(report)}, {"files", checksums_of(folder)}};
     });
     write_text(folder / kAbout, json_text({{"sha256", sha256_of_text(about.dump())}, {"about", about}}) + "\n");
   }
   PrunedSource pruned{open_artifact(folder), about["report"]};
   pruned.model.remarks = original.remarks;
+  pruned.model.checksum = sha256_of_text(about["files"].dump());
   pruned.report["parameters"] = {{"before", original.parameters()}, {"after", pruned.model.parameters()}};
   return pruned;
 }

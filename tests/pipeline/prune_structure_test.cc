@@ -222,8 +222,9 @@ TEST(PruneStructure, AWidthThatIsNoMultipleOfTheHeadsIsRefusedForTheHub) {
   const test::TempDir dir;
   CompressOptions o = job(dir / "out", {"hidden=0.6"});
   o.prune_multiple = 1;
-  EXPECT_TRUE(
-      test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "154, is no multiple of its 4 heads"));
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage),
+                             "154, is no multiple of its 4 heads; give a heads= that leaves 2 or 1, or a "
+                             "hidden= that leaves 152 (with --prune-multiple 4)"));
   EXPECT_FALSE(fs::exists(dir / "out" / "config.json"));
   o.targets = {"llama.cpp-cpu:F32"};
   EXPECT_EQ(open_artifact(dir / "out" / compress(o).targets[0].files[0].name).architecture.hidden(), 154);
@@ -269,6 +270,41 @@ TEST(PruneStructure, WhatWasSavedAndIsNotWhatWasWrittenIsRefused) {
     write_text(about, bad);
     EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::bad_input), "begin anew with --force"));
   }
+  fs::remove(about);
+  write_text(about, text);
+  // Weights that were changed, however old they say they are; without them the run goes on by what else is there.
+  const fs::path weights = about.parent_path() / "model.safetensors";
+  const auto written = fs::last_write_time(weights);
+  std::string bytes = read_text(weights);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  fs::remove(weights);
+  write_text(weights, bytes);
+  fs::last_write_time(weights, written);
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::bad_input), "remove that folder"));
+  fs::remove_all(about.parent_path());
+  o.gate.clear();
+  EXPECT_TRUE(compress(o).passed());
+}
+
+TEST(PruneStructure, TheReportOfOneOfSeveralTargetsLeadsToItsFiles) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "both", {"ffn=0.73"}, "vllm:w4a16-g32");  // whose widths are multiples of 128
+  o.targets.emplace_back("checkpoint");
+  compress(o);
+  CompressOptions again = job(dir / "again", {}, "");
+  static_cast<Recipe&>(again) = read_recipe(dir / "both" / "checkpoint-model" / "kerf-report.json");
+  again.calib.text = o.calib.text;
+  again.eval.text = o.eval.text;
+  compress(again);
+  EXPECT_EQ(sha256_of(dir / "both" / "checkpoint-model" / "model.safetensors"),
+            sha256_of(dir / "again" / "model.safetensors"));
+}
+
+TEST(PruneStructure, ACorrectionOfNothingIsRefused) {
+  const test::TempDir dir;
+  CompressOptions o = job(dir / "out", {"2:4"}, "llama.cpp-cpu:F32");
+  o.prune_correction = false;
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "and none go"));
 }
 
 // A run that fails is none that can be gone on with.
