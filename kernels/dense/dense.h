@@ -30,4 +30,12 @@ void add_product_tn(int64_t tokens, int64_t rows, int64_t cols, const float* a, 
 void add_product_tn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
                          int64_t b_stride, float* c, bool upper);
 
+/// c[t, k] += sum over r of a[t, r] * b[r, k]:  a is [tokens, rows], b is [rows, cols], c is [tokens, cols], with the
+/// given distances between rows.
+void add_product_nn(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
+                    int64_t b_stride, float* c, int64_t c_stride);
+/// The same with a rounded to bf16 and b, dense, given as bf16 bit patterns, with float32 sums.
+void add_product_nn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride,
+                         const uint16_t* b, float* c, int64_t c_stride);
+
 }  // namespace kerf

@@ -96,6 +96,12 @@ void round_rows(const float* x, int64_t rows, int64_t cols, int64_t stride, uint
   for (int64_t r = 0; r < rows; ++r) converter().f32_to_bf16(x + r * stride, to + r * cols, cols);
 }
 
+// A dense panel to rows that are `stride` apart.
+void add_rows(const float* panel, int64_t rows, int64_t cols, float* to, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = 0; k < cols; ++k) to[r * stride + k] += panel[r * cols + k];
+}
+
 }  // namespace
 
 bool fast_bf16() {
@@ -128,6 +134,21 @@ void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const float* x, int
   });
 }
 
+void add_product_nn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride,
+                         const uint16_t* b, float* c, int64_t c_stride) {
+  if (tokens <= 0 || rows <= 0 || cols <= 0) return;
+  if (!fast_bf16()) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", tokens, cols, rows);
+  const int64_t panel = even_panel(tokens, kTokenPanel);
+  parallel_for(ceil_div(tokens, panel), [&](int64_t i) {
+    const int64_t begin = i * panel, n = std::min(panel, tokens - begin);
+    const std::span<uint16_t> rounded = own_panel<uint16_t, Purpose::operand>(n * rows);
+    round_rows(a + begin * a_stride, n, rows, a_stride, rounded.data());
+    float* sum = own_panel<float, Purpose::result>(n * cols).data();
+    matmul_bf16_on_this_thread(n, cols, rows, rounded.data(), b, false, sum);
+    add_rows(sum, n, cols, c + begin * c_stride, c_stride);
+  });
+}
+
 void add_product_tn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
                          int64_t b_stride, float* c, bool upper) {
   if (tokens <= 0 || rows <= 0 || cols <= 0) return;
@@ -141,11 +162,7 @@ void add_product_tn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float
     const std::span<float> sum = own_panel<float, Purpose::result>(height * width);
     multiply({.m = height, .n = width, .k = tokens, .a_transposed = true, .b_transposed = false}, left + i * tokens,
              right + j * tokens, sum.data());
-    for (int64_t r = 0; r < height; ++r) {
-      float* to = c + (i + r) * cols + j;
-      const float* from = sum.data() + r * width;
-      for (int64_t k = 0; k < width; ++k) to[k] += from[k];
-    }
+    add_rows(sum.data(), height, width, c + i * cols + j, cols);
   });
 }
 

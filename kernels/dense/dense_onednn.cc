@@ -41,6 +41,19 @@ struct AlignedFree {
 // compute more of what lies below the diagonal.
 constexpr int64_t kSquarePanel = 96;
 
+// c [m, n] = a [m, k] b [k, n] + keep * c, where 'T' says that an operand is stored the other way round.
+void multiply_on_this_thread(char a_stored, char b_stored, int64_t m, int64_t n, int64_t k, const float* a,
+                             int64_t a_stride, const float* b, int64_t b_stride, float keep, float* c,
+                             int64_t c_stride) {
+  cap_onednn_isa();
+  const OneOpenMpThread one;
+  const dnnl_status_t status =
+      dnnl_sgemm(a_stored, b_stored, m, n, k, 1.0f, a, a_stride, b, b_stride, keep, c, c_stride);
+  if (status != dnnl_success)
+    fail(ErrorKind::internal, "oneDNN refused a product of {} x {} x {} (status {})", m, n, k,
+         static_cast<int>(status));
+}
+
 void copy_rows(const float* x, int64_t rows, int64_t cols, int64_t stride, float* to) {
   for (int64_t r = 0; r < rows; ++r) std::copy_n(x + r * stride, cols, to + r * cols);
 }
@@ -85,21 +98,14 @@ void matmul_nt_on_this_thread(int64_t tokens, int64_t out, int64_t in, const flo
     for (int64_t t = 0; t < tokens; ++t) std::fill_n(y + t * y_stride, out, 0.0f);
     return;
   }
-  cap_onednn_isa();
-  const OneOpenMpThread one;
   const bool awkward = isa() != Isa::avx2 && tokens > kUnpackedTokens && tokens < kManyTokens;
   const int64_t group = awkward ? ceil_div(tokens, ceil_div(tokens, kUnpackedTokens)) : tokens;
   const int64_t part = awkward ? kUnpackedIn : in;
   for (int64_t k = 0; k < in; k += part) {
-    for (int64_t t = 0; t < tokens; t += group) {
-      const dnnl_status_t status =
-          dnnl_sgemm('N', 'T', std::min(group, tokens - t), out, std::min(part, in - k), 1.0f, x + t * x_stride + k,
-                     std::max(x_stride, in), w + k, std::max(w_stride, in), accumulate || k > 0 ? 1.0f : 0.0f,
-                     y + t * y_stride, std::max(y_stride, out));
-      if (status != dnnl_success)
-        fail(ErrorKind::internal, "oneDNN refused a product of {} x {} x {} (status {})", tokens, out, in,
-             static_cast<int>(status));
-    }
+    for (int64_t t = 0; t < tokens; t += group)
+      multiply_on_this_thread('N', 'T', std::min(group, tokens - t), out, std::min(part, in - k), x + t * x_stride + k,
+                              std::max(x_stride, in), w + k, std::max(w_stride, in), accumulate || k > 0 ? 1.0f : 0.0f,
+                              y + t * y_stride, std::max(y_stride, out));
   }
 }
 
@@ -116,6 +122,35 @@ void matmul_nt(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t 
   });
 }
 
+void matmul_nn_on_this_thread(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride,
+                              const float* b, int64_t b_stride, float* c, int64_t c_stride, bool accumulate) {
+  if (tokens <= 0 || cols <= 0) return;
+  if (rows <= 0) {
+    for (int64_t t = 0; t < tokens && !accumulate; ++t) std::fill_n(c + t * c_stride, cols, 0.0f);
+    return;
+  }
+  multiply_on_this_thread('N', 'N', tokens, cols, rows, a, a_stride, b, b_stride, accumulate ? 1.0f : 0.0f, c,
+                          c_stride);
+}
+
+void add_product_tn_on_this_thread(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride,
+                                   const float* b, int64_t b_stride, float* c, int64_t c_stride) {
+  if (tokens <= 0 || rows <= 0 || cols <= 0) return;
+  multiply_on_this_thread('T', 'N', rows, cols, tokens, a, a_stride, b, b_stride, 1.0f, c, c_stride);
+}
+
+void add_product_nn(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
+                    int64_t b_stride, float* c, int64_t c_stride) {
+  if (tokens <= 0 || rows <= 0 || cols <= 0) return;
+  const int64_t width = even_panel(cols, kOutPanel), height = even_panel(tokens, kTokenPanel);
+  const int64_t across = ceil_div(cols, width), down = ceil_div(tokens, height);
+  parallel_for(across * down, [&](int64_t i) {
+    const int64_t t = i / across * height, k = i % across * width;
+    matmul_nn_on_this_thread(std::min(height, tokens - t), rows, std::min(width, cols - k), a + t * a_stride, a_stride,
+                             b + k, b_stride, c + t * c_stride + k, c_stride, true);
+  });
+}
+
 void add_product_tn(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride, const float* b,
                     int64_t b_stride, float* c, bool upper) {
   if (tokens <= 0 || rows <= 0 || cols <= 0) return;
@@ -125,13 +160,8 @@ void add_product_tn(int64_t tokens, int64_t rows, int64_t cols, const float* a, 
   if (!same) columns_in_panels(b, tokens, cols, b_stride, even_panel(cols, kSquarePanel), b_panels, copy_rows);
   const float *left = a_panels.data(), *right = same ? left : b_panels.data();
   for_panels(rows, cols, kSquarePanel, upper, [&](int64_t i, int64_t height, int64_t j, int64_t width) {
-    cap_onednn_isa();
-    const OneOpenMpThread one;
-    const dnnl_status_t status = dnnl_sgemm('T', 'N', height, width, tokens, 1.0f, left + i * tokens, height,
-                                            right + j * tokens, width, 1.0f, c + i * cols + j, cols);
-    if (status != dnnl_success)
-      fail(ErrorKind::internal, "oneDNN refused a product of {} x {} x {} (status {})", height, width, tokens,
-           static_cast<int>(status));
+    add_product_tn_on_this_thread(tokens, height, width, left + i * tokens, height, right + j * tokens, width,
+                                  c + i * cols + j, cols);
   });
 }
 

@@ -14,6 +14,13 @@ namespace kerf {
 void matmul_nt_on_this_thread(int64_t tokens, int64_t out, int64_t in, const float* x, int64_t x_stride, const float* w,
                               int64_t w_stride, float* y, int64_t y_stride, bool accumulate);
 
+/// c[t, k] (+)= sum over r of a[t, r] * b[r, k], laid out as in add_product_nn, on the calling thread alone.
+void matmul_nn_on_this_thread(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride,
+                              const float* b, int64_t b_stride, float* c, int64_t c_stride, bool accumulate);
+/// c[i, j] += sum over t of a[t, i] * b[t, j], laid out as in add_product_tn, on the calling thread alone.
+void add_product_tn_on_this_thread(int64_t tokens, int64_t rows, int64_t cols, const float* a, int64_t a_stride,
+                                   const float* b, int64_t b_stride, float* c, int64_t c_stride);
+
 /// Panels of one size (a multiple of 16), at least `wanted` and less than twice that, so that none is left narrow.
 inline int64_t even_panel(int64_t n, int64_t wanted) {
   const int64_t panels = n / wanted > 1 ? n / wanted : 1;

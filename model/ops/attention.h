@@ -22,4 +22,15 @@ struct AttentionShape {
 /// threads, one head of one window each.
 void causal_attention(const AttentionShape&, const float* q, const float* k, const float* v, float* out);
 
+/// Gradients are added; nullptr: not wanted.
+struct AttentionGradients {
+  float *q = nullptr, *k = nullptr, *v = nullptr;
+};
+/// The way back, in float32 (`rounding` and `fused` count for nothing). `out` is what causal_attention() gave. With P
+/// the probabilities of a query over its keys and S the capped, scaled scores: dV = P^T dO, dP = dO V^T, dS = P (dP -
+/// dO . O), and through cap and scale to q and k. A block of queries at a time, never all scores (FlashAttention,
+/// Dao et al., 2022). On kerf's threads, one group of heads of one window each.
+void causal_attention_backward(const AttentionShape&, const float* q, const float* k, const float* v, const float* out,
+                               const float* d_out, const AttentionGradients&);
+
 }  // namespace kerf

@@ -2,7 +2,6 @@
 #include "model/ops/op.h"
 
 #include <algorithm>
-#include <memory>
 
 #include "core/error.h"
 #include "kernels/dense/dense.h"
@@ -22,22 +21,18 @@ double block_multiply_adds(const Architecture& a, int64_t layer, int64_t length)
   return sum;
 }
 
-void Linear::apply_transposed(const float* dy, int64_t tokens, float* dx) const {
-  // Rows of w become columns: dx = dy W is the product of dy with the rows of W's transpose, panel by panel.
+void Linear::add_transposed(const float* dy, int64_t tokens, float* dx) const {
   constexpr int64_t kPanel = 256;
-  const int64_t most = std::min(kPanel, out);
-  const auto rows = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(most * in));
-  const auto columns = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(most * in));
-  const auto part = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(tokens * in));
-  std::fill_n(dx, tokens * in, 0.0F);
+  std::vector<float> rows(static_cast<size_t>(std::min(kPanel, out) * in));
   for (int64_t begin = 0; begin < out; begin += kPanel) {
     const int64_t n = std::min(kPanel, out - begin);
-    read_rows(begin, begin + n, rows.get());
-    for (int64_t r = 0; r < n; ++r)
-      for (int64_t k = 0; k < in; ++k) columns[static_cast<size_t>(k * n + r)] = rows[static_cast<size_t>(r * in + k)];
-    matmul_nt(tokens, in, n, dy + begin, out, columns.get(), n, part.get(), in);
-    for (int64_t i = 0; i < tokens * in; ++i) dx[i] += part[static_cast<size_t>(i)];
+    read_rows(begin, begin + n, rows.data());
+    add_product_nn(tokens, n, in, dy + begin, out, rows.data(), in, dx, in);
   }
+}
+
+void Linear::add_weight_gradient(const float* dy, const float* x, int64_t tokens, float* dw) const {
+  add_product_tn(tokens, out, in, dy, out, x, in, dw, false);
 }
 
 }  // namespace kerf

@@ -1,7 +1,6 @@
 // What each kind of operation (model/arch/architecture.h) does: forward in each arithmetic, its cost, and what a
-// rescaling of its output channels means for it. A plug-in: one file op_<kind>.cc that defines `const Operation&
-// op_<kind>()`; the pass over a model (model/run) knows none of them by name. A backward pass belongs beside each
-// forward.
+// rescaling of its output channels means for it, and backward. A plug-in: one file op_<kind>.cc that defines `const
+// Operation& op_<kind>()`; the pass over a model (model/run) knows none of them by name.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +47,15 @@ struct OpCall {
   int64_t width() const { return columns > 0 ? columns : arch.axis(op.axis).size; }
 };
 
+/// The way back through one operation: what the gradient of a loss to its output is to its inputs and weights. All that
+/// is wanted is added to what is there.
+struct OpGradient {
+  const float* d_out = nullptr;  // [tokens, width]
+  std::span<float* const> d_in;  // as call.in; nullptr: not wanted
+  float* d_linear = nullptr;     // [out, in], as OpWeights; nullptr: not wanted
+  float *d_weight = nullptr, *d_bias = nullptr;
+};
+
 /// What dividing channels of an operation's output asks for.
 struct FoldRule {
   enum class Where {
@@ -62,6 +70,7 @@ struct FoldRule {
 
 struct Operation {
   using Forward = void (*)(const OpCall&);
+  using Backward = void (*)(const OpCall&, const OpGradient&);
 
   std::string_view name;
   size_t index = 0;  // of its type in Op::what
@@ -69,6 +78,9 @@ struct Operation {
   Forward forward = nullptr;
   /// In llama.cpp's order of sums (kernels/gguf/ggml_ops.h), float32; nullptr where it has no such operation.
   Forward forward_ggml = nullptr;
+  /// Of `forward`, called as that was, with what it gave in `out`; as if nothing were rounded there. nullptr for what
+  /// the pass does itself (Embed).
+  Backward backward = nullptr;
   /// What depends on the operation and the positions alone, computed once per run for all that are `alike`.
   std::vector<float> (*table)(const Op&, int64_t length, Rounding, bool ggml) = nullptr;
   bool (*alike)(const Op&, const Op&) = nullptr;

@@ -88,6 +88,40 @@ void forward_ggml(const OpCall& c) {
   for_parts(c, gate);
 }
 
+// With f(x) = x s(z), s the logistic function, z = x (SiLU) or 2 sqrt(2/pi) (x + 0.044715 x^3) (tanh-GELU):
+// f'(x) = s + x s (1 - s) z'.
+void add_gradient(Activation f, const float* x, const float* up, const float* d_out, float* d_x, float* d_up, int64_t n,
+                  const Elementwise& ops) {
+  constexpr int64_t kPart = 256;
+  float e[kPart];
+  for (int64_t begin = 0; begin < n; begin += kPart) {
+    const int64_t m = std::min(kPart, n - begin);
+    const bool silu = f == Activation::silu;
+    for (int64_t i = 0; i < m; ++i) {
+      const float v = x[begin + i];
+      e[i] = silu ? -v : -2 * kSqrt2OverPi * (v + kCubic * v * v * v);
+    }
+    ops.exp(e, e, m);
+    for (int64_t i = 0; i < m; ++i) {
+      const int64_t k = begin + i;
+      const float v = x[k], s = 1 / (1 + e[i]), slope = silu ? 1 : 2 * kSqrt2OverPi * (1 + 3 * kCubic * v * v);
+      if (d_up) d_up[k] += d_out[k] * v * s;
+      if (d_x) d_x[k] += d_out[k] * (up ? up[k] : 1) * (s + v * s * (1 - s) * slope);
+    }
+  }
+}
+
+void backward(const OpCall& c, const OpGradient& g) {
+  const int64_t width = c.width();
+  const bool gated = c.in.size() > 1;
+  for_rows(c.tokens(), [&](int64_t begin, int64_t end) {
+    const int64_t at = begin * width;
+    add_gradient(c.op.as<Activate>()->f, c.in[0] + at, gated ? c.in[1] + at : nullptr, g.d_out + at,
+                 g.d_in[0] ? g.d_in[0] + at : nullptr, gated && g.d_in[1] ? g.d_in[1] + at : nullptr,
+                 (end - begin) * width, elementwise());
+  });
+}
+
 // The second input only multiplies; the first goes through a curve.
 FoldRule fold(const Op& op) { return op.inputs.size() > 1 ? FoldRule{FoldRule::Where::through_input, 1} : FoldRule{}; }
 
@@ -98,6 +132,7 @@ const Operation& op_activate() {
                                    .index = op_index<Activate>(),
                                    .forward = forward,
                                    .forward_ggml = forward_ggml,
+                                   .backward = backward,
                                    .fold = fold,
                                    .may_overwrite_first_input = true};
   return operation;

@@ -18,11 +18,21 @@ void forward(const OpCall& c) {
   });
 }
 
+void backward(const OpCall& c, const OpGradient& g) {
+  const int64_t width = c.width();
+  for (float* d_in : g.d_in)
+    if (d_in)
+      for_rows(c.tokens(), [&](int64_t begin, int64_t end) {
+        const int64_t at = begin * width;
+        elementwise().add(d_in + at, g.d_out + at, (end - begin) * width, Rounding::none);
+      });
+}
+
 }  // namespace
 
 const Operation& op_add() {
   static const Operation operation{
-      .name = "add", .index = op_index<Add>(), .forward = forward, .forward_ggml = forward};
+      .name = "add", .index = op_index<Add>(), .forward = forward, .forward_ggml = forward, .backward = backward};
   return operation;
 }
 

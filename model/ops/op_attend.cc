@@ -41,6 +41,12 @@ void forward_ggml(const OpCall& c) {
                         c.in[0], c.in[1], c.in[2], c.out);
 }
 
+void backward(const OpCall& c, const OpGradient& g) {
+  AttentionShape shape = shape_of(c);
+  shape.rounding = Rounding::none;
+  causal_attention_backward(shape, c.in[0], c.in[1], c.in[2], c.out, g.d_out, {g.d_in[0], g.d_in[1], g.d_in[2]});
+}
+
 // Scores and sums over positions: a product with each key, a product with each probability.
 double multiply_adds(const Architecture& a, const Op& op, int64_t length) {
   const int64_t window = op.as<Attend>()->window;
@@ -58,6 +64,7 @@ const Operation& op_attend() {
                                    .index = op_index<Attend>(),
                                    .forward = forward,
                                    .forward_ggml = forward_ggml,
+                                   .backward = backward,
                                    .multiply_adds = multiply_adds,
                                    .fold = fold};
   return operation;

@@ -33,6 +33,19 @@ void forward_ggml(const OpCall& c) {
   });
 }
 
+// With y = at tanh(x / at): dy/dx = 1 - (y / at)^2.
+void backward(const OpCall& c, const OpGradient& g) {
+  if (!g.d_in[0]) return;
+  const auto at = static_cast<float>(c.op.as<Cap>()->at);
+  const int64_t width = c.width();
+  for_rows(c.tokens(), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * width; i < end * width; ++i) {
+      const float t = c.out[i] / at;
+      g.d_in[0][i] += g.d_out[i] * (1 - t * t);
+    }
+  });
+}
+
 }  // namespace
 
 const Operation& op_cap() {
@@ -40,6 +53,7 @@ const Operation& op_cap() {
                                    .index = op_index<Cap>(),
                                    .forward = forward,
                                    .forward_ggml = forward_ggml,
+                                   .backward = backward,
                                    .may_overwrite_first_input = true};
   return operation;
 }

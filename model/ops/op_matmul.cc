@@ -23,6 +23,17 @@ void forward(const OpCall& c) {
   });
 }
 
+void backward(const OpCall& c, const OpGradient& g) {
+  const Linear& matrix = *c.weights.linear;
+  if (g.d_in[0]) matrix.add_transposed(g.d_out, c.tokens(), g.d_in[0]);
+  if (g.d_linear) matrix.add_weight_gradient(g.d_out, c.in[0], c.tokens(), g.d_linear);
+  if (g.d_bias)
+    add_over_rows(c.tokens(), matrix.out, g.d_bias, [&](int64_t begin, int64_t end, float* sum) {
+      for (int64_t t = begin; t < end; ++t)
+        elementwise().add(sum, g.d_out + t * matrix.out, matrix.out, Rounding::none);
+    });
+}
+
 double multiply_adds(const Architecture&, const Op& op, int64_t) {
   const std::vector<int64_t>& shape = op.as<MatMul>()->weight.shape;
   return static_cast<double>(shape[0]) * static_cast<double>(shape[1]);
@@ -37,6 +48,7 @@ const Operation& op_matmul() {
                                    .index = op_index<MatMul>(),
                                    .forward = forward,
                                    .forward_ggml = forward,
+                                   .backward = backward,
                                    .multiply_adds = multiply_adds,
                                    .fold = fold};
   return operation;

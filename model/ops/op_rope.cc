@@ -65,6 +65,24 @@ void forward(const OpCall& c) {
 
 void forward_ggml(const OpCall& c) { forward_with(c, ggml_ops().rotate); }
 
+// Turned back: by the same angles with the other sign.
+void backward(const OpCall& c, const OpGradient& g) {
+  if (!g.d_in[0]) return;
+  const int64_t width = c.width();
+  std::vector<float> turned(static_cast<size_t>(c.tokens() * width)), table(c.weights.table.size());
+  for (size_t i = 0; i < table.size(); ++i) table[i] = i < table.size() / 2 ? c.weights.table[i] : -c.weights.table[i];
+  const float* d_out[] = {g.d_out};
+  OpCall back = c;
+  back.weights.table = table;
+  back.rounding = {};
+  back.in = d_out;
+  back.out = turned.data();
+  forward(back);
+  for_rows(c.tokens(), [&](int64_t begin, int64_t end) {
+    elementwise().add(g.d_in[0] + begin * width, turned.data() + begin * width, (end - begin) * width, Rounding::none);
+  });
+}
+
 }  // namespace
 
 const Operation& op_rope() {
@@ -72,6 +90,7 @@ const Operation& op_rope() {
                                    .index = op_index<Rope>(),
                                    .forward = forward,
                                    .forward_ggml = forward_ggml,
+                                   .backward = backward,
                                    .table = table,
                                    .alike = alike};
   return operation;

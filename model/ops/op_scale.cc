@@ -23,6 +23,15 @@ void forward(const OpCall& c) {
 
 void forward_ggml(const OpCall& c) { scale_by(c, static_cast<float>(c.op.as<Scale>()->by), Rounding::none); }
 
+void backward(const OpCall& c, const OpGradient& g) {
+  if (!g.d_in[0]) return;
+  const auto factor = static_cast<float>(c.op.as<Scale>()->by);
+  const int64_t width = c.width();
+  for_rows(c.tokens(), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * width; i < end * width; ++i) g.d_in[0][i] += factor * g.d_out[i];
+  });
+}
+
 FoldRule fold(const Op&) { return {FoldRule::Where::through_input, 0}; }
 
 }  // namespace
@@ -32,6 +41,7 @@ const Operation& op_scale() {
                                    .index = op_index<Scale>(),
                                    .forward = forward,
                                    .forward_ggml = forward_ggml,
+                                   .backward = backward,
                                    .fold = fold,
                                    .may_overwrite_first_input = true};
   return operation;

@@ -80,15 +80,25 @@ void OpRunner::apply(size_t i, const BlockWeights::OfOp& w, int64_t windows, std
   const Operation& o = operation(ops_[i]);
   const Operation::Forward forward = ggml_ ? o.forward_ggml : o.forward;
   if (!forward) fail(ErrorKind::unsupported, "llama.cpp's order of sums has no operation {}", o.name);
-  forward({.arch = arch_,
-           .op = ops_[i],
-           .weights = {.linear = w.linear.get(), .weight = w.weight, .bias = w.bias, .table = *tables_[i]},
-           .rounding = rounding_,
-           .windows = windows,
-           .length = length_,
-           .in = in,
-           .out = out,
-           .columns = columns});
+  forward(call(i, w, windows, in, out, columns));
+}
+
+void OpRunner::backward(size_t i, const BlockWeights::OfOp& w, int64_t windows, std::span<const float* const> in,
+                        float* out, const OpGradient& gradient) const {
+  operation(ops_[i]).backward(call(i, w, windows, in, out, 0), gradient);
+}
+
+OpCall OpRunner::call(size_t i, const BlockWeights::OfOp& w, int64_t windows, std::span<const float* const> in,
+                      float* out, int64_t columns) const {
+  return {.arch = arch_,
+          .op = ops_[i],
+          .weights = {.linear = w.linear.get(), .weight = w.weight, .bias = w.bias, .table = *tables_[i]},
+          .rounding = rounding_,
+          .windows = windows,
+          .length = length_,
+          .in = in,
+          .out = out,
+          .columns = columns};
 }
 
 void OpRunner::run(const Schedule& schedule, const BlockWeights& weights, size_t begin, size_t end, int64_t windows,

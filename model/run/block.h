@@ -52,8 +52,14 @@ class OpRunner {
   /// One operation on rows of `columns` of its axis (0: all).
   void apply(size_t op, const BlockWeights::OfOp&, int64_t windows, std::span<const float* const> in, float* out,
              int64_t columns = 0) const;
+  /// Its way back, after apply() with the same arguments.
+  void backward(size_t op, const BlockWeights::OfOp&, int64_t windows, std::span<const float* const> in, float* out,
+                const OpGradient&) const;
 
  private:
+  OpCall call(size_t op, const BlockWeights::OfOp&, int64_t windows, std::span<const float* const> in, float* out,
+              int64_t columns) const;
+
   const Architecture& arch_;
   const Ops ops_;
   const bool ggml_;

@@ -33,6 +33,12 @@ class Bf16Linear final : public Linear {
     for (int64_t i = row_begin * in; i < row_end * in; ++i)
       to[i - row_begin * in] = bf16_to_f32(w_[static_cast<size_t>(i)]);
   }
+  void add_transposed(const float* dy, int64_t tokens, float* dx) const override {
+    add_product_nn_bf16(tokens, out, in, dy, out, w_.data(), dx, in);
+  }
+  void add_weight_gradient(const float* dy, const float* x, int64_t tokens, float* dw) const override {
+    add_product_tn_bf16(tokens, out, in, dy, out, x, in, dw, false);
+  }
 
  private:
   std::vector<uint16_t> w_;
@@ -47,6 +53,9 @@ class FloatLinear final : public Linear {
   }
   void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
     std::copy_n(w_.data() + row_begin * in, (row_end - row_begin) * in, to);
+  }
+  void add_transposed(const float* dy, int64_t tokens, float* dx) const override {
+    add_product_nn(tokens, out, in, dy, out, w_.data(), in, dx, in);
   }
 
  private:

@@ -7,7 +7,7 @@
 #include "model/arch/architecture.h"
 #include "model/arch/decoder.h"
 #include "model/arch/family.h"
-#include "tests/model/random_checkpoint.h"
+#include "tests/support/random_checkpoint.h"
 
 namespace kerf {
 namespace {

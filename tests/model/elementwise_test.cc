@@ -9,7 +9,7 @@
 #include "core/cpu.h"
 #include "core/dtype.h"
 #include "kernels/elementwise/elementwise_choice.h"
-#include "tests/model/random_checkpoint.h"
+#include "tests/support/random_checkpoint.h"
 
 namespace kerf {
 namespace {

@@ -12,8 +12,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/parallel.h"
-#include "tests/model/random_checkpoint.h"
 #include "tests/support/data.h"
+#include "tests/support/random_checkpoint.h"
 #include "tests/support/refusal.h"
 
 namespace kerf {

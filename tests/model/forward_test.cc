@@ -16,8 +16,8 @@
 #include "model/run/evaluate.h"
 #include "model/run/fast_linear.h"
 #include "model/run/logits.h"
-#include "tests/model/random_checkpoint.h"
 #include "tests/support/data.h"
+#include "tests/support/random_checkpoint.h"
 #include "tests/support/refusal.h"
 
 namespace kerf {
@@ -587,10 +587,11 @@ TEST(Forward, RefusesIdsOutsideOfTheVocabulary) {
 void expect_transposed(const Linear& linear) {
   const int64_t tokens = 5;
   std::vector<float> w(static_cast<size_t>(linear.out * linear.in)), dy(static_cast<size_t>(tokens * linear.out)),
-      dx(static_cast<size_t>(tokens * linear.in), NAN);
+      dx(static_cast<size_t>(tokens * linear.in));
   linear.read_rows(0, linear.out, w.data());
-  for (size_t i = 0; i < dy.size(); ++i) dy[i] = static_cast<float>(test::splitmix64(i) % 2001) / 1000.0F - 1;
-  linear.apply_transposed(dy.data(), tokens, dx.data());
+  for (size_t i = 0; i < dy.size(); ++i)
+    dy[i] = static_cast<float>(test::splitmix64(i) % 129) / 64.0F - 1;  // exact in bf16
+  linear.add_transposed(dy.data(), tokens, dx.data());
   for (int64_t t = 0; t < tokens; ++t)
     for (int64_t k = 0; k < linear.in; ++k) {
       double sum = 0, size = 0;

@@ -16,7 +16,7 @@
 #include "model/ops/ggml_attention.h"
 #include "model/run/blockwise_forward.h"
 #include "model/run/logits.h"
-#include "tests/model/random_checkpoint.h"
+#include "tests/support/random_checkpoint.h"
 
 namespace kerf {
 namespace {

@@ -25,10 +25,10 @@ TEST(PackedLinear, MultipliesByItsTranspose) {
       const std::unique_ptr<Linear> linear = weights->linear(site);
       constexpr int64_t kTokens = 3;
       std::vector<float> w(static_cast<size_t>(site.out * site.in)), dy(static_cast<size_t>(kTokens * site.out)),
-          dx(static_cast<size_t>(kTokens * site.in), NAN);
+          dx(static_cast<size_t>(kTokens * site.in));
       artifact.weights->read(*artifact.weights->find(site.name), 0, w);  // rows as the checkpoint orders them
       for (size_t i = 0; i < dy.size(); ++i) dy[i] = static_cast<float>(i * 37 % 101) / 50.0F - 1;
-      linear->apply_transposed(dy.data(), kTokens, dx.data());
+      linear->add_transposed(dy.data(), kTokens, dx.data());
       for (int64_t t = 0; t < kTokens; ++t)
         for (int64_t k = 0; k < site.in; ++k) {
           double sum = 0, size = 0;

@@ -13,8 +13,8 @@
 #include "model/run/blockwise_forward.h"
 #include "model/run/logits.h"
 #include "pipeline/runs/compress.h"
-#include "tests/model/random_checkpoint.h"
 #include "tests/support/data.h"
+#include "tests/support/random_checkpoint.h"
 #include "tests/support/refusal.h"
 #include "verify/artifact.h"
 

@@ -6,7 +6,7 @@
 Needs torch and transformers (made with torch 2.15.0 and transformers 5.23.0; config.json in the spelling of that
 version, and of version 4 where `old` says so). The weights are not stored: element i of a tensor comes from a counter
 (splitmix64 of a hash of the name, plus i), in steps that are exact in double precision, so that the C++ tests make the
-same ones. See tests/model/random_checkpoint.h.
+same ones. See tests/support/random_checkpoint.h.
 
 Distributions follow what shows mistakes, unlike the library's own initialisation: matrices N(0, 1.5^2 / in), biases
 N(0, 0.5^2), norms U(0.5, 1.5). Windows are longer than max_position_embeddings and than the original RoPE context.

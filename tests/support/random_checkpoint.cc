@@ -1,4 +1,4 @@
-#include "tests/model/random_checkpoint.h"
+#include "tests/support/random_checkpoint.h"
 
 #include <algorithm>
 #include <cmath>
