@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "model/run/block.h"
+
 namespace kerf {
 namespace {
 
@@ -35,9 +37,9 @@ double add_gradients(TrainedModel& model, const Windows& batch, Loss& loss, cons
   for (const Ops& kind : a.kinds) tapes.emplace_back(a, kind, arithmetic, batch.length);
   const auto tape_of = [&](int64_t layer) -> Tape& { return tapes[a.kind_of_layer[static_cast<size_t>(layer)]]; };
   for (int64_t layer = 0; layer < a.layers(); ++layer) {
-    const auto i = static_cast<size_t>(layer);
-    const std::span<const float> x = tape_of(layer).forward(model.weights(layer), batch.count, states[i]);
-    states[i + 1].assign(x.begin(), x.end());
+    std::vector<float>& x = states[static_cast<size_t>(layer) + 1];
+    x = states[static_cast<size_t>(layer)];
+    block_forward(a, layer, model.weights(layer), arithmetic, batch.count, batch.length, x.data());
   }
 
   const double weight = 1 / static_cast<double>(batch.count * (batch.length - 1));

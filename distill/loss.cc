@@ -16,12 +16,8 @@ double to_distribution(std::span<float> x) {
   const Elementwise& ops = elementwise();
   const auto n = std::ssize(x);
   const float most = ops.max(x.data(), n);
-  for (float& v : x) v -= most;
-  ops.exp(x.data(), x.data(), n);
-  double sum = 0;
-  for (const float v : x) sum += static_cast<double>(v);
-  const auto factor = static_cast<float>(1 / sum);
-  for (float& v : x) v *= factor;
+  const double sum = ops.sum_exp(x.data(), n, most);
+  ops.softmax(x.data(), n, n, 1, false, Rounding::none);
   return static_cast<double>(most) + std::log(sum);
 }
 

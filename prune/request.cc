@@ -29,13 +29,16 @@ double kept_share(std::string_view key, std::string_view text) {
   return n->number;
 }
 
-void add(std::string_view part, PruneRequest& r) {
+// What the value is about, which only one may be: its key, or "zeros".
+std::string add(std::string_view part, PruneRequest& r) {
   const size_t at = part.find('=');
   const std::string_view key = part.substr(0, at), value = at == std::string_view::npos ? "" : part.substr(at + 1);
   if (at == std::string_view::npos && part.find(':') != std::string_view::npos) {
     r.sparsity = parse_sparsity(part);
+    return "zeros";
   } else if (key == "sparsity") {
     r.sparsity = parse_sparsity(value);
+    return "zeros";
   } else if (key == "depth") {
     const auto n = count(value);
     if (!n || *n < 1)
@@ -72,6 +75,7 @@ void add(std::string_view part, PruneRequest& r) {
   } else {
     fail(ErrorKind::usage, "--prune {}: there is {}", part, kAllowed);
   }
+  return std::string(key);
 }
 
 }  // namespace
@@ -88,10 +92,7 @@ PruneRequest parse_prune(std::span<const std::string> parts) {
   PruneRequest r;
   std::map<std::string, std::string> given;  // by what it is about
   for (const std::string& part : parts) {
-    add(part, r);
-    const bool zeros = part.find('=') == std::string::npos || part.starts_with("sparsity=");
-    const std::string about = zeros ? "zeros" : part.substr(0, part.find('='));
-    const auto [first, added] = given.try_emplace(about, part);
+    const auto [first, added] = given.try_emplace(add(part, r), part);
     if (!added && vocabulary_text(part).empty())
       fail(ErrorKind::usage, "--prune {} and --prune {} say two things about one; give one of them", first->second,
            part);

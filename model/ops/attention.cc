@@ -53,17 +53,13 @@ struct Head {
   const float *q, *k, *v;
   float* out;
 
-  // The first key that a query from `begin` on sees.
-  int64_t first_key(int64_t begin) const {
-    return shape.window > 0 ? std::max<int64_t>(0, begin - shape.window + 1) : 0;
-  }
   // Probabilities in place of the scores [end - begin, end - first] of the queries from `begin` on and the keys from
   // `first` on; factors as softmax gives them.
   void softmax(float* scores, int64_t begin, int64_t end, int64_t first, float* factors) const {
     const int64_t keys = end - first;
     for (int64_t t = begin; t < end; ++t) {
       float* row = scores + (t - begin) * keys;
-      const int64_t hidden = first_key(t) - first;
+      const int64_t hidden = shape.first_key(t) - first;
       std::fill_n(row, hidden, 0.0F);
       float scale = shape.scale;
       if (shape.softcap != 0) {
@@ -107,7 +103,7 @@ void attend(const Head& h) {
       block = queries;
       block_stride = d;
     }
-    const int64_t first = h.first_key(begin), seen = end - first;
+    const int64_t first = s.first_key(begin), seen = end - first;
     matmul_nt_on_this_thread(end - begin, seen, d, block, block_stride, k + first * key_stride, key_stride, scores,
                              seen, false);
     float factors[kQueries];
@@ -137,7 +133,7 @@ void attend_bf16(const Head& h) {
   for (int64_t begin = 0; begin < length; begin += kQueries) {
     const int64_t end = std::min(length, begin + kQueries), rows = end - begin;
     narrow(h.q + begin * h.q_stride, rows, d, h.q_stride, queries);
-    const int64_t first = h.first_key(begin), seen = end - first;
+    const int64_t first = s.first_key(begin), seen = end - first;
     matmul_bf16_on_this_thread(rows, seen, d, queries, keys + first * d, true, scores);
     float factors[kQueries];
     h.softmax(scores, begin, end, first, factors);

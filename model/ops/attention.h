@@ -14,6 +14,9 @@ struct AttentionShape {
   float softcap = 0;                   // c: scores become c tanh(scale score / c); 0: none
   bool fused = false;                  // probabilities are divided by their sum after the product, not before
   Rounding rounding = Rounding::none;  // of queries, keys, values and probabilities; sums are float32
+
+  /// That a query sees.
+  int64_t first_key(int64_t query) const { return window > 0 && query >= window ? query - window + 1 : 0; }
 };
 
 /// out[t, h] = sum over visible s <= t of p[t, s] v[s, h / (heads / kv_heads)] with p[t, .] = softmax(scale q[t, h] .

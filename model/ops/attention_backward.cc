@@ -21,10 +21,6 @@ struct Head {
   int64_t q_stride, kv_stride;
   const float *q, *k, *v, *out, *d_out;
   AttentionGradients d;
-
-  int64_t first_key(int64_t query) const {
-    return shape.window > 0 ? std::max<int64_t>(0, query - shape.window + 1) : 0;
-  }
 };
 
 // In place of the scores q . k of one query on `keys` keys, of which it sees [hidden, seen): its probabilities. What a
@@ -53,7 +49,7 @@ void backward(const Head& h) {
   float *p = scratch.data(), *dp = p + kQueries * s.length, *slope = dp + kQueries * s.length;
   for (int64_t begin = 0; begin < s.length; begin += kQueries) {
     const int64_t end = std::min(s.length, begin + kQueries), rows = end - begin;
-    const int64_t first = h.first_key(begin), keys = end - first;
+    const int64_t first = s.first_key(begin), keys = end - first;
     const float *k = h.k + first * h.kv_stride, *v = h.v + first * h.kv_stride;
     const float *q = h.q + begin * h.q_stride, *d_out = h.d_out + begin * h.q_stride;
     matmul_nt_on_this_thread(rows, keys, d, q, h.q_stride, k, h.kv_stride, p, keys, false);
@@ -61,7 +57,7 @@ void backward(const Head& h) {
     for (int64_t t = 0; t < rows; ++t) {
       float *p_row = p + t * keys, *dp_row = dp + t * keys;
       const float *o = h.out + (begin + t) * h.q_stride, *d_o = d_out + t * h.q_stride;
-      const int64_t hidden = h.first_key(begin + t) - first, seen = begin + t + 1 - first;
+      const int64_t hidden = s.first_key(begin + t) - first, seen = begin + t + 1 - first;
       probabilities(s, p_row, slope, hidden, seen, keys);
       float mean = 0;  // of dP over P
       for (int64_t i = 0; i < d; ++i) mean += o[i] * d_o[i];

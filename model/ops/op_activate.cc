@@ -13,6 +13,13 @@ namespace {
 
 constexpr float kSqrt2OverPi = 0.7978845608028654F, kCubic = 0.044715F;
 
+// e[i] = e^-z of the z below.
+void exponentials(Activation f, const float* x, float* e, int64_t n, const Elementwise& ops) {
+  for (int64_t i = 0; i < n; ++i)
+    e[i] = f == Activation::silu ? -x[i] : -2 * kSqrt2OverPi * (x[i] + kCubic * x[i] * x[i] * x[i]);
+  ops.exp(e, e, n);
+}
+
 // out[i] = round(f(x[i])) (* up[i], rounded). With u = sqrt(2/pi) (x + 0.044715 x^3) tanh-GELU, x/2 (1 + tanh u), is
 // x / (1 + e^-2u); SiLU is x / (1 + e^-x).
 void activate(Activation f, const float* x, const float* up, float* out, int64_t n, Rounding rounding,
@@ -21,11 +28,7 @@ void activate(Activation f, const float* x, const float* up, float* out, int64_t
   float e[kPart], value[kPart];
   for (int64_t begin = 0; begin < n; begin += kPart) {
     const int64_t m = std::min(kPart, n - begin);
-    for (int64_t i = 0; i < m; ++i) {
-      const float v = x[begin + i];
-      e[i] = f == Activation::silu ? -v : -2 * kSqrt2OverPi * (v + kCubic * v * v * v);
-    }
-    ops.exp(e, e, m);
+    exponentials(f, x + begin, e, m, ops);
     for (int64_t i = 0; i < m; ++i) value[i] = x[begin + i] / (1 + e[i]);
     ops.round(value, m, rounding);
     for (int64_t i = 0; i < m; ++i) out[begin + i] = up ? value[i] * up[begin + i] : value[i];
@@ -97,11 +100,7 @@ void add_gradient(Activation f, const float* x, const float* up, const float* d_
   for (int64_t begin = 0; begin < n; begin += kPart) {
     const int64_t m = std::min(kPart, n - begin);
     const bool silu = f == Activation::silu;
-    for (int64_t i = 0; i < m; ++i) {
-      const float v = x[begin + i];
-      e[i] = silu ? -v : -2 * kSqrt2OverPi * (v + kCubic * v * v * v);
-    }
-    ops.exp(e, e, m);
+    exponentials(f, x + begin, e, m, ops);
     for (int64_t i = 0; i < m; ++i) {
       const int64_t k = begin + i;
       const float v = x[k], s = 1 / (1 + e[i]), slope = silu ? 1 : 2 * kSqrt2OverPi * (1 + 3 * kCubic * v * v);

@@ -20,13 +20,20 @@ void for_normed(const OpCall& c, F&& f) {
   });
 }
 
-// Sums in double, one by one.
-void layer_norm(const float* x, const OpWeights& w, float* out, int64_t n, double eps) {
+// Of what is normalised: (x - mean) scale. Sums in double, one by one.
+struct Moments {
+  double mean, scale;
+};
+Moments moments_of(const Norm& norm, const float* x, int64_t n) {
   double sum = 0, squares = 0;
-  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+  for (int64_t i = 0; i < n && norm.kind == Norm::Kind::layer; ++i) sum += static_cast<double>(x[i]);
   const double mean = sum / static_cast<double>(n);
   for (int64_t i = 0; i < n; ++i) squares += (static_cast<double>(x[i]) - mean) * (static_cast<double>(x[i]) - mean);
-  const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + eps);
+  return {mean, 1 / std::sqrt(squares / static_cast<double>(n) + norm.eps)};
+}
+
+void layer_norm(const Norm& norm, const float* x, const OpWeights& w, float* out, int64_t n) {
+  const auto [mean, scale] = moments_of(norm, x, n);
   for (int64_t i = 0; i < n; ++i) {
     const auto k = static_cast<size_t>(i);
     const double normed = (static_cast<double>(x[i]) - mean) * scale * static_cast<double>(w.weight[k]);
@@ -41,7 +48,7 @@ void forward(const OpCall& c) {
   const Rounding inside = norm.round_before_weight ? c.rounding.stream : Rounding::none;
   for_normed(c, [&](const float* x, float* out, int64_t n) {
     if (norm.kind == Norm::Kind::layer) {
-      layer_norm(x, c.weights, out, n, norm.eps);
+      layer_norm(norm, x, c.weights, out, n);
     } else {
       ops.rms_norm(x, c.weights.weight.data(), out, n, eps, inside);
       if (!c.weights.bias.empty()) ops.add(out, c.weights.bias.data(), n, inside);
@@ -64,12 +71,7 @@ void forward_ggml(const OpCall& c) {
 void backward_of_one(const Norm& norm, const float* x, std::span<const float> weight, const float* d_out, float* d_in,
                      float* d_weight, float* d_bias) {
   const auto n = std::ssize(weight);
-  const bool centred = norm.kind == Norm::Kind::layer;
-  double sum = 0, squares = 0;
-  for (int64_t i = 0; i < n && centred; ++i) sum += static_cast<double>(x[i]);
-  const double mean = sum / static_cast<double>(n);
-  for (int64_t i = 0; i < n; ++i) squares += (static_cast<double>(x[i]) - mean) * (static_cast<double>(x[i]) - mean);
-  const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + norm.eps);
+  const auto [mean, scale] = moments_of(norm, x, n);
   double along = 0, level = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double g = static_cast<double>(weight[static_cast<size_t>(i)]) * static_cast<double>(d_out[i]);
@@ -77,7 +79,7 @@ void backward_of_one(const Norm& norm, const float* x, std::span<const float> we
     level += g;
   }
   along /= static_cast<double>(n);
-  level = centred ? level / static_cast<double>(n) : 0;
+  level = norm.kind == Norm::Kind::layer ? level / static_cast<double>(n) : 0;
   for (int64_t i = 0; i < n; ++i) {
     const double h = (static_cast<double>(x[i]) - mean) * scale,
                  g = static_cast<double>(weight[static_cast<size_t>(i)]) * static_cast<double>(d_out[i]);

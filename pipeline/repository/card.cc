@@ -136,8 +136,7 @@ std::string pruning_text(const Report& report) {
     if (report.pruned_model)
       text += fmt::format(
           " The source gives {:.2f} ± {:.2f} % of its probability to tokens that are gone; perplexities and KL are "
-          "those "
-          "of the tokens that stay, in the same, longer tokenization.",
+          "those of the tokens that stay, in the same, longer tokenization.",
           100 * report.pruned_model->comparison.lost_mass, 100 * report.pruned_model->comparison.lost_mass_stderr);
     text += "\n";
   }

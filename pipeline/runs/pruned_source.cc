@@ -95,23 +95,23 @@ ordered_json checksums_of(const fs::path& folder) {
   return sums;
 }
 
-// {"run", "report", "files"}, as it was written, beside what it tells of.
+[[noreturn]] void damaged(const fs::path& folder, std::string_view why) {
+  fail(ErrorKind::bad_input,
+       "what an earlier run left in {} is damaged: {}; remove that folder, or begin anew with --force", folder.string(),
+       why);
+}
+
+// {"run", "report", "files"}, as it was written.
 ordered_json read_about(const fs::path& folder) {
-  const auto damaged = [&](std::string_view why) {
-    fail(ErrorKind::bad_input,
-         "what an earlier run left in {} is damaged: {}; remove that folder, or begin anew with --force",
-         folder.string(), why);
-  };
   ordered_json stored;
   try {
     stored = parse_ordered_json(read_text(folder / kAbout), kAbout);
   } catch (const Error& e) {
-    damaged(e.what());
+    damaged(folder, e.what());
   }
   if (!stored.is_object() || !stored.contains("about") || !stored.contains("sha256") ||
       stored["sha256"] != sha256_of_text(stored["about"].dump()))
-    damaged(fmt::format("{} is not what was written there", kAbout));
-  if (stored["about"]["files"] != checksums_of(folder)) damaged("its files are not those that were written");
+    damaged(folder, fmt::format("{} is not what was written there", kAbout));
   return stored["about"];
 }
 
@@ -352,6 +352,7 @@ PrunedSource prune_source(const Artifact& original, const CompressOptions& o, co
   ordered_json about;
   if (o.resume && fs::exists(folder / kAbout)) {
     about = read_about(folder);
+    if (about["files"] != checksums_of(folder)) damaged(folder, "its files are not those that were written");
     refuse_other_run(folder, about["run"], run);
     note(fmt::format("pruned as {} has it; nothing is chosen again", folder.string()));
   } else {
