@@ -24,6 +24,10 @@ constexpr int64_t kTokenPanel = 256;
 // more of what lies below the diagonal and share narrow matrices out less evenly.
 constexpr int64_t kSquarePanel = 96;
 
+// Rows of a matrix that is wide as a vocabulary, which are then shared out among threads: the weights of a panel and
+// what it makes of some 256 tokens stay in the cache.
+constexpr int64_t kVocabularyPanel = 4096;
+
 using dnnl::memory;
 
 // c[m, n] = a[m, k] b[k, n], dense; with a_transposed (b_transposed) a is stored as [k, m] (b as [n, k]).
@@ -122,15 +126,17 @@ void matmul_nt_bf16(int64_t tokens, int64_t out, int64_t in, const float* x, int
                     float* y, int64_t y_stride) {
   if (tokens <= 0 || out <= 0) return;
   if (!fast_bf16() || in <= 0) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", tokens, out, in);
-  const int64_t panel = even_panel(tokens, kTokenPanel);
-  parallel_for(ceil_div(tokens, panel), [&](int64_t i) {
-    const int64_t begin = i * panel, rows = std::min(panel, tokens - begin);
+  const int64_t panel = even_panel(tokens, kTokenPanel), width = even_panel(out, kVocabularyPanel);
+  const int64_t across = ceil_div(out, width);
+  parallel_for(ceil_div(tokens, panel) * across, [&](int64_t i) {
+    const int64_t begin = i / across * panel, rows = std::min(panel, tokens - begin);
+    const int64_t first = i % across * width, n = std::min(width, out - first);
     const std::span<uint16_t> rounded = own_panel<uint16_t, Purpose::operand>(rows * in);
     round_rows(x + begin * x_stride, rows, in, x_stride, rounded.data());
-    const bool dense = y_stride == out;
-    float* result = dense ? y + begin * out : own_panel<float, Purpose::result>(rows * out).data();
-    matmul_bf16_on_this_thread(rows, out, in, rounded.data(), w, true, result);
-    for (int64_t t = 0; t < rows && !dense; ++t) std::copy_n(result + t * out, out, y + (begin + t) * y_stride);
+    const bool dense = y_stride == n;
+    float* result = dense ? y + begin * n : own_panel<float, Purpose::result>(rows * n).data();
+    matmul_bf16_on_this_thread(rows, n, in, rounded.data(), w + first * in, true, result);
+    for (int64_t t = 0; t < rows && !dense; ++t) std::copy_n(result + t * n, n, y + (begin + t) * y_stride + first);
   });
 }
 
@@ -138,14 +144,22 @@ void add_product_nn_bf16(int64_t tokens, int64_t rows, int64_t cols, const float
                          const uint16_t* b, float* c, int64_t c_stride) {
   if (tokens <= 0 || rows <= 0 || cols <= 0) return;
   if (!fast_bf16()) fail(ErrorKind::internal, "a bf16 product of {} x {} x {} here", tokens, cols, rows);
-  const int64_t panel = even_panel(tokens, kTokenPanel);
-  parallel_for(ceil_div(tokens, panel), [&](int64_t i) {
+  const int64_t panel = even_panel(tokens, kTokenPanel), depth = even_panel(rows, kVocabularyPanel);
+  const int64_t down = ceil_div(tokens, panel), parts = ceil_div(rows, depth);
+  std::vector<std::vector<float>> sums(static_cast<size_t>(down * parts));
+  parallel_for(down * parts, [&](int64_t i) {
+    const int64_t begin = i / parts * panel, n = std::min(panel, tokens - begin);
+    const int64_t first = i % parts * depth, k = std::min(depth, rows - first);
+    const std::span<uint16_t> rounded = own_panel<uint16_t, Purpose::operand>(n * k);
+    round_rows(a + begin * a_stride + first, n, k, a_stride, rounded.data());
+    std::vector<float>& sum = sums[static_cast<size_t>(i)];
+    sum.resize(static_cast<size_t>(n * cols));
+    matmul_bf16_on_this_thread(n, cols, k, rounded.data(), b + first * cols, false, sum.data());
+  });
+  parallel_for(down, [&](int64_t i) {
     const int64_t begin = i * panel, n = std::min(panel, tokens - begin);
-    const std::span<uint16_t> rounded = own_panel<uint16_t, Purpose::operand>(n * rows);
-    round_rows(a + begin * a_stride, n, rows, a_stride, rounded.data());
-    float* sum = own_panel<float, Purpose::result>(n * cols).data();
-    matmul_bf16_on_this_thread(n, cols, rows, rounded.data(), b, false, sum);
-    add_rows(sum, n, cols, c + begin * c_stride, c_stride);
+    for (int64_t part = 0; part < parts; ++part)
+      add_rows(sums[static_cast<size_t>(i * parts + part)].data(), n, cols, c + begin * c_stride, c_stride);
   });
 }
 

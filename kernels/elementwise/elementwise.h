@@ -32,6 +32,8 @@ struct Elementwise {
   double (*sum_exp)(const float* x, int64_t n, float max);
   /// sum of e^(a[i] - max) (a[i] - b[i]), in the same way.
   double (*sum_exp_difference)(const float* a, const float* b, int64_t n, float max);
+  /// out[i] = factor (e^(b[i] - log_b) - e^(a[i] - log_a)).
+  void (*exp_difference)(const float* a, float log_a, const float* b, float log_b, int64_t n, float factor, float* out);
   /// out[i] = e^x[i], within 2 ulp from -87.33 to 88.02; 0 below, e^88.02 above, NaN for NaN.
   void (*exp)(const float* x, float* out, int64_t n);
 };

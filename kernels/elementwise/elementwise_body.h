@@ -331,6 +331,11 @@ double sum_exp_difference_of(const float* a, const float* b, int64_t n, float ma
   return sum;
 }
 
+void exp_difference_row(const float* a, float log_a, const float* b, float log_b, int64_t n, float factor, float* out) {
+  for_row(
+      n, KERF_EACH { put(out + i, (exp_of(get(b + i, m) - log_b) - exp_of(get(a + i, m) - log_a)) * factor, m); });
+}
+
 void exp_row(const float* x, float* out, int64_t n) {
   for_row(
       n, KERF_EACH { put(out + i, exp_of(get(x + i, m)), m); });
@@ -340,7 +345,8 @@ void exp_row(const float* x, float* out, int64_t n) {
 
 const Elementwise& KERF_ELEMENTWISE() {
   static const Elementwise table = {round_any,   add_any, rms_norm_any, silu_gate_any,         rotate_any,
-                                    softmax_any, max_of,  sum_exp_of,   sum_exp_difference_of, exp_row};
+                                    softmax_any, max_of,  sum_exp_of,   sum_exp_difference_of, exp_difference_row,
+                                    exp_row};
   return table;
 }
 

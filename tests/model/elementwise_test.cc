@@ -156,6 +156,8 @@ std::vector<uint32_t> results(const Elementwise& ops, int64_t n) {
   std::vector<float> x(a.size());
   ops.exp(a.data(), x.data(), n);
   keep(x);
+  ops.exp_difference(a.data(), 19, b.data(), 3, n, 0.3F, x.data());
+  keep(x);
   all.push_back(ops.max(a.data(), n));
   keep_double(ops.sum_exp(a.data(), n, 20));
   keep_double(ops.sum_exp_difference(a.data(), b.data(), n, 20));
