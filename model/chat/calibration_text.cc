@@ -7,17 +7,11 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/random.h"
 #include "model/text/text_file.h"
 
 namespace kerf {
 namespace {
-
-// Vigna's splitmix64: a bijection of 64 bits, so keys of different i never meet.
-uint64_t splitmix64(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
 
 // 0 .. count - 1 in the order of the seed.
 std::vector<size_t> order_of(size_t count, uint64_t seed) {
