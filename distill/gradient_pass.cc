@@ -14,64 +14,98 @@ constexpr int64_t kHeadTokens = 256;
 // What follows the rows of the embedding, before the first block.
 Ops after_embedding(const Architecture& a) { return {a.before.begin() + 1, a.before.end()}; }
 
+// The pass on the way there: its entry, which is before the first block, and the states before each block and after the
+// last; of the way there alone only the last one is kept.
+class WayThere {
+ public:
+  WayThere(TrainedModel& model, const Windows& batch, const Arithmetic& arithmetic, bool keep)
+      : entry_(after_embedding(model.architecture())),
+        of_entry_{.ops = std::vector<BlockWeights::OfOp>(entry_.size()), .sites = {}},
+        tape_(model.architecture(), entry_, arithmetic, batch.length),
+        rows_(static_cast<size_t>(batch.tokens() * model.architecture().hidden())) {
+    const Architecture& a = model.architecture();
+    model.embed(batch.ids, rows_.data());
+    std::vector<float> x = rows_;
+    if (!entry_.empty()) {
+      const std::span<const float> y = tape_.forward(of_entry_, batch.count, rows_);
+      x.assign(y.begin(), y.end());
+    }
+    for (int64_t layer = 0; layer < a.layers(); ++layer) {
+      if (keep) states.push_back(x);
+      block_forward(a, layer, model.weights(layer), arithmetic, batch.count, batch.length, x.data());
+    }
+    states.push_back(std::move(x));
+  }
+  // The gradient of the rows of the embedding.
+  std::vector<float> back(std::vector<float> d) {
+    if (entry_.empty()) return d;
+    WeightGradients none{.ops = std::vector<WeightGradients::OfOp>(entry_.size())};
+    return tape_.backward(d, none);
+  }
+
+  std::vector<std::vector<float>> states;
+
+ private:
+  Ops entry_;
+  BlockWeights of_entry_;
+  Tape tape_;
+  std::vector<float> rows_;
+};
+
+// The loss, summed over the scored positions; of(begin, count, gradient of the logits, tape) goes back.
+template <class Back>
+double through_head(TrainedModel& model, const Windows& batch, Loss& loss, const Arithmetic& arithmetic, double weight,
+                    std::span<const float> x, Back&& back) {
+  const Architecture& a = model.architecture();
+  const BlockWeights weights = model.weights(-1);
+  Tape head(a, a.after, arithmetic, 1);
+  std::vector<float> d;
+  double sum = 0;
+  for (int64_t begin = 0; begin < batch.tokens(); begin += kHeadTokens) {
+    const int64_t count = std::min(kHeadTokens, batch.tokens() - begin);
+    const std::span<const float> y = head.forward(
+        weights, count, x.subspan(static_cast<size_t>(begin * a.hidden()), static_cast<size_t>(count * a.hidden())));
+    d.resize(y.size());
+    sum += loss.gradient(batch, begin, count, weight, y, d);
+    back(begin, d, head);
+  }
+  return sum;
+}
+
+double weight_of(const Windows& batch) { return 1 / static_cast<double>(batch.count * (batch.length - 1)); }
+
 }  // namespace
+
+double mean_loss(TrainedModel& model, const Windows& batch, Loss& loss, const Arithmetic& arithmetic) {
+  const WayThere there(model, batch, arithmetic, false);
+  const auto no_way_back = [](int64_t, std::span<const float>, Tape&) {};
+  const double weight = weight_of(batch);
+  return weight * through_head(model, batch, loss, arithmetic, weight, there.states.back(), no_way_back);
+}
 
 double add_gradients(TrainedModel& model, const Windows& batch, Loss& loss, const Arithmetic& arithmetic) {
   const Architecture& a = model.architecture();
-  const int64_t tokens = batch.tokens(), hidden = a.hidden();
-  const auto part = [&](auto& x, int64_t begin, int64_t count) {
-    return std::span(x).subspan(static_cast<size_t>(begin * hidden), static_cast<size_t>(count * hidden));
-  };
-  std::vector<std::vector<float>> states(static_cast<size_t>(a.layers()) + 1);  // before each block, and after the last
-  std::vector<float> rows(static_cast<size_t>(tokens * hidden));
-  model.embed(batch.ids, rows.data());
-  const Ops entry = after_embedding(a);
-  BlockWeights of_entry{.ops = std::vector<BlockWeights::OfOp>(entry.size())};
-  Tape entry_tape(a, entry, arithmetic, batch.length);
-  states[0] = rows;
-  if (!entry.empty()) {
-    const std::span<const float> x = entry_tape.forward(of_entry, batch.count, rows);
-    states[0].assign(x.begin(), x.end());
-  }
+  WayThere there(model, batch, arithmetic, true);
+  const double weight = weight_of(batch);
+  std::vector<float> d(there.states.back().size());
+  WeightGradients of_head = model.wanted(-1);
+  const double sum = through_head(model, batch, loss, arithmetic, weight, there.states.back(),
+                                  [&](int64_t begin, std::span<const float> d_logits, Tape& head) {
+                                    const std::vector<float> back = head.backward(d_logits, of_head);
+                                    std::copy(back.begin(), back.end(), d.begin() + begin * a.hidden());
+                                  });
+  model.take(-1, std::move(of_head));
   std::vector<Tape> tapes;  // one per kind of layer
   for (const Ops& kind : a.kinds) tapes.emplace_back(a, kind, arithmetic, batch.length);
-  const auto tape_of = [&](int64_t layer) -> Tape& { return tapes[a.kind_of_layer[static_cast<size_t>(layer)]]; };
-  for (int64_t layer = 0; layer < a.layers(); ++layer) {
-    std::vector<float>& x = states[static_cast<size_t>(layer) + 1];
-    x = states[static_cast<size_t>(layer)];
-    block_forward(a, layer, model.weights(layer), arithmetic, batch.count, batch.length, x.data());
-  }
-
-  const double weight = 1 / static_cast<double>(batch.count * (batch.length - 1));
-  double sum = 0;
-  std::vector<float> d(static_cast<size_t>(tokens * hidden));
-  {
-    const BlockWeights weights = model.weights(-1);
-    WeightGradients gradients = model.wanted(-1);
-    Tape head(a, a.after, arithmetic, 1);
-    std::vector<float> logits;
-    for (int64_t begin = 0; begin < tokens; begin += kHeadTokens) {
-      const int64_t count = std::min(kHeadTokens, tokens - begin);
-      const std::span<const float> y = head.forward(weights, count, part(states.back(), begin, count));
-      logits.assign(y.begin(), y.end());
-      sum += loss.gradient(batch, begin, count, weight, logits);
-      const std::vector<float> back = head.backward(logits, gradients);
-      std::copy(back.begin(), back.end(), part(d, begin, count).begin());
-    }
-    model.take(-1, std::move(gradients));
-  }
   for (int64_t layer = a.layers(); layer-- > 0;) {
+    Tape& tape = tapes[a.kind_of_layer[static_cast<size_t>(layer)]];
     const BlockWeights weights = model.weights(layer);
     WeightGradients gradients = model.wanted(layer);
-    tape_of(layer).forward(weights, batch.count, states[static_cast<size_t>(layer)]);
-    d = tape_of(layer).backward(d, gradients);
+    tape.forward(weights, batch.count, there.states[static_cast<size_t>(layer)]);
+    d = tape.backward(d, gradients);
     model.take(layer, std::move(gradients));
   }
-  if (!entry.empty()) {
-    WeightGradients none{.ops = std::vector<WeightGradients::OfOp>(entry.size())};
-    d = entry_tape.backward(d, none);
-  }
-  model.take_embedded(batch.ids, d);
+  model.take_embedded(batch.ids, there.back(std::move(d)));
   return sum * weight;
 }
 

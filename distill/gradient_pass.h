@@ -13,4 +13,7 @@ namespace kerf {
 /// and the logits of some tokens. Results do not depend on the number of threads.
 double add_gradients(TrainedModel&, const Windows& batch, Loss&, const Arithmetic&);
 
+/// The mean loss alone.
+double mean_loss(TrainedModel&, const Windows& batch, Loss&, const Arithmetic&);
+
 }  // namespace kerf

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/parallel.h"
-#include "distill/dense_model.h"
 #include "distill/gradient_pass.h"
+#include "distill/student.h"
 #include "model/arch/family.h"
 #include "tests/support/data.h"
 #include "tests/support/random_checkpoint.h"
@@ -21,7 +21,9 @@ const nlohmann::json& goldens() {
   return all;
 }
 
-double norm_of(const std::vector<float>& v) {
+std::span<float> gradient_of(TrainedTensor& tensor) { return tensor.parameters().front().gradient; }
+
+double norm_of(std::span<const float> v) {
   double squares = 0;
   for (const float x : v) squares += static_cast<double>(x) * static_cast<double>(x);
   return std::sqrt(squares);
@@ -33,13 +35,13 @@ TEST_P(Gradient, IsThatOfPyTorch) {
   const nlohmann::json& golden = goldens()[GetParam()];
   const Architecture a = describe_architecture(golden["config"]);
   const test::RandomCheckpoint checkpoint(a);
-  DenseModel model(a, checkpoint, true);
+  Student model = dense_student(a, checkpoint, true);
   CrossEntropy loss;
   EXPECT_NEAR(add_gradients(model, test::random_windows(2, 96, a.vocab()), loss, {}), golden["loss"], 2e-5);
   EXPECT_EQ(model.tensors().size(), golden["weights"].size());
   for (const auto& [name, of] : golden["weights"].items()) {
     ASSERT_TRUE(model.tensors().contains(name)) << name;
-    const std::vector<float>& g = model.tensors().at(name).gradient;
+    const std::span<float> g = gradient_of(*model.tensors().at(name));
     const double norm = of["norm"], each = norm / std::sqrt(static_cast<double>(g.size()));
     EXPECT_NEAR(norm_of(g), norm, 1e-4 * norm) << name;
     for (size_t i = 0; i < 7; ++i)
@@ -58,18 +60,21 @@ TEST(Gradient, OfADivergenceIsTheSlopeOfIt) {
     for (size_t i = 0; i < s.size(); ++i) s[i] = static_cast<float>(test::splitmix64(i) % 100) / 50.0F;
     return s;
   }();
-  Divergence loss([&](int64_t, int64_t count, float* out) {
-    for (int64_t t = 0; t < count; ++t) std::copy(shift.begin(), shift.end(), out + t * a.vocab());
+  std::vector<float> theirs;
+  Divergence loss([&](int64_t, int64_t count) {
+    theirs.clear();
+    for (int64_t t = 0; t < count; ++t) theirs.insert(theirs.end(), shift.begin(), shift.end());
+    return std::span<const float>(theirs);
   });
-  DenseModel model(a, checkpoint, true);
+  Student model = dense_student(a, checkpoint, true);
   const double kl = add_gradients(model, batch, loss, {});
   EXPECT_GT(kl, 0);
   // A step against the gradient lowers it by about step x norm^2.
   double squares = 0;
-  for (auto& [name, tensor] : model.tensors()) squares += std::pow(norm_of(tensor.gradient), 2);
+  for (auto& [name, tensor] : model.tensors()) squares += std::pow(norm_of(gradient_of(*tensor)), 2);
   const double step = 1e-3 * kl / squares;
-  for (auto& [name, tensor] : model.tensors())
-    for (size_t i = 0; i < tensor.values.size(); ++i) tensor.values[i] -= static_cast<float>(step) * tensor.gradient[i];
+  for (const Parameter& p : model.parameters())
+    for (size_t i = 0; i < p.values.size(); ++i) p.values[i] -= static_cast<float>(step) * p.gradient[i];
   const double lower = add_gradients(model, batch, loss, {});
   EXPECT_NEAR((kl - lower) / (step * squares), 1, 0.05);
 }
@@ -78,23 +83,25 @@ TEST(Gradient, OfItselfIsNothing) {
   const Architecture a = describe_architecture(goldens()["mha"]["config"]);
   const test::RandomCheckpoint checkpoint(a);
   const Windows batch = test::random_windows(1, 24, a.vocab());
-  DenseModel model(a, checkpoint, true);
+  Student model = dense_student(a, checkpoint, true);
   std::vector<float> own;  // logits of the first pass
   struct Keep final : Loss {
     std::vector<float>& to;
     explicit Keep(std::vector<float>& v) : to(v) {}
-    double gradient(const Windows&, int64_t, int64_t, double, std::span<float> logits) override {
+    double gradient(const Windows&, int64_t, int64_t, double, std::span<const float> logits,
+                    std::span<float>) override {
       to.insert(to.end(), logits.begin(), logits.end());
       return 0;
     }
   } keep(own);
   add_gradients(model, batch, keep, {});
-  model.clear();
-  Divergence loss([&](int64_t begin, int64_t count, float* out) {
-    std::copy_n(own.begin() + begin * a.vocab(), count * a.vocab(), out);
+  for (const Parameter& p : model.parameters()) std::fill(p.gradient.begin(), p.gradient.end(), 0.0F);
+  Divergence loss([&](int64_t begin, int64_t count) {
+    return std::span<const float>(own).subspan(static_cast<size_t>(begin * a.vocab()),
+                                               static_cast<size_t>(count * a.vocab()));
   });
   EXPECT_NEAR(add_gradients(model, batch, loss, {}), 0, 1e-6);
-  for (const auto& [name, tensor] : model.tensors()) EXPECT_LT(norm_of(tensor.gradient), 1e-5) << name;
+  for (const auto& [name, tensor] : model.tensors()) EXPECT_LT(norm_of(gradient_of(*tensor)), 1e-5) << name;
 }
 
 TEST(Gradient, IsTheSameForEveryNumberOfThreadsAndNearlyTheSameInFastArithmetic) {
@@ -104,11 +111,14 @@ TEST(Gradient, IsTheSameForEveryNumberOfThreadsAndNearlyTheSameInFastArithmetic)
   const int before = threads();
   const auto gradients = [&](bool exact, int n) {
     set_threads(n);
-    DenseModel model(a, checkpoint, exact);
+    Student model = dense_student(a, checkpoint, exact);
     CrossEntropy loss;
     add_gradients(model, batch, loss, {});
     std::map<std::string, std::vector<float>> all;
-    for (const auto& [name, tensor] : model.tensors()) all[name] = tensor.gradient;
+    for (const auto& [name, tensor] : model.tensors()) {
+      const std::span<float> g = gradient_of(*tensor);
+      all[name].assign(g.begin(), g.end());
+    }
     return all;
   };
   const auto exact = gradients(true, 1), fast = gradients(false, 2);
