@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "distill/phase.h"
 #include "pipeline/plan/method.h"
 #include "pipeline/plan/stored_dtype.h"
 #include "prune/method.h"
@@ -106,7 +107,9 @@ constexpr Option kOptions[] = {
      .key = "calib.text",
      .help = "Text to calibrate on: UTF-8, or records (JSONL or a JSON list) with \"text\", \"messages\", "
              "\"conversations\", "
-             "\"prompt\" and \"completion\" or \"instruction\" and \"output\"; - for standard input",
+             "\"prompt\" and \"completion\" or \"instruction\" and \"output\"; - for standard input; self:N for N "
+             "tokens that "
+             "the model writes itself",
      .type_name = "FILE",
      .field = [](S s) -> Field { return &s.calib->text; },
      .same_run = SameRun::otherwise,
@@ -139,6 +142,79 @@ constexpr Option kOptions[] = {
      .help = "Importance matrix of llama.cpp (GGUF or .dat): rtn weighs errors by it; instead of --calib",
      .type_name = "FILE",
      .field = [](S s) -> Field { return &s.run->imatrix; }},
+    {.flag = "--distill",
+     .key = "distill.phases",
+     .help =
+         "Train what was packed against the original: blocks (each block's output: codes, scales, norms), scales "
+         "(scales and norms by the KL of the logits), codes (codes too), full (plain matrices too); several one after "
+         "the other, separated by commas. Needs --calib",
+     .type_name = "PHASE",
+     .field = [](S s) -> Field { return &s.run->distill.phases; },
+     .same_run = SameRun::this_value,
+     .check =
+         [](const std::string& text) {
+           parse_distill({&text, 1});
+         }},
+    {.flag = "--distill-text",
+     .key = "distill.text",
+     .help =
+         "Train on this text (default: that of --calib); self:N: on that of --calib and N tokens that the model writes "
+         "itself",
+     .type_name = "FILE",
+     .field = [](S s) -> Field { return &s.run->distill.text; },
+     .same_run = SameRun::this_value},
+    {.flag = "--distill-temperature",
+     .key = "distill.temperature",
+     .help = "At which the model writes its own text",
+     .type_name = "NUMBER",
+     .field = [](S s) -> Field { return &s.run->distill.temperature; },
+     .same_run = SameRun::this_value,
+     .least = 0,
+     .most = 100},
+    {.flag = "--distill-windows",
+     .key = "distill.windows",
+     .help = "Train on so many windows of the text (default: as many as --calib-windows)",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.run->distill.windows; },
+     .same_run = SameRun::this_value,
+     .least = 2},
+    {.flag = "--steps",
+     .key = "distill.steps",
+     .help = "Steps of the training, one number for all phases or one for each (default: two passes over its windows; "
+             "100 of each block)",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.run->distill.steps; },
+     .same_run = SameRun::this_value,
+     .check = [](const std::string& text) { parse_steps({text}, 1); }},
+    {.flag = "--time",
+     .key = "distill.time",
+     .help = "Time for training what follows the blocks, such as 20min: as many steps as it holds; the report says how "
+             "many, and --steps with them gives the same bytes",
+     .type_name = "TIME",
+     .field = [](S s) -> Field { return &s.run->distill.time; },
+     .check = [](const std::string& text) { parse_duration(text); }},
+    {.flag = "--distill-batch",
+     .key = "distill.batch",
+     .help = "Windows of a training step",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.run->distill.batch; },
+     .same_run = SameRun::this_value,
+     .least = 1},
+    {.flag = "--distill-rate",
+     .key = "distill.rate",
+     .help =
+         "Learning rate of scales, norms and plain weights, relative to their size (default: 0.0005; 0.002 of full)",
+     .type_name = "NUMBER",
+     .field = [](S s) -> Field { return &s.run->distill.rate; },
+     .same_run = SameRun::this_value,
+     .least = 0,
+     .most = 1},
+    {.flag = "--distill-seed",
+     .key = "distill.seed",
+     .help = "Of the order of the training windows",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.run->distill.seed; },
+     .same_run = SameRun::this_value},
     {.flag = "--text",
      .key = "eval.text",
      .help = "Text to evaluate on: UTF-8, or records as for --calib; - for standard input",

@@ -225,7 +225,8 @@ int64_t panel_rows(const MatrixWork& work) {
   return std::max<int64_t>(1, kPanelWeights / work.site->in / unit) * unit;
 }
 
-// The rows of a whole matrix in the order of the file. Where rows move, their parameters are their own.
+}  // namespace
+
 QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> source_row) {
   QuantizedMatrix out = q;
   const auto move_rows = [&](auto& to, const auto& from) {
@@ -238,8 +239,6 @@ QuantizedMatrix reordered(const QuantizedMatrix& q, std::span<const int64_t> sou
   if (q.mask) move_rows(out.mask->zero, q.mask->zero);
   return out;
 }
-
-}  // namespace
 
 void write_matrix(const PackJob& job, const PlannedMatrix& m, const QuantizedMatrix& q) {
   check_range(*job.plan, m, q);

@@ -46,4 +46,7 @@ void write_rows(const PackJob&, const PlannedMatrix&, int64_t row, const Quantiz
 using Replaced = std::map<std::string, std::vector<float>>;
 void write_vectors(const TensorSource&, const PackJob&, const Replaced&);
 
+/// Row r becomes row source_row[r] of what was given. Where rows move, their parameters are their own.
+QuantizedMatrix reordered(const QuantizedMatrix&, std::span<const int64_t> source_row);
+
 }  // namespace kerf

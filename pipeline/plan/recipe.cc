@@ -352,9 +352,10 @@ Recipe read_recipe(const std::filesystem::path& path) {
 
 void for_files(Recipe& r, const std::function<void(const RecipeFile&)>& f) {
   const auto visit = [&](std::string_view key, std::string_view flag, std::filesystem::path& file) {
-    if (!file.empty()) f({key, flag, file});
+    if (!file.empty() && !own_text_tokens(file)) f({key, flag, file});
   };
   visit("calib.text", "--calib ", r.calib.text);
+  visit("distill.text", "--distill-text ", r.distill.text);
   visit("eval.text", "--text ", r.eval.text);
   visit("imatrix", "--imatrix ", r.imatrix);
   for (std::string& part : r.prune)

@@ -12,6 +12,7 @@
 //   asymmetric: on                                   # calibrated.h; left out: on with the method auto
 //   calib: {text: calibration.txt, windows: 128, ctx: 256, seed: 0}
 //   imatrix: model.imatrix                           # an importance matrix instead of a calibration text
+//   distill: {phases: [blocks, scales], text: "self:200000", steps: [100, 400], batch: 8, rate: 0.0005, seed: 0}
 //   eval: {text: heldout.txt, windows: 100, ctx: 256, skip_tokens: 0, flash_attention: on, kv_cache: f16}
 //   gate: kl<0.05,top1>0.9
 //   dtype: auto                                      # bfloat16 | float16 | float32: of embedding, norms and scales
@@ -67,6 +68,7 @@ struct Recipe {
   std::optional<bool> asymmetric;        // calibrated.h; empty: with the method auto, if there are windows enough
   CalibrationOptions calib;
   std::filesystem::path imatrix;  // of llama.cpp; empty: none
+  DistillOptions distill;
   EvalOptions eval;
   std::string gate;
   std::string dtype;        // of the model around packed weights (stored_dtype.h); "": the model's, or auto for float32

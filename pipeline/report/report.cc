@@ -74,6 +74,7 @@ ordered_json target_json(const TargetResult& t) {
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
   if (t.allocation) j["budget"] = to_json(*t.allocation);
   if (t.speed) j["speed"] = speed_json(*t.speed);
+  if (!t.distilled.is_null()) j["distilled"] = t.distilled;
   if (!t.continuations.is_null()) j["continuations"] = t.continuations;
   j["remarks"] = t.remarks;
   return j;
@@ -258,6 +259,13 @@ std::string to_table(const Report& r) {
                   ": {lost_mass} ± {lost_mass_stderr} of the original's probability is on tokens that are gone; the "
                   "figures are of the others\n",
                   measurement_of(t));
+    for (const auto& phase : t.distilled.is_null() ? ordered_json::array() : t.distilled["phases"])
+      if (phase.contains("held_out_after"))
+        text +=
+            fmt::format("{}:{}: {} trained in {} steps: held-out KL {:.4g} ± {:.2g}, before {:.4g}\n", t.target,
+                        t.scheme, phase["phase"].get<std::string>(), phase["steps"].get<int64_t>(),
+                        phase["held_out_after"]["kl"].get<double>(), phase["held_out_after"]["stderr"].get<double>(),
+                        phase["held_out_before"]["kl"].get<double>());
     if (!t.continuations.is_null())
       text += fmt::format(
           "{}:{}: {:.0f} % of the {} tokens that it writes by itself are the original's, until they part (texts in the "

@@ -58,6 +58,7 @@ struct TargetResult {
   std::vector<std::string> remarks;
   std::vector<SiteOutcome> calibrated;   // in the order in which sites ran
   std::optional<Allocation> allocation;  // when a size was allocated; its choices are in the recipe
+  nlohmann::ordered_json distilled;      // pipeline/distill/distill.h; null: it was not trained
   std::optional<Speed> speed;            // after pruning,
   nlohmann::ordered_json continuations;  // pipeline/runs/continuations.h; null: none were written
 };

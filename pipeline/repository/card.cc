@@ -154,6 +154,25 @@ std::string continuations_text(const TargetResult& t) {
   return text;
 }
 
+// What training has gained, on windows that it did not see.
+std::string training_text(const TargetResult& t) {
+  if (t.distilled.is_null()) return "";
+  const auto& d = t.distilled;
+  std::string text = fmt::format(
+      "\n## Training\n\nTrained after packing to predict what the source predicts, on {} windows of {} tokens, {} more "
+      "held out:\n",
+      d["windows"].get<int64_t>(), d["ctx"].get<int64_t>(), d["held_out_windows"].get<int64_t>());
+  for (const auto& phase : d["phases"]) {
+    text += fmt::format("\n- {}: {} steps of {} windows", phase["phase"].get<std::string>(),
+                        phase["steps"].get<int64_t>(), d["batch"].get<int64_t>());
+    if (phase.contains("held_out_after"))
+      text += fmt::format("; KL on the held-out windows {:.4g} ± {:.2g}, before {:.4g}",
+                          phase["held_out_after"]["kl"].get<double>(), phase["held_out_after"]["stderr"].get<double>(),
+                          phase["held_out_before"]["kl"].get<double>());
+  }
+  return text + "\n";
+}
+
 // How fast it was where it was made.
 std::string speed_text(const Report& report) {
   if (!report.speed) return "";
@@ -200,7 +219,7 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
   } else {
     card += "\nThe accuracy was not measured.\n";
   }
-  card += pruning_text(report) + continuations_text(t) + speed_text(report);
+  card += pruning_text(report) + training_text(t) + continuations_text(t) + speed_text(report);
   if (t.allocation) card += fmt::format("\nThe size was given, the {}.\n", describe(*t.allocation));
   return card;
 }

@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "model/text/text_file.h"
 #include "pipeline/calibrate/calibrated.h"
+#include "pipeline/distill/distill.h"
 #include "pipeline/plan/pack.h"
 #include "pipeline/plan/range.h"
 #include "pipeline/repository/card.h"
@@ -40,6 +41,28 @@ void check_space(const CompressOptions& o, const Prepared& p) {
   if (const auto room = free_bytes(o.out); room && *room + there < needed)
     fail(ErrorKind::io, "{} has room for {} bytes, and the files need {}{}", o.out.string(), *room + there, needed,
          p.calibration ? ", with what is saved for --resume while the run is under way" : "");
+}
+
+// The packed file is read again, trained, and another takes its place.
+void distill_output(const CompressOptions& o, Prepared& p, Output& out) {
+  const fs::path folder = p.publication->stage() / out.folder;
+  const Artifact packed = open_artifact(entrance(out.plan, folder, out.weights));
+  Scratch scratch(p.activations, p.publication->stage());
+  Distilled trained = distill({.original = p.reference(),
+                               .windows = *p.training,
+                               .kept = p.original ? read_correspondence(p.source.path).tokens : std::vector<int32_t>(),
+                               .options = p.recipe.distill,
+                               .scratch = scratch,
+                               .saved = o.out / kResumeFolder / folder_name(out.plan.choice) / "training",
+                               .save_every = std::chrono::seconds(o.save_every)},
+                              packed, out.plan);
+  out.writer = create_weights(out.plan, folder);
+  write_packed(trained.weights, packed, out.plan, *out.writer);
+  out.weights = out.writer->commit();  // under the names that they had
+  out.distilled = std::move(trained.report);
+  p.recipe.distill.steps.clear();  // which --time may have left open, are those of further targets too
+  for (const int64_t n : trained.steps) p.recipe.distill.steps.push_back(std::to_string(n));
+  p.recipe.distill.time.clear();
 }
 
 void pack_all(const CompressOptions& o, Prepared& p) {
@@ -90,9 +113,11 @@ void pack_all(const CompressOptions& o, Prepared& p) {
     const Repository& kind = repository_of(*out.plan.choice.target);
     for (fs::path& f : kind.write_companions({source, out.plan, out.weights, stage / out.folder}))
       out.files.push_back(std::move(f));
-    if (!p.original) continue;
-    out.files.push_back(stage / out.folder / kCorrespondenceFile);
-    write_text(out.files.back(), json_text(kerf::to_json(read_correspondence(p.source.path))) + "\n");
+    if (p.original) {
+      out.files.push_back(stage / out.folder / kCorrespondenceFile);
+      write_text(out.files.back(), json_text(kerf::to_json(read_correspondence(p.source.path))) + "\n");
+    }
+    if (p.training) distill_output(o, p, out);
   }
 }
 
@@ -174,6 +199,14 @@ RunEstimate dry_run(const CompressOptions& o) {
                    .evaluation = windows,
                    .smaller = smaller ? &*smaller : nullptr});
   e.stays = p.stays;
+  if (p.training)
+    add_training(e, {.source = p.source,
+                     .packed = smaller ? *smaller : p.source.architecture,
+                     .plans = plans_of(p.cut ? p.unpruned : p.outputs),
+                     .options = o.distill,
+                     .windows = p.training->count,
+                     .length = p.training->length,
+                     .own_tokens = own_text_tokens(o.distill.text).value_or(0)});
   if (p.cut)
     add_pruning(e, {.source = p.source,
                     .smaller = *smaller,
@@ -229,6 +262,7 @@ Report compress(const CompressOptions& o) {
   for (size_t i = 0; i < outputs.size(); ++i) {
     report.targets[i].plan = outputs[i].plan.hash();
     report.targets[i].remarks = outputs[i].plan.remarks;
+    report.targets[i].distilled = std::move(outputs[i].distilled);
     report.targets[i].calibrated = std::move(outputs[i].outcomes);
     report.targets[i].allocation = std::move(outputs[i].size.allocation);
   }

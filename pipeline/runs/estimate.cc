@@ -13,6 +13,7 @@
 #include "model/run/blockwise_forward.h"
 #include "pipeline/calibrate/calibrated_head.h"
 #include "pipeline/calibrate/resume.h"
+#include "pipeline/distill/distill.h"
 #include "pipeline/prune/depth.h"
 #include "pipeline/prune/structure_pace.h"
 #include "pipeline/repository/repository.h"
@@ -258,6 +259,53 @@ void add_pruning(RunEstimate& e, const PruningToMeasure& p) {
   e.seconds += e.pruning;
 }
 
+namespace {
+
+// Of the weights alone: values and the products' copy of them; what stands behind codes and scales that are trained;
+// of plain numbers that are trained value, gradient and two moments.
+double memory_of_student(const Architecture& a, const TargetPlan& plan, bool codes, bool full) {
+  double bytes = 0;
+  for (const PlannedMatrix& m : plan.matrices) {
+    const double weights = static_cast<double>(m.site.out) * static_cast<double>(m.site.in);
+    bytes += weights * (m.storage.layout ? (codes ? 18 : 7) : full ? 18 : 6);
+  }
+  return bytes + 2 * static_cast<double>(a.head().out) * static_cast<double>(a.head().in);
+}
+
+}  // namespace
+
+void add_training(RunEstimate& e, const TrainingToMeasure& t) {
+  const Architecture& a = t.packed;
+  const std::vector<DistillPhase> phases = parse_distill(t.options.phases);
+  const double of_blocks = products_of_blocks(a), of_head = products_per_token(a) - of_blocks;
+  const double per_step = static_cast<double>(std::min(t.options.batch, t.windows) * t.length);
+  double products = 4 * products_per_token(t.source.architecture) * static_cast<double>(t.own_tokens);
+  double seconds = 0;
+  bool codes = false, full = false;
+  for (size_t i = 0; i < phases.size(); ++i) {
+    codes = codes || phases[i] != DistillPhase::scales;
+    full = full || phases[i] == DistillPhase::full;
+    const TrainingOptions o = training_options(t.options, i, t.windows - training_held_out(t.windows));
+    const double tokens = static_cast<double>(o.steps) * per_step;
+    const double all = static_cast<double>(t.windows * t.length);
+    if (phases[i] == DistillPhase::blocks)
+      products += 3 * of_blocks * tokens + 2 * of_blocks * all;
+    else if (t.options.time.empty())
+      products += (4 * of_blocks + 4 * of_head) * tokens + of_blocks * all;
+    else
+      seconds = parse_duration(t.options.time);
+  }
+  double memory = 0;
+  for (const TargetPlan* plan : t.plans) memory = std::max(memory, memory_of_student(a, *plan, codes, full));
+  constexpr double kHeadTokens = 256;  // whose logits, the teacher's and the gradients are there at a time
+  memory += 12 * kHeadTokens * static_cast<double>(a.vocab()) +
+            4 * static_cast<double>(a.hidden()) *
+                (static_cast<double>(t.windows * t.length) + per_step * (static_cast<double>(a.layers()) + 40));
+  e.training = static_cast<double>(t.plans.size()) * (products / e.rate + seconds);
+  e.seconds += e.training;
+  e.memory = std::max(e.memory, kProcess + static_cast<uint64_t>(memory));
+}
+
 void add_texts(RunEstimate& e, const Artifact& source, const Architecture& packed, int64_t targets) {
   const double of_source = seconds_of_text(source),
                left = products_per_token(packed) / products_per_token(source.architecture);
@@ -321,6 +369,7 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
                         {"choosing", e.calibration->choosing}};
   if (e.evaluation > 0) j["evaluation"] = e.evaluation;
   if (!e.stays.empty() || e.pruning > 0) j["pruning"] = {{"stays", e.stays}, {"seconds", e.pruning}};
+  if (e.training > 0) j["training"] = {{"seconds", e.training}};
   if (e.texts > 0) j["texts"] = {{"seconds", e.texts}};
   if (e.speeds > 0) j["speeds"] = {{"seconds", e.speeds}};
   if (e.choice)
@@ -363,6 +412,7 @@ std::string to_table(const RunEstimate& e) {
     part(e.calibration->choosing, "choosing codes");
   }
   part(e.pruning, "pruning");
+  part(e.training, "training");
   part(e.evaluation, "evaluation");
   part(e.texts, "texts that the models write");
   part(e.speeds, "speeds");

@@ -45,6 +45,7 @@ struct RunEstimate {
   std::optional<CalibrationTime> calibration = std::nullopt;
   double evaluation = 0;
   double pruning = 0;                   // choosing what goes, shares of zeros included, and writing what is left
+  double training = 0;                  // of all targets, with the model's own text
   double texts = 0;                     // that the original and the pruned model write
   double speeds = 0;                    // measuring them
   std::vector<std::string> stays = {};  // of what pruning cuts, a line each
@@ -89,6 +90,19 @@ struct PruningToMeasure {
 /// Adds what making the source smaller takes: the search of blocks, the pass of prune_structure() (StructurePace), the
 /// trials, and the checkpoint in float32 that is left for the rest of the run. After measure_time().
 void add_pruning(RunEstimate&, const PruningToMeasure&);
+/// What add_training() is to go by.
+struct TrainingToMeasure {
+  const Artifact& source;
+  const Architecture& packed;
+  std::span<const TargetPlan* const> plans;
+  const DistillOptions& options;
+  int64_t windows = 0, length = 0;  // that are trained on,
+  int64_t own_tokens = 0;           // and what of it the model is to write
+};
+
+/// Adds training as so many products, at the pace of those in float32 (processors that multiply bf16 faster take less),
+/// and its memory. After measure_time().
+void add_training(RunEstimate&, const TrainingToMeasure&);
 /// Adds the texts that the source and each target write (continuations()). After measure_time().
 void add_texts(RunEstimate&, const Artifact& source, const Architecture& packed, int64_t targets);
 

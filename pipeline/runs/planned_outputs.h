@@ -3,7 +3,7 @@
 
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,6 +34,7 @@ struct Output {
   std::unique_ptr<Writer> writer = nullptr;
   std::vector<std::filesystem::path> weights = {}, files = {};  // staged; `files`: weights first
   std::vector<SiteOutcome> outcomes = {};
+  nlohmann::ordered_json distilled = {};
   SizeChoice size = {};
 };
 

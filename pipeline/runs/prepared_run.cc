@@ -8,8 +8,10 @@
 
 #include "core/error.h"
 #include "model/arch/family.h"
+#include "model/chat/calibration_text.h"
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/calibrate/importance.h"
+#include "pipeline/distill/distill.h"
 #include "pipeline/plan/frozen_plan.h"
 #include "pipeline/plan/masks.h"
 #include "pipeline/plan/option.h"
@@ -76,6 +78,50 @@ PruneMethod pruning_of(const CompressOptions& o) {
          "a size in bytes is allocated among types of which some have no number 0; to prune, name a scheme of the "
          "target instead");
   return parse_prune_method(o.prune_method, !o.calib.text.empty());
+}
+
+// What is trained on, in the ids of the model that is packed; none of it may be evaluated. An own text is written only
+// where the run `may_measure`.
+Windows read_training(const CompressOptions& o, const Artifact& packed, const Artifact& original,
+                      const std::optional<Windows>& evaluated, bool may_measure) {
+  CalibrationOptions c = o.calib;
+  if (o.distill.windows > 0) c.windows = o.distill.windows;
+  const auto own = own_text_tokens(o.distill.text);
+  if (!o.distill.text.empty() && !own) c.text = o.distill.text;
+  if (const auto tokens = own_text_tokens(c.text)) {
+    if (o.distill.windows == 0) c.windows = std::max<int64_t>(1, *tokens / c.ctx);
+    if (!may_measure) return {.count = c.windows, .length = c.ctx, .ids = {}};
+  }
+  Windows training = read_calibration(packed, c);
+  if (evaluated)
+    if (const int64_t shared = windows_shared(*evaluated, training); shared > 0)
+      fail(
+          ErrorKind::usage,
+          "{} of the {} windows of --text stand in the text that --distill would train on, so that their figures would "
+          "say nothing of other text; give another --text, --skip-tokens, or fewer --distill-windows",
+          shared, evaluated->count);
+  check_training_windows(training);
+  if (!own) return training;
+  CalibrationOptions of_own = c;  // comes before the text, of which the last windows are held out
+  of_own.windows = std::max<int64_t>(1, *own / c.ctx);
+  ++of_own.seed;  // another text than one that calibration has written
+  if (!may_measure) return {.count = training.count + of_own.windows, .length = c.ctx, .ids = {}};
+  Windows all = own_windows(original, of_own, *own, o.distill.temperature);
+  all.ids.insert(all.ids.end(), training.ids.begin(), training.ids.end());
+  all.count += training.count;
+  return all;
+}
+
+// What has to be known before anything is measured or pruned.
+void check_training(const CompressOptions& o, const Architecture& original, const Architecture& packed,
+                    bool trims_vocabulary) {
+  check_distill(o.distill, original, packed);
+  if (o.distill.phases.empty()) return;
+  if (o.calib.text.empty()) fail(ErrorKind::usage, "--distill trains on a text; give --calib FILE");
+  if (trims_vocabulary && (own_text_tokens(o.distill.text) || own_text_tokens(o.calib.text)))
+    fail(ErrorKind::usage,
+         "the model would write its own text with tokens that --prune vocab= takes away; give a text as --calib and "
+         "--distill-text");
 }
 
 std::vector<SiteOverride> allocate_shares(const CompressOptions& o, const Artifact& source,
@@ -307,6 +353,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     source.architecture = sliced(whole, outline_of(whole, *cut));
     refuse_what_the_hub_refuses(o, whole, source.architecture);
   }
+  check_training(o, whole, source.architecture, request.trims_vocabulary());
+  std::optional<Windows> training;
+  if (!o.distill.phases.empty() && !request.trims_vocabulary())
+    training = read_training(o, source, source, windows, may_measure);
   std::vector<SiteOverride> shares;  // of the zeros
   if (may_measure && !cut && o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
   std::vector<Output> outputs =
@@ -359,7 +409,12 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       windows = read_windows(source, o.eval);
       if (windows) windows = to_original_ids(map, *windows);
       if (calibration) calibration = read_calibration(source, o.calib);
+      if (!o.distill.phases.empty())
+        training =
+            read_training(o, source, *original,
+                          windows ? std::optional(to_packed_ids(map, *windows, whole.vocab())) : std::nullopt, true);
     }
+    check_distill(o.distill, original->architecture, source.architecture);  // where a size has chosen the shape
     if (o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
     outputs = plan_outputs(o, source, location.name, pruning, shares, calibration, true);
   }
@@ -377,7 +432,8 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
              .stays = std::move(stays),
              .outputs = std::move(outputs),
              .windows = std::move(windows),
-             .calibration = std::move(calibration)};
+             .calibration = std::move(calibration),
+             .training = std::move(training)};
   p.publication = std::move(publication);
   if (p.calibration) p.asymmetric = o.asymmetric.value_or(p.method.held_out && p.calibration->count >= kHeldOutPart);
   if (p.asymmetric && p.calibration->count < kHeldOutPart)

@@ -37,6 +37,7 @@ struct Prepared {
   std::vector<std::string> stays;      // of what is pruned, in words
   std::vector<Output> outputs;
   std::optional<Windows> windows, calibration;
+  std::optional<Windows> training;  // in the source's ids; none without --distill; of a dry run without ids
   std::vector<std::unique_ptr<ResumeState>> states = {};  // of each output; none without calibration
   SiteStatistics input_statistics = {};                   // from an importance matrix, or the norms
   uint64_t activations = Scratch::kNoLimit;               // bytes of them that may lie in memory

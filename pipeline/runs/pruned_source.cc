@@ -19,6 +19,7 @@
 #include "pipeline/prune/width.h"
 #include "pipeline/repository/hub_companions.h"
 #include "pipeline/repository/repository.h"
+#include "pipeline/runs/estimate.h"
 #include "pipeline/runs/vocabulary_texts.h"
 #include "prune/rotation.h"
 #include "prune/slice.h"

@@ -1,9 +1,13 @@
 #include "pipeline/runs/text_windows.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
+#include <map>
 
 #include "core/error.h"
+#include "core/log.h"
+#include "distill/own_text.h"
 #include "model/chat/calibration_text.h"
 #include "model/text/text_file.h"
 
@@ -68,6 +72,23 @@ std::string relation(const std::filesystem::path& evaluation, const std::filesys
 
 }  // namespace
 
+Windows own_windows(const Artifact& a, const CalibrationOptions& c, int64_t tokens, double temperature) {
+  return windows_of(a, c.ctx, "--calib-ctx", [&](const Tokenizer& tokenizer, std::optional<int32_t> bos) {
+    OwnText o{.windows = std::min(c.windows, std::max<int64_t>(1, tokens / c.ctx)),
+              .length = c.ctx,
+              .temperature = temperature,
+              .seed = c.seed,
+              .bos = bos,
+              .ends = a.architecture.eos};
+    (void)tokenizer;
+    static std::map<std::string, Windows> written;  // the run asks more than once
+    const std::string key = fmt::format("{}|{}|{}|{}|{}", a.path.string(), o.windows, o.length, temperature, o.seed);
+    if (const auto at = written.find(key); at != written.end()) return at->second;
+    Progress progress("the model writes a window of its own text", o.windows);
+    return written[key] = write_own_text(a.architecture, *a.weights, o, [&](int64_t n) { progress.advance(n); });
+  });
+}
+
 std::optional<Windows> read_windows(const Artifact& a, const EvalOptions& e) {
   if (e.text.empty()) return std::nullopt;
   return windows_of(a, e.ctx, "--ctx", [&](const Tokenizer& tokenizer, std::optional<int32_t> bos) {
@@ -77,6 +98,7 @@ std::optional<Windows> read_windows(const Artifact& a, const EvalOptions& e) {
 }
 
 Windows read_calibration(const Artifact& a, const CalibrationOptions& c) {
+  if (const auto tokens = own_text_tokens(c.text)) return own_windows(a, c, *tokens, 1);
   return windows_of(a, c.ctx, "--calib-ctx", [&](const Tokenizer& tokenizer, std::optional<int32_t> bos) {
     return cut_calibration(tokenizer, bos, read_text_file(c.text), c.text, a.path.string(),
                            {.count = c.windows, .length = c.ctx, .seed = c.seed});
@@ -96,7 +118,7 @@ std::vector<std::string> remarks_on_windows(const EvalOptions& e, const Windows*
   std::vector<std::string> remarks;
   if (evaluated) remark_on_count(e.text, *evaluated, e.windows, "--windows", remarks);
   if (calibrated) remark_on_count(c.text, *calibrated, c.windows, "--calib-windows", remarks);
-  if (!evaluated || !calibrated) return remarks;
+  if (!evaluated || !calibrated || own_text_tokens(c.text)) return remarks;
   const int64_t shared = windows_shared(*evaluated, *calibrated);
   std::string how = relation(e.text, c.text);
   if (how.empty() && shared == 0) return remarks;

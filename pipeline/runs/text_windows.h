@@ -19,6 +19,9 @@ std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
 /// The calibration windows, chats through the model's template. At most `windows` of them: the text may hold fewer.
 /// Errors as above, and as cut_calibration says. REQUIRES: a text was given.
 Windows read_calibration(const Artifact&, const CalibrationOptions&);
+/// Windows of `tokens` tokens in all that the model writes itself (distill/own_text.h), at most c.windows. Once per
+/// process: asked again for the same it gives the same.
+Windows own_windows(const Artifact&, const CalibrationOptions&, int64_t tokens, double temperature);
 /// The same, with a plain text without a seed cut into the chunks of llama-imatrix (model/text/windows.h): BOS only
 /// where the tokenizer begins a text with it.
 Windows read_imatrix_chunks(const Artifact&, const CalibrationOptions&);

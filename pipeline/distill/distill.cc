@@ -1,0 +1,272 @@
+#include "pipeline/distill/distill.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/units.h"
+#include "distill/block_training.h"
+#include "distill/gradient_pass.h"
+#include "model/run/fast_linear.h"
+#include "pipeline/calibrate/calibrated.h"
+#include "pipeline/distill/saved_training.h"
+
+namespace kerf {
+namespace {
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kMostHeldOut = 32;
+constexpr int64_t kPasses = 2;           // over the training windows, where no steps are asked for,
+constexpr int64_t kStepsOfBlock = 100;   // and of a block
+constexpr double kTravelInBlocks = 0.3;  // TrainingOptions::code_travel
+constexpr double kRate = 5e-4, kRateOfPlain = 2e-3;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// The last windows are held out, as calibration does it, but for those that are trained on too.
+TrainingWindows split(const Windows& windows) {
+  const int64_t training = windows.count - training_held_out(windows.count);
+  TrainingWindows w{.all = windows, .training = std::vector<int64_t>(static_cast<size_t>(training)), .held_out = {}};
+  std::iota(w.training.begin(), w.training.end(), 0);
+  std::set<std::vector<int32_t>> seen;
+  for (const int64_t i : w.training) seen.emplace(windows.window(i).begin(), windows.window(i).end());
+  for (int64_t i = training; i < windows.count; ++i)
+    if (!seen.contains({windows.window(i).begin(), windows.window(i).end()})) w.held_out.push_back(i);
+  return w;
+}
+
+// The windows in the original's ids.
+Windows of_teacher(const DistillJob& job) {
+  Windows w = job.windows;
+  if (!job.kept.empty())
+    for (int32_t& id : w.ids) id = job.kept[static_cast<size_t>(id)];
+  return w;
+}
+
+// One distillation on its way through its phases.
+class Run {
+ public:
+  Run(const DistillJob& job, const Artifact& packed, const TargetPlan& plan)
+      : job_(job),
+        packed_(packed),
+        plan_(plan),
+        saved_(job.saved),
+        phases_(parse_distill(job.options.phases)),
+        windows_(split(job.windows)) {}
+
+  Distilled run() {
+    Distilled result{.weights = read_packed(packed_, plan_), .report = {}, .steps = {}};
+    result.report = {{"windows", std::ssize(windows_.training)},
+                     {"held_out_windows", std::ssize(windows_.held_out)},
+                     {"ctx", job_.windows.length},
+                     {"batch", options(0).batch},
+                     {"seed", job_.options.seed}};
+    result.report["phases"] = ordered_json::array();
+    for (size_t i = 0; i < phases_.size(); ++i) {
+      auto report = saved_.load_phase(i, result.weights);
+      if (!report) {
+        Student student = make_student(result.weights, packed_, plan_, phases_[i], job_.original.weights.get());
+        report = phases_[i] == DistillPhase::blocks ? train_by_block(student, i) : train_end_to_end(student, i);
+        take_back(student, result.weights);
+        save([&] { saved_.save_phase(i, result.weights, *report); });
+      }
+      result.steps.push_back(report->at("steps"));
+      result.report["phases"].push_back(std::move(*report));
+    }
+    return result;
+  }
+
+ private:
+  TrainingOptions options(size_t phase) const {
+    return training_options(job_.options, phase, std::ssize(windows_.training));
+  }
+
+  // The first time that the system refuses to write, on a full disk say, that is told, and nothing more is saved.
+  template <class F>
+  void save(F&& write) {
+    if (saving_disabled_) return;
+    try {
+      write();
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::io) throw;
+      saving_disabled_ = true;
+      warn(fmt::format("{}; training goes on, and nothing more of it is saved for --resume", e.what()));
+    }
+  }
+
+  ordered_json about(size_t phase, const TrainingOptions& o) const {
+    return {{"phase", name_of(phases_[phase])}, {"steps", o.steps}, {"rate", o.rate}};
+  }
+
+  ordered_json train_by_block(Student& student, size_t phase) {
+    const TrainingOptions o = options(phase);
+    ordered_json report = about(phase, o);
+    report["blocks"] = ordered_json::array();
+    Progress progress("training block", student.architecture().layers());
+    train_blocks(student, {job_.original.architecture, *job_.original.weights, of_teacher(job_)}, windows_, o,
+                 job_.scratch, [&](const BlockOutcome& b) {
+                   report["blocks"].push_back({{"layer", b.layer},
+                                               {"held_out_error_before", b.before},
+                                               {"held_out_error_after", b.after},
+                                               {"kept", b.kept}});
+                   detail(fmt::format("block {}: error on the held-out windows {:.4g}, before {:.4g}{}", b.layer,
+                                      b.after, b.before, b.kept ? "" : ": it is left as it came"));
+                   progress.advance();
+                 });
+    return report;
+  }
+
+  ordered_json train_end_to_end(Student& student, size_t phase) {
+    const auto start = Clock::now();
+    if (!teacher_) {
+      Progress progress("teacher: block", job_.original.architecture.layers());
+      teacher_.emplace(
+          job_.original.architecture, *job_.original.weights, of_teacher(job_), job_.scratch,
+          [&](int64_t) { progress.advance(); }, job_.kept);
+    }
+    TrainingOptions o = options(phase);
+    std::optional<SavedTraining::Steps> from = saved_.load_steps(phase);
+    if (from) {
+      o.steps = from->steps;
+      note(fmt::format("training goes on after step {} of {}", from->state.optimizer.steps, o.steps));
+    } else if (!job_.options.time.empty()) {
+      o.steps = steps_in(parse_duration(job_.options.time) / phases_end_to_end() - seconds_since(start), student, o);
+    }
+    o.checks = std::min(o.checks, o.steps);
+    const TrainingCurve curve =
+        train(student, *teacher_, windows_, o, follow(phase, o, from ? from->state.optimizer.steps : 0),
+              from ? std::optional(from->state) : std::nullopt);
+    say_end(curve, o);
+    ordered_json report = about(phase, o);
+    report.update(to_json(curve));
+    return report;
+  }
+
+  double phases_end_to_end() const {
+    return static_cast<double>(
+        std::count_if(phases_.begin(), phases_.end(), [](DistillPhase p) { return p != DistillPhase::blocks; }));
+  }
+
+  // A step is made whose gradients are thrown away, and a window measured: then it is known what they take.
+  int64_t steps_in(double seconds, Student& student, const TrainingOptions& o) {
+    auto start = Clock::now();
+    Windows batch{.count = o.batch, .length = windows_.all.length, .ids = {}};
+    std::vector<int64_t> which = batch_of(windows_, o, 0);
+    for (const int64_t w : which)
+      batch.ids.insert(batch.ids.end(), windows_.all.window(w).begin(), windows_.all.window(w).end());
+    Divergence loss = teacher_->divergence(which);
+    add_gradients(student, batch, loss, fast_arithmetic());
+    for (const Parameter& p : student.parameters()) std::fill(p.gradient.begin(), p.gradient.end(), 0.0F);
+    student.settle();
+    const double of_step = seconds_since(start);
+    start = Clock::now();
+    held_out_kl(student, *teacher_, windows_.all, std::span(windows_.held_out).first(1));
+    const double of_checks =
+        seconds_since(start) * static_cast<double>(std::ssize(windows_.held_out)) * static_cast<double>(o.checks + 1);
+    return std::max<int64_t>(1, static_cast<int64_t>((seconds - of_checks - of_step) / of_step));
+  }
+
+  AfterStep follow(size_t phase, const TrainingOptions& o, int64_t first) {
+    return [this, phase, o, first, start = Clock::now(), saved = Clock::now(), checks = size_t{0}](
+               int64_t step, double, const TrainingCurve& curve, const std::function<TrainingState()>& state) mutable {
+      const auto now = Clock::now();
+      if (now - saved >= job_.save_every && step < o.steps) {
+        save([&] { saved_.save_steps({.phase = phase, .steps = o.steps, .state = state()}); });
+        saved = Clock::now();
+      }
+      if (curve.checks.size() == checks || curve.checks.empty()) return;
+      checks = curve.checks.size();
+      const TrainingCheck& c = curve.checks.back();
+      const double seconds = seconds_since(start), done = static_cast<double>(step - first);
+      note(fmt::format(
+          "{}: step {} of {}, loss {:.4f}, held-out KL {:.4f} ± {:.4f} (it began at {:.4f}), {:.0f} tokens/s, "
+          "{} left",
+          name_of(phases_[phase]), step, o.steps, c.loss, c.held_out.kl, c.held_out.error, curve.before.kl,
+          done * static_cast<double>(o.batch * windows_.all.length) / seconds,
+          duration_text(seconds / done * static_cast<double>(o.steps - step))));
+    };
+  }
+
+  void say_end(const TrainingCurve& curve, const TrainingOptions& o) const {
+    using End = TrainingCurve::End;
+    const std::string of =
+        curve.best_step == 0 ? std::string("as it came") : fmt::format("that of step {}", curve.best_step);
+    if (curve.end == End::diverged)
+      warn(
+          fmt::format("the loss of training rose to more than ten times what it was or to no number, and training has "
+                      "ended; the model is {}; "
+                      "a lower --distill-rate than {} may help",
+                      of, o.rate));
+    else if (curve.best_step == 0)
+      warn(fmt::format(
+          "training has not lowered the held-out KL, and the model is as it came; more text (--distill-windows, "
+          "--distill-text) or a lower --distill-rate than {} may help",
+          o.rate));
+    else if (curve.end == End::no_longer_falls)
+      note(fmt::format("the held-out KL no longer falls, and training has ended early; the model is {}", of));
+  }
+
+  const DistillJob& job_;
+  const Artifact& packed_;
+  const TargetPlan& plan_;
+  const SavedTraining saved_;
+  const std::vector<DistillPhase> phases_;
+  const TrainingWindows windows_;
+  std::optional<Teacher> teacher_;
+  bool saving_disabled_ = false;
+};
+
+}  // namespace
+
+void check_distill(const DistillOptions& o, const Architecture& original, const Architecture& packed) {
+  const std::vector<DistillPhase> phases = parse_distill(o.phases);
+  if (phases.empty()) {
+    if (o != DistillOptions())
+      fail(ErrorKind::usage,
+           "options of a training were given without --distill, which says what is trained: blocks, scales, codes or "
+           "full");
+    return;
+  }
+  parse_steps(o.steps, phases.size());
+  if (!o.time.empty()) {
+    parse_duration(o.time);
+    if (!o.steps.empty()) fail(ErrorKind::usage, "--time and --steps both say how long training is; give one of them");
+    if (phases.size() == 1 && phases[0] == DistillPhase::blocks)
+      fail(ErrorKind::usage, "--time is for training end to end; of blocks give --steps");
+  }
+  if (std::find(phases.begin(), phases.end(), DistillPhase::blocks) == phases.end()) return;
+  if (original.layers() != packed.layers() || original.hidden() != packed.hidden())
+    fail(ErrorKind::usage,
+         "--distill blocks compares blocks with the original's, and the pruned model has {} of {} channels instead of "
+         "{} of {}; give scales, codes or full",
+         packed.layers(), packed.hidden(), original.layers(), original.hidden());
+}
+
+int64_t training_held_out(int64_t windows) { return std::min(held_out_windows(windows), kMostHeldOut); }
+
+TrainingOptions training_options(const DistillOptions& o, size_t phase, int64_t windows) {
+  const std::vector<DistillPhase> phases = parse_distill(o.phases);
+  const std::vector<int64_t> asked = parse_steps(o.steps, phases.size());
+  const bool blocks = phases[phase] == DistillPhase::blocks, full = phases[phase] == DistillPhase::full;
+  TrainingOptions t{.batch = std::min(o.batch, windows), .seed = o.seed};
+  t.rate = o.rate > 0 ? o.rate : full ? kRateOfPlain : kRate;
+  if (blocks) t.code_travel = kTravelInBlocks;
+  t.steps = !asked.empty() ? asked[phase] : blocks ? kStepsOfBlock : std::max<int64_t>(1, kPasses * windows / t.batch);
+  return t;
+}
+
+void check_training_windows(const Windows& windows) {
+  if (!split(windows).held_out.empty()) return;
+  fail(ErrorKind::usage, "--distill holds one window in eight out of its training, and {}; give a longer text",
+       windows.count == 1 ? "there is one in all" : "those that it would hold out are trained on too");
+}
+
+Distilled distill(const DistillJob& job, const Artifact& packed, const TargetPlan& plan) {
+  return Run(job, packed, plan).run();
+}
+
+}  // namespace kerf

@@ -1,0 +1,35 @@
+// The weights of a packed file on their way through training and back into such a file.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "distill/phase.h"
+#include "distill/student.h"
+#include "grids/quantized_matrix.h"
+#include "pipeline/plan/plan.h"
+#include "verify/artifact.h"
+
+namespace kerf {
+
+/// By the checkpoint's names, rows in its order.
+struct PackedWeights {
+  std::map<std::string, QuantizedMatrix> packed;
+  std::map<std::string, std::vector<float>> plain;  // that training has changed
+};
+
+/// All packed matrices of a file that was written for this plan.
+PackedWeights read_packed(const Artifact&, const TargetPlan&);
+
+/// A student with these weights, of which it trains what the phase says. `original` gives the values that code
+/// positions begin at, where it has the matrix in the same shape. Zeros of matrices that the plan prunes stay.
+Student make_student(const PackedWeights&, const Artifact&, const TargetPlan&, DistillPhase,
+                     const TensorSource* original);
+/// What the student has become.
+void take_back(Student&, PackedWeights&);
+
+/// Writes all of the plan's file: what is in the weights, and the rest as the artifact has it.
+void write_packed(const PackedWeights&, const Artifact&, const TargetPlan&, Writer&);
+
+}  // namespace kerf

@@ -1,0 +1,132 @@
+#include "pipeline/distill/saved_training.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "pipeline/plan/saved_arrays.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+ordered_json to_json(const HeldOut& h) { return {{"kl", h.kl}, {"stderr", h.error}}; }
+HeldOut held_out_from(const ordered_json& j) { return {.kl = j.at("kl"), .error = j.at("stderr")}; }
+
+constexpr std::array kEnds = {"all steps were made", "the held-out KL no longer fell", "the loss diverged"};
+
+TrainingCurve curve_from(const ordered_json& j) {
+  TrainingCurve c{.before = held_out_from(j.at("held_out_before")),
+                  .after = held_out_from(j.at("held_out_after")),
+                  .checks = {},
+                  .best_step = j.at("best_step")};
+  for (const ordered_json& row : j.at("curve"))
+    c.checks.push_back({.step = row.at("step"), .loss = row.at("loss"), .held_out = held_out_from(row.at("held_out"))});
+  return c;
+}
+
+ordered_json parsed(const Reader& reader, const char* key) {
+  try {
+    return parse_ordered_json(reader.get_or<std::string>(key, ""), key);
+  } catch (const Error& e) {
+    refuse_saved(reader.path(), e.what());
+  }
+}
+
+std::vector<float> floats(const Reader& reader, const std::string& name) {
+  const StoredTensor* t = reader.find(name);
+  if (!t) refuse_saved(reader.path(), fmt::format("{} is missing", name));
+  return saved_floats(reader, *t);
+}
+
+}  // namespace
+
+ordered_json to_json(const TrainingCurve& c) {
+  ordered_json j = {{"held_out_before", to_json(c.before)},
+                    {"held_out_after", to_json(c.after)},
+                    {"best_step", c.best_step},
+                    {"end", kEnds.at(static_cast<size_t>(c.end))}};
+  j["curve"] = ordered_json::array();
+  for (const TrainingCheck& row : c.checks)
+    j["curve"].push_back({{"step", row.step}, {"loss", row.loss}, {"held_out", to_json(row.held_out)}});
+  return j;
+}
+
+std::optional<ordered_json> SavedTraining::load_phase(size_t phase, PackedWeights& weights) const {
+  const fs::path file = folder_ / fmt::format("phase-{}", phase) / "model.safetensors";
+  if (!fs::exists(file)) return std::nullopt;
+  const auto reader = open_saved(file);
+  check_saved(*reader);
+  for (auto& [name, q] : weights.packed) {
+    if (!reader->find(name + ":codes")) continue;
+    const auto codes = saved_bytes(*reader, name + ":codes", q.codes.size());
+    std::memcpy(q.codes.data(), codes.data(), codes.size());
+    if (std::any_of(q.codes.begin(), q.codes.end(), [&](uint8_t c) { return c >> q.scheme.bits != 0; }))
+      refuse_saved(file, fmt::format("{} holds codes of more than {} bits", name, q.scheme.bits));
+    for (size_t i = 0; i < q.params.size(); ++i) {
+      const auto bytes = saved_bytes(*reader, fmt::format("{}:{}", name, i), q.params[i].bytes.size());
+      q.params[i].bytes.assign(bytes.begin(), bytes.end());
+    }
+  }
+  for (const StoredTensor& t : reader->tensors())
+    if (t.name.ends_with(":values"))
+      weights.plain[t.name.substr(0, t.name.size() - std::string_view(":values").size())] = saved_floats(*reader, t);
+  return parsed(*reader, "report");
+}
+
+void SavedTraining::save_phase(size_t phase, const PackedWeights& weights, const ordered_json& report) const {
+  SavedArrays arrays;
+  for (const auto& [name, q] : weights.packed) {
+    arrays.add(name + ":codes", "U8", {std::ssize(q.codes)}, std::as_bytes(std::span(q.codes)));
+    for (size_t i = 0; i < q.params.size(); ++i)
+      arrays.add(fmt::format("{}:{}", name, i), "U8", {std::ssize(q.params[i].bytes)}, q.params[i].bytes);
+  }
+  for (const auto& [name, values] : weights.plain) arrays.add(name + ":values", values);
+  arrays.write(folder_ / fmt::format("phase-{}", phase), {{"report", report.dump()}});
+  fs::remove_all(folder_ / "steps");
+}
+
+std::optional<SavedTraining::Steps> SavedTraining::load_steps(size_t phase) const {
+  const fs::path file = folder_ / "steps" / "model.safetensors";
+  if (!fs::exists(file)) return std::nullopt;
+  const auto reader = open_saved(file);
+  check_saved(*reader);
+  const ordered_json j = parsed(*reader, "state");
+  try {
+    if (j.at("phase").get<size_t>() != phase) return std::nullopt;
+    Steps s{.phase = phase, .steps = j.at("steps"), .state = {}};
+    s.state.optimizer = {.values = floats(*reader, "values"),
+                         .first = floats(*reader, "first"),
+                         .second = floats(*reader, "second"),
+                         .steps = j.at("done")};
+    s.state.best = floats(*reader, "best");
+    s.state.curve = curve_from(j.at("curve"));
+    s.state.loss_since_check = j.at("loss_since_check");
+    s.state.losses_since_check = j.at("losses_since_check");
+    s.state.bad_checks = j.at("bad_checks");
+    return s;
+  } catch (const nlohmann::json::exception& e) {
+    refuse_saved(file, fmt::format("the state cannot be read ({})", e.what()));
+  }
+}
+
+void SavedTraining::save_steps(const Steps& s) const {
+  const ordered_json state = {{"phase", s.phase},
+                              {"steps", s.steps},
+                              {"done", s.state.optimizer.steps},
+                              {"curve", to_json(s.state.curve)},
+                              {"loss_since_check", s.state.loss_since_check},
+                              {"losses_since_check", s.state.losses_since_check},
+                              {"bad_checks", s.state.bad_checks}};
+  SavedArrays arrays;
+  arrays.add("values", s.state.optimizer.values);
+  arrays.add("first", s.state.optimizer.first);
+  arrays.add("second", s.state.optimizer.second);
+  arrays.add("best", s.state.best);
+  arrays.write(folder_ / "steps", {{"state", state.dump()}});
+}
+
+}  // namespace kerf

@@ -1,0 +1,196 @@
+// `kerf compress --distill` as users run it: every kind of file, killed and taken up again, and what it refuses.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/file.h"
+#include "tests/support/data.h"
+
+namespace kerf {
+namespace {
+namespace fs = std::filesystem;
+
+std::vector<std::string> job(const fs::path& out, const std::string& target, std::vector<std::string> more) {
+  const std::string text = (test::example_dir() / "heldout.txt").string();
+  std::vector<std::string> a = {KERF_BINARY, "compress", test::example_dir(), "--target", target, "--calib", text};
+  a.insert(a.end(), {"--calib-ctx", "64", "--distill-batch", "4", "-o", out});
+  const auto unless_given = [&](const std::string& option, const std::string& value) {
+    if (std::find(more.begin(), more.end(), option) == more.end()) a.insert(a.end(), {option, value});
+  };
+  unless_given("--method", "gptq");
+  unless_given("--calib-windows", "24");
+  a.insert(a.end(), more.begin(), more.end());
+  return a;
+}
+
+std::string command_of(const std::vector<std::string>& arguments) {
+  std::string command;
+  for (const std::string& a : arguments) command += "'" + a + "' ";
+  return command;
+}
+
+// The exit code, and what was said on stderr.
+int run(const std::vector<std::string>& arguments, const fs::path& log, std::string* said = nullptr) {
+  const int status = std::system((command_of(arguments) + ">/dev/null 2>'" + log.string() + "'").c_str());
+  if (said) *said = read_text(log);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+nlohmann::json trained(const fs::path& out) {
+  return nlohmann::json::parse(read_text(out / "kerf-report.json"))["targets"][0]["distilled"];
+}
+
+struct Case {
+  std::string name, target, phases;
+  std::vector<std::string> more = {};
+};
+
+class Distill : public testing::TestWithParam<Case> {};
+
+TEST_P(Distill, LowersTheHeldOutKlInFilesThatAreReadAgain) {
+  test::TempDir dir;
+  const Case& c = GetParam();
+  std::vector<std::string> more = {"--distill", c.phases, "--steps", "24", "--distill-windows", "120"};
+  more.insert(more.end(), c.more.begin(), c.more.end());
+  std::string said;
+  ASSERT_EQ(run(job(dir / "out", c.target, more), dir / "log", &said), 0) << said;
+  const nlohmann::json d = trained(dir / "out");
+  EXPECT_EQ(d["windows"].get<int>() + d["held_out_windows"].get<int>(), 120);
+  for (const auto& phase : d["phases"]) {
+    EXPECT_EQ(phase["steps"], 24);
+    if (phase["phase"] == "blocks") {
+      EXPECT_EQ(phase["blocks"].size(), 4U);
+      continue;
+    }
+    EXPECT_LT(phase["held_out_after"]["kl"].get<double>(), phase["held_out_before"]["kl"].get<double>()) << phase;
+    EXPECT_FALSE(phase["curve"].empty());
+  }
+  EXPECT_FALSE(fs::exists(dir / "out/.kerf-resume"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Files, Distill,
+    testing::Values(Case{"compressed_tensors", "vllm:w4a16-g32", "scales"},
+                    Case{"blocks_of_nearest_codes", "vllm:w4a16-g32", "blocks,scales", {"--method", "rtn"}},
+                    Case{"gptq_file", "transformers-gptq:w4-g32", "scales"}, Case{"awq_file", "awq:w4-g32", "scales"},
+                    Case{"q4_0", "llama.cpp-cpu:Q4_0", "scales"}, Case{"q4_k_m", "llama.cpp-cpu:Q4_K_M", "scales"},
+                    Case{"q2_k", "llama.cpp-cpu:Q2_K", "codes"}, Case{"iq2_xxs", "llama.cpp-cpu:IQ2_XXS", "scales"},
+                    Case{"ternary", "llama.cpp-cpu:TQ2_0", "full"},
+                    Case{"zeros", "checkpoint", "full", {"--prune", "sparsity=0.5"}},
+                    Case{"fewer_tokens",
+                         "vllm:w4a16-g32",
+                         "blocks,scales",
+                         {"--method", "rtn", "--prune", "vocab=" + (test::example_dir() / "heldout.txt").string()}},
+                    Case{"depth", "llama.cpp-cpu:Q8_0", "full", {"--prune", "depth=1"}}),
+    [](const auto& c) { return c.param.name; });
+
+TEST(DistillRuns, AreTheSameForAnyNumberOfThreadsAndByTheirReport) {
+  test::TempDir dir;
+  const std::vector<std::string> more = {"--distill", "scales,codes", "--steps", "6,4"};
+  std::string files[3];
+  for (const int n : {1, 2, 3}) {
+    std::vector<std::string> a = job(dir / std::to_string(n), "vllm:w4a16-g32", more);
+    a.insert(a.begin() + 1, {"-j", std::to_string(n)});
+    ASSERT_EQ(run(a, dir / "log"), 0) << read_text(dir / "log");
+    files[n - 1] = read_text(dir / std::to_string(n) / "model.safetensors");
+  }
+  EXPECT_TRUE(files[0] == files[1] && files[1] == files[2]);
+  ASSERT_EQ(run({KERF_BINARY, "compress", test::example_dir(), "--recipe", dir / "1/kerf-report.json", "--calib",
+                 test::example_dir() / "heldout.txt", "-o", dir / "again"},
+                dir / "log"),
+            0)
+      << read_text(dir / "log");
+  EXPECT_TRUE(read_text(dir / "again/model.safetensors") == files[0]);
+}
+
+TEST(DistillRuns, ATimeIsKeptAndTheReportSaysTheSteps) {
+  test::TempDir dir;
+  ASSERT_EQ(run(job(dir / "out", "vllm:w4a16-g32", {"--distill", "scales", "--time", "2s"}), dir / "log"), 0);
+  const auto report = nlohmann::json::parse(read_text(dir / "out/kerf-report.json"));
+  const auto steps = report["recipe"]["distill"]["steps"];
+  ASSERT_EQ(steps.size(), 1U);
+  EXPECT_EQ(steps[0], std::to_string(trained(dir / "out")["phases"][0]["steps"].get<int>()));
+  EXPECT_FALSE(report["recipe"]["distill"].contains("time"));
+}
+
+TEST(DistillRuns, KilledAtAnyMomentGoOnToTheSameBytes) {
+  test::TempDir dir;
+  const std::vector<std::string> more = {"-q", "--distill", "scales,codes", "--steps", "30", "--save-every", "0"};
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(run(job(dir / "whole", "llama.cpp-cpu:Q4_0", more), dir / "log"), 0) << read_text(dir / "log");
+  const auto whole = std::chrono::steady_clock::now() - begin;
+  const std::string expected = read_text(dir / "whole/tinytales-Q4_0.gguf");
+  std::mt19937 rng(2);
+  int taken_up = 0;
+  for (int i = 0; i < 6; ++i) {
+    const fs::path out = dir / std::to_string(i);
+    std::vector<std::string> a = job(out, "llama.cpp-cpu:Q4_0", more);
+    std::vector<char*> argv;
+    for (std::string& s : a) argv.push_back(s.data());
+    argv.push_back(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+      execv(KERF_BINARY, argv.data());
+      _exit(99);
+    }
+    std::this_thread::sleep_for(whole * static_cast<int>(35 + rng() % 60) / 100);
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    const fs::path training = out / ".kerf-resume/llama.cpp-cpu-Q4_0/training";
+    taken_up += fs::exists(training / "steps") || fs::exists(training / "phase-0");
+    a.insert(a.end(), "--resume");
+    if (fs::exists(out / ".kerf-resume")) {
+      ASSERT_EQ(run(a, dir / "log"), 0) << read_text(dir / "log");
+    }
+    EXPECT_TRUE(read_text(out / "tinytales-Q4_0.gguf") == expected) << i;
+  }
+  EXPECT_GE(taken_up, 2);  // or nothing was tested
+}
+
+struct Refused {
+  std::string name;
+  std::vector<std::string> more;
+  std::string says;
+};
+
+class DistillRefuses : public testing::TestWithParam<Refused> {};
+
+TEST_P(DistillRefuses, WithASentenceBeforeAnythingIsWritten) {
+  test::TempDir dir;
+  std::string said;
+  EXPECT_EQ(run(job(dir / "out", "vllm:w4a16-g32", GetParam().more), dir / "log", &said), 2) << said;
+  EXPECT_NE(said.find(GetParam().says), std::string::npos) << said;
+  EXPECT_FALSE(fs::exists(dir / "out"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, DistillRefuses,
+    testing::Values(
+        Refused{"unknown_phase", {"--distill", "everything"}, "there are blocks, scales, codes and full"},
+        Refused{"phase_twice", {"--distill", "scales,scales"}, "names scales twice"},
+        Refused{"steps_of_another_number", {"--distill", "scales", "--steps", "3,4"}, "--steps has 2 numbers"},
+        Refused{"no_steps", {"--distill", "scales", "--steps", "0"}, "1 at least"},
+        Refused{"time_and_steps", {"--distill", "scales", "--steps", "3", "--time", "5s"}, "give one of them"},
+        Refused{"no_time", {"--distill", "scales", "--time", "soon"}, "20min"},
+        Refused{"time_of_blocks", {"--distill", "blocks", "--time", "5s"}, "of blocks give --steps"},
+        Refused{"options_alone", {"--steps", "3"}, "without --distill"},
+        Refused{"one_window", {"--distill", "scales", "--calib-windows", "1"}, "holds one window in eight out"},
+        Refused{"own_text_of_nothing", {"--distill", "scales", "--distill-text", "self:"}, "self:100000"},
+        Refused{"evaluated_text",
+                {"--distill", "scales", "--text", (test::example_dir() / "heldout.txt").string(), "--ctx", "64"},
+                "would train on"},
+        Refused{"other_blocks", {"--distill", "blocks", "--prune", "depth=1"}, "compares blocks with the original's"}),
+    [](const auto& c) { return c.param.name; });
+
+}  // namespace
+}  // namespace kerf
