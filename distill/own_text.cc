@@ -41,9 +41,10 @@ Windows write_own_text(const Architecture& a, const TensorSource& source, const 
     for (int64_t t = 0; t < o.length; ++t) {
       parallel_for(at_once, [&](int64_t i) {
         int32_t& id = ids[static_cast<size_t>(i)];
-        const bool ended = t > 0 && is_end(id);
+        // An end that is the BOS too begins the next text itself.
+        const bool begins = t == 0 || (is_end(id) && id != o.bos);
         const double u = uniform(random_bits(o.seed, first + i, t));
-        if (o.bos && (t == 0 || ended)) {
+        if (o.bos && begins) {
           id = *o.bos;
         } else if (t == 0) {
           id = static_cast<int32_t>(u * static_cast<double>(vocab));

@@ -216,6 +216,15 @@ TEST(OwnText, FollowsFromItsSeedAndNothingElse) {
   EXPECT_NE(write_own_text(a, source, other).ids, one.ids);
 }
 
+TEST(OwnText, IsWrittenWhereBosAndEndAreOneToken) {
+  const Architecture a = architecture();
+  const test::RandomCheckpoint source(a);
+  const Windows w = write_own_text(a, source, {.windows = 4, .length = 16, .seed = 1, .bos = 2, .ends = {2}});
+  EXPECT_EQ(w.count, 4);
+  for (int64_t i = 0; i < w.count; ++i)
+    for (size_t t = 1; t < 16; ++t) EXPECT_NE(w.window(i)[t], 2);
+}
+
 // The colder, the more probable are the tokens by the model's own account.
 TEST(OwnText, IsDrawnFromTheModelAtItsTemperature) {
   const Architecture a = architecture();

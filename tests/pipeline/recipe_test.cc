@@ -114,6 +114,10 @@ TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
     if (o.key == "prune_method") changed.prune_method = "wanda";
     if (o.key == "prune_allocation") changed.prune_allocation = kBySensitivity;
     if (o.key == "eval.kv_cache") changed.eval.runtime.kv_cache = "q8_0";
+    if (o.key == "distill.phases") changed.distill.phases = {"blocks", "scales"};
+    if (o.key == "distill.steps") changed.distill.steps = {"100", "40"};
+    if (o.key == "distill.time") changed.distill.time = "20min";
+    if (o.key == "distill.rate") changed.distill.rate = 0.25;
     if (o.key == "dtype") changed.dtype = "float16";
     const Recipe& recipe = changed;
     EXPECT_FALSE(recipe == Recipe{}) << "the test has no other value for it";
