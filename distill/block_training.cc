@@ -18,9 +18,10 @@ class Stream {
         per_window_(windows.length * hidden),
         states_(scratch.floats(windows.tokens() * hidden)) {}
 
-  float* window(int64_t w) { return states_.data() + w * per_window_; }
+  float* window(int64_t w) const { return states_.data() + w * per_window_; }
+  std::span<const float> states(int64_t w) const { return {window(w), static_cast<size_t>(per_window_)}; }
   int64_t per_window() const { return per_window_; }
-  std::vector<float> gather(std::span<const int64_t> which) {
+  std::vector<float> gather(std::span<const int64_t> which) const {
     std::vector<float> x;
     for (const int64_t w : which) x.insert(x.end(), window(w), window(w) + per_window_);
     return x;
@@ -37,18 +38,17 @@ class Stream {
   ScratchArray states_;
 };
 
-double squares(std::span<const float> x, std::span<const float> y) {
-  double sum = 0;
+// sum += |x - y|^2
+void add_squares(std::span<const float> x, std::span<const float> y, double& sum) {
   for (size_t i = 0; i < x.size(); ++i) {
     const double d = static_cast<double>(x[i]) - static_cast<double>(y[i]);
     sum += d * d;
   }
-  return sum;
 }
 
 void embed_all(const Windows& windows, const Architecture& a, Stream& to,
                const std::function<void(std::span<const int32_t>, float*)>& embed) {
-  const Ops entry(a.before.begin() + 1, a.before.end());
+  const Ops entry = a.after_embedding();
   const BlockWeights none{.ops = std::vector<BlockWeights::OfOp>(entry.size()), .sites = {}};
   const OpRunner runner(a, entry, fast_arithmetic(), windows.length);
   for (int64_t w = 0; w < windows.count; ++w) {
@@ -80,8 +80,9 @@ std::vector<BlockOutcome> train_blocks(Student& student, const BlockTeacher& tea
         block_forward(of_teacher, layer, weights, Arithmetic{}, n, all.length, x);
       });
     }
-    const double scale = 1 /
-                         std::max(1e-30, squares(theirs.gather(windows.training), target.gather(windows.training))) *
+    double signal_of_training = 0;
+    for (const int64_t w : windows.training) add_squares(theirs.states(w), target.states(w), signal_of_training);
+    const double scale = 1 / std::max(1e-30, signal_of_training) *
                          static_cast<double>(std::ssize(windows.training));  // of a window's squared error
     const auto held_out_error = [&] {
       const BlockWeights weights = student.weights(layer);
@@ -89,8 +90,8 @@ std::vector<BlockOutcome> train_blocks(Student& student, const BlockTeacher& tea
       for (const int64_t w : windows.held_out) {
         std::vector<float> y = ours.gather({&w, 1});
         block_forward(a, layer, weights, arithmetic, 1, all.length, y.data());
-        error += squares(y, target.gather({&w, 1}));
-        signal += squares(theirs.gather({&w, 1}), target.gather({&w, 1}));
+        add_squares(y, target.states(w), error);
+        add_squares(theirs.states(w), target.states(w), signal);
       }
       return signal > 0 ? error / signal : 0;
     };

@@ -11,15 +11,12 @@ namespace {
 // Tokens whose logits are in memory at a time.
 constexpr int64_t kHeadTokens = 256;
 
-// What follows the rows of the embedding, before the first block.
-Ops after_embedding(const Architecture& a) { return {a.before.begin() + 1, a.before.end()}; }
-
 // The pass on the way there: its entry, which is before the first block, and the states before each block and after the
 // last; of the way there alone only the last one is kept.
 class WayThere {
  public:
   WayThere(TrainedModel& model, const Windows& batch, const Arithmetic& arithmetic, bool keep)
-      : entry_(after_embedding(model.architecture())),
+      : entry_(model.architecture().after_embedding()),
         of_entry_{.ops = std::vector<BlockWeights::OfOp>(entry_.size()), .sites = {}},
         tape_(model.architecture(), entry_, arithmetic, batch.length),
         rows_(static_cast<size_t>(batch.tokens() * model.architecture().hidden())) {
@@ -52,7 +49,7 @@ class WayThere {
   std::vector<float> rows_;
 };
 
-// The loss, summed over the scored positions; of(begin, count, gradient of the logits, tape) goes back.
+// The loss, summed over the scored positions; back(begin, gradient of the logits, tape) goes back.
 template <class Back>
 double through_head(TrainedModel& model, const Windows& batch, Loss& loss, const Arithmetic& arithmetic, double weight,
                     std::span<const float> x, Back&& back) {

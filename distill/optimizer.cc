@@ -59,7 +59,7 @@ double Optimizer::step(double rate, double rate_of_codes) {
     Parameter& p = parameters_[k];
     const auto by = static_cast<float>(rate_of_codes);
     const auto scaled = static_cast<float>(rate * static_cast<double>(p.unit) / correct1),
-               root = static_cast<float>(1 / correct2), decay = static_cast<float>(rate * options_.decay);
+               root = static_cast<float>(1 / correct2);
     for_pieces(p.values.size(), [&](size_t begin, size_t end) {
       for (size_t i = begin; i < end; ++i) {
         const float g = p.gradient[i];
@@ -72,7 +72,7 @@ double Optimizer::step(double rate, double rate_of_codes) {
         float &m = first_[k][i], &v = second_[k][i];
         m = b1 * m + (1 - b1) * (g * shorter);
         v = b2 * v + (1 - b2) * (g * shorter) * (g * shorter);
-        x -= scaled * m / (std::sqrt(v * root) + kTiny) + decay * x;
+        x -= scaled * m / (std::sqrt(v * root) + kTiny);
       }
     });
   }

@@ -8,13 +8,12 @@
 
 namespace kerf {
 
-/// Adam with bias correction (Kingma, Ba: arXiv 1412.6980), decay apart from the gradient (AdamW, arXiv 1711.05101):
+/// Adam with bias correction (Kingma, Ba: arXiv 1412.6980):
 ///   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
-///   x -= rate unit m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + tiny) + rate decay x
+///   x -= rate unit m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + tiny)
 /// and for codes x -= rate of codes x sign(g). Gradients longer than `clip` together, in units, are shortened to that.
 struct OptimizerOptions {
   double beta1 = 0.9, beta2 = 0.99;
-  double decay = 0;
   double clip = 1;
 };
 

@@ -1,7 +1,5 @@
 #include "distill/phase.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>

@@ -31,6 +31,7 @@ class Student final : public TrainedModel {
 
   /// By the checkpoint's names.
   std::map<std::string, std::unique_ptr<TrainedTensor>>& tensors() { return tensors_; }
+  const std::map<std::string, std::unique_ptr<TrainedTensor>>& tensors() const { return tensors_; }
   /// Of all tensors, or of those of one layer (-1: of the embedding and of what follows the blocks), by name.
   std::vector<Parameter> parameters();
   std::vector<Parameter> parameters(int64_t layer);

@@ -5,22 +5,6 @@
 #include "model/run/fast_linear.h"
 
 namespace kerf {
-namespace {
-
-BlockWeights fast_head(const Architecture& a, WeightProvider& weights, const TensorSource& source) {
-  BlockWeights head = load_ops(a, weights, a.after, -1, false);
-  const Site site = a.head();
-  for (size_t i = 0; i < a.after.size(); ++i) {
-    if (!a.after[i].as<MatMul>()) continue;
-    std::vector<float> w(static_cast<size_t>(site.out * site.in));
-    source.read(*source.find(site.name), 0, w);
-    head.ops[i].linear = fast_linear(std::move(w), site.out, site.in);
-  }
-  return head;
-}
-
-}  // namespace
-
 Teacher::Teacher(const Architecture& a, const TensorSource& source, const Windows& windows, Scratch& scratch,
                  const std::function<void(int64_t)>& after_block, std::vector<int32_t> kept)
     : arch_(a),
@@ -28,7 +12,7 @@ Teacher::Teacher(const Architecture& a, const TensorSource& source, const Window
       kept_(std::move(kept)),
       weights_(dense_weights(a, source)),
       blocks_(a, *weights_, Arithmetic{}, windows, &scratch),
-      head_(fast_head(a, *weights_, source)),
+      head_(load_fast_ops(a, *weights_, source, a.after, -1)),
       tail_(a, a.after, fast_arithmetic(), 1) {
   for (int64_t layer = 0; layer < a.layers(); ++layer) {
     blocks_.run_block(layer);

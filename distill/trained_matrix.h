@@ -37,6 +37,8 @@ class TrainedMatrix final : public TrainedTensor {
   void settle() override;
 
   const QuantizedMatrix& matrix() const { return q_; }
+  bool trains_scales() const { return scales_; }
+  bool trains_codes() const { return codes_; }
 
  private:
   void settle_scales(int64_t r);

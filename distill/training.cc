@@ -14,12 +14,6 @@ namespace {
 
 constexpr double kDiverged = 10;  // times the first loss
 
-Windows take(const Windows& all, std::span<const int64_t> which) {
-  Windows w{.count = std::ssize(which), .length = all.length, .ids = {}, .bos = all.bos, .documents = all.documents};
-  for (const int64_t i : which) w.ids.insert(w.ids.end(), all.window(i).begin(), all.window(i).end());
-  return w;
-}
-
 }  // namespace
 
 std::vector<int64_t> batch_of(const TrainingWindows& w, const TrainingOptions& o, int64_t step) {
@@ -49,7 +43,7 @@ HeldOut held_out_kl(Student& student, Teacher& teacher, const Windows& all, std:
   std::vector<double> each;
   for (const int64_t w : which) {
     Divergence loss = teacher.divergence({w});
-    each.push_back(mean_loss(student, take(all, {&w, 1}), loss, fast_arithmetic()));
+    each.push_back(mean_loss(student, picked_windows(all, {&w, 1}), loss, fast_arithmetic()));
   }
   const Estimate e = estimate(each, std::ssize(each));
   return {e.mean, e.error};
@@ -75,7 +69,7 @@ TrainingCurve train(Student& student, Teacher& teacher, const TrainingWindows& w
   for (int64_t step = from ? s.optimizer.steps : 0; step < o.steps;) {
     const std::vector<int64_t> batch = batch_of(windows, o, step);
     Divergence loss = teacher.divergence(batch);
-    const double value = add_gradients(student, take(windows.all, batch), loss, fast_arithmetic());
+    const double value = add_gradients(student, picked_windows(windows.all, batch), loss, fast_arithmetic());
     if (!std::isfinite(value) || value > kDiverged * std::max(s.curve.before.kl, 1e-4)) {
       s.curve.end = End::diverged;
       break;
@@ -100,7 +94,7 @@ TrainingCurve train(Student& student, Teacher& teacher, const TrainingWindows& w
       }
     }
     if (after_step)
-      after_step(step, value, s.curve, [&] {
+      after_step(step, s.curve, [&] {
         TrainingState copy = s;
         copy.optimizer = optimizer.state();
         return copy;

@@ -60,9 +60,8 @@ struct TrainingState {
   int64_t losses_since_check = 0, bad_checks = 0;
 };
 
-/// Called after each step: the step, its loss, the rows so far. state() copies what a stopped run goes on with.
-using AfterStep =
-    std::function<void(int64_t step, double loss, const TrainingCurve&, const std::function<TrainingState()>& state)>;
+/// Called after each step, with the rows so far. state() copies what a stopped run goes on with.
+using AfterStep = std::function<void(int64_t step, const TrainingCurve&, const std::function<TrainingState()>& state)>;
 
 /// The windows of a step: each pass over the training windows has an order of its own, which the seed gives.
 std::vector<int64_t> batch_of(const TrainingWindows&, const TrainingOptions&, int64_t step);

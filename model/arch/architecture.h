@@ -187,6 +187,8 @@ struct Architecture {
   /// Error internal when there is none of that name.
   AxisId axis_named(std::string_view name) const;
   int64_t hidden() const { return axes[before.front().axis].size; }
+  /// What follows the rows of the embedding, before the first block.
+  Ops after_embedding() const { return {before.begin() + 1, before.end()}; }
   int64_t vocab() const { return before.front().as<Embed>()->weight.shape[0]; }
   /// The widest activation inside of any block.
   int64_t widest() const;

@@ -62,7 +62,7 @@ struct BlockwiseForward::State {
   }
 
   void embed(const Windows& windows) {
-    const Ops scalings(arch.before.begin() + 1, arch.before.end());
+    const Ops scalings = arch.after_embedding();
     const OpRunner runner(arch, scalings, arithmetic, length);
     const BlockWeights own = load_ops(arch, weights, scalings, -1, false);
     for (int64_t w = 0; w < count; w += batches.windows) {

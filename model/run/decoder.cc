@@ -16,13 +16,6 @@ namespace {
 
 constexpr int64_t kTextsOfGroup = 64;
 
-std::shared_ptr<const Linear> read_linear(const TensorSource& source, const Site& site) {
-  std::vector<float> w(static_cast<size_t>(site.out * site.in));
-  source.read(*source.find(site.name), 0, w);
-  check_finite(w, site.name, 0, site.in);
-  return fast_linear(std::move(w), site.out, site.in);
-}
-
 // Of one attention of one layer: keys [texts, kv heads, head_dim, longest], values [texts, longest, kv width].
 struct Cache {
   std::vector<float> keys, values;
@@ -125,15 +118,10 @@ void Decoder::Group::run(const Ops& ops, const BlockWeights& w, int64_t layer) {
 }
 
 Decoder::Decoder(const Architecture& a, const TensorSource& source, int64_t texts, int64_t longest)
-    : arch_(a), texts_(texts), weights_(dense_weights(a, source)), entry_(a.before.begin() + 1, a.before.end()) {
-  const auto load = [&](const Ops& ops, int64_t layer) {
-    BlockWeights w = load_ops(a, *weights_, ops, layer, false);
-    for (size_t i = 0; i < ops.size(); ++i)
-      if (ops[i].as<MatMul>()) w.ops[i].linear = read_linear(source, layer < 0 ? a.head() : site_of(a, ops[i], layer));
-    return w;
-  };
-  for (int64_t layer = 0; layer < a.layers(); ++layer) blocks_.push_back(load(a.block(layer), layer));
-  after_ = load(a.after, -1);
+    : arch_(a), texts_(texts), weights_(dense_weights(a, source)), entry_(a.after_embedding()) {
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
+    blocks_.push_back(load_fast_ops(a, *weights_, source, a.block(layer), layer));
+  after_ = load_fast_ops(a, *weights_, source, a.after, -1);
   for (int64_t first = 0; first < texts; first += kTextsOfGroup)
     groups_.push_back(std::make_unique<Group>(Group{a, std::min(kTextsOfGroup, texts - first), longest}));
 }

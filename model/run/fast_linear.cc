@@ -73,6 +73,17 @@ std::unique_ptr<Linear> float_linear(std::vector<float> w, int64_t out, int64_t 
   return std::make_unique<FloatLinear>(std::move(w), out, in);
 }
 
+BlockWeights load_fast_ops(const Architecture& a, WeightProvider& weights, const TensorSource& source, const Ops& ops,
+                           int64_t layer) {
+  BlockWeights w = load_ops(a, weights, ops, layer, false);
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (!ops[i].as<MatMul>()) continue;
+    const Site site = layer < 0 ? a.head() : site_of(a, ops[i], layer);
+    w.ops[i].linear = fast_linear(read_vector(source, site.name), site.out, site.in);
+  }
+  return w;
+}
+
 Arithmetic fast_arithmetic() { return {.attention = fast_bf16() ? Dtype::bf16 : Dtype::f32}; }
 
 }  // namespace kerf

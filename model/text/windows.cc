@@ -38,15 +38,16 @@ Windows first_windows(Windows w, int64_t count) {
   return w;
 }
 
-Windows spread_windows(const Windows& all, int64_t count) {
-  Windows some = all;
-  some.count = count;
-  some.ids.clear();
-  for (int64_t i = 0; i < count; ++i) {
-    const std::span<const int32_t> window = all.window(i * all.count / count);
-    some.ids.insert(some.ids.end(), window.begin(), window.end());
-  }
+Windows picked_windows(const Windows& all, std::span<const int64_t> which) {
+  Windows some{.count = std::ssize(which), .length = all.length, .ids = {}, .bos = all.bos, .documents = all.documents};
+  for (const int64_t i : which) some.ids.insert(some.ids.end(), all.window(i).begin(), all.window(i).end());
   return some;
+}
+
+Windows spread_windows(const Windows& all, int64_t count) {
+  std::vector<int64_t> which;
+  for (int64_t i = 0; i < count; ++i) which.push_back(i * all.count / count);
+  return picked_windows(all, which);
 }
 
 int64_t windows_of_tokens(const Windows& w, int64_t tokens) {

@@ -28,6 +28,8 @@ struct Windows {
 Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most,
                     int64_t skip);
 
+/// Those of these numbers, in their order.
+Windows picked_windows(const Windows&, std::span<const int64_t> which);
 /// The first `count` of them, and so many evenly spread. REQUIRES: 0 < count <= windows.count.
 Windows first_windows(Windows, int64_t count);
 Windows spread_windows(const Windows&, int64_t count);

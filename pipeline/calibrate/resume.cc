@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 
 #include "core/checked.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "core/sha256.h"
 #include "formats/container.h"
 #include "pipeline/plan/frozen_plan.h"
 #include "pipeline/plan/saved_arrays.h"
@@ -138,12 +136,7 @@ void ResumeState::save_block(int64_t layer, const FinishedBlock& b) const {
       arrays.add(name + ":values", m.values);
       continue;
     }
-    arrays.add(name + ":codes", "U8", {static_cast<int64_t>(m.packed->codes.size())},
-               std::as_bytes(std::span(m.packed->codes)));
-    for (size_t i = 0; i < m.packed->params.size(); ++i) {
-      const std::vector<std::byte>& bytes = m.packed->params[i].bytes;
-      arrays.add(fmt::format("{}:{}", name, i), "U8", {static_cast<int64_t>(bytes.size())}, bytes);
-    }
+    arrays.add(name, *m.packed);
   }
   for (const auto& [name, values] : b.replaced) arrays.add(name, values);
   ordered_json outcomes = ordered_json::array();
@@ -171,14 +164,7 @@ FinishedBlock ResumeState::load_block(int64_t layer, const PlannedMatrices& plan
       m.values = saved_floats(*reader, *reader->find(name + ":values"));
     } else {
       QuantizedMatrix q = allocate(plan->storage.scheme, plan->site.out, plan->site.in);
-      const auto codes = saved_bytes(*reader, name + ":codes", q.codes.size());
-      std::memcpy(q.codes.data(), codes.data(), codes.size());
-      if (!q.codes.empty() && *std::max_element(q.codes.begin(), q.codes.end()) >= 1 << q.scheme.bits)
-        refuse_saved(reader->path(), fmt::format("{} holds codes of more than {} bits", name, q.scheme.bits));
-      for (size_t i = 0; i < q.params.size(); ++i) {
-        const auto bytes = saved_bytes(*reader, fmt::format("{}:{}", name, i), q.params[i].bytes.size());
-        q.params[i].bytes.assign(bytes.begin(), bytes.end());
-      }
+      load_saved(*reader, name, q);
       m.packed = std::move(q);
     }
     b.matrices.emplace(name, std::move(m));

@@ -70,6 +70,7 @@ class Run {
       auto report = saved_.load_phase(i, result.weights);
       if (!report) {
         Student student = make_student(result.weights, packed_, plan_, phases_[i], job_.original.weights.get());
+        say_untrained(student, phases_[i]);
         report = phases_[i] == DistillPhase::blocks ? train_by_block(student, i) : train_end_to_end(student, i);
         take_back(student, result.weights);
         save([&] { saved_.save_phase(i, result.weights, *report); });
@@ -96,6 +97,16 @@ class Run {
       saving_disabled_ = true;
       warn(fmt::format("{}; training goes on, and nothing more of it is saved for --resume", e.what()));
     }
+  }
+
+  static void say_untrained(const Student& student, DistillPhase phase) {
+    const Untrained u = untrained(student);
+    if (u.scales > 0)
+      note(fmt::format("{}: scales of {} of {} packed matrices stay as they are, because rows share them",
+                       name_of(phase), u.scales, u.matrices));
+    if (u.codes > 0 && phase != DistillPhase::scales)
+      note(fmt::format("{}: codes of {} of {} packed matrices stay as they are, because they were chosen together",
+                       name_of(phase), u.codes, u.matrices));
   }
 
   ordered_json about(size_t phase, const TrainingOptions& o) const {
@@ -154,12 +165,9 @@ class Run {
   // A step is made whose gradients are thrown away, and a window measured: then it is known what they take.
   int64_t steps_in(double seconds, Student& student, const TrainingOptions& o) {
     auto start = Clock::now();
-    Windows batch{.count = o.batch, .length = windows_.all.length, .ids = {}};
-    std::vector<int64_t> which = batch_of(windows_, o, 0);
-    for (const int64_t w : which)
-      batch.ids.insert(batch.ids.end(), windows_.all.window(w).begin(), windows_.all.window(w).end());
-    Divergence loss = teacher_->divergence(which);
-    add_gradients(student, batch, loss, fast_arithmetic());
+    const std::vector<int64_t> batch = batch_of(windows_, o, 0);
+    Divergence loss = teacher_->divergence(batch);
+    add_gradients(student, picked_windows(windows_.all, batch), loss, fast_arithmetic());
     for (const Parameter& p : student.parameters()) std::fill(p.gradient.begin(), p.gradient.end(), 0.0F);
     student.settle();
     const double of_step = seconds_since(start);
@@ -172,7 +180,7 @@ class Run {
 
   AfterStep follow(size_t phase, const TrainingOptions& o, int64_t first) {
     return [this, phase, o, first, start = Clock::now(), saved = Clock::now(), checks = size_t{0}](
-               int64_t step, double, const TrainingCurve& curve, const std::function<TrainingState()>& state) mutable {
+               int64_t step, const TrainingCurve& curve, const std::function<TrainingState()>& state) mutable {
       const auto now = Clock::now();
       if (now - saved >= job_.save_every && step < o.steps) {
         save([&] { saved_.save_steps({.phase = phase, .steps = o.steps, .state = state()}); });
@@ -232,6 +240,10 @@ void check_distill(const DistillOptions& o, const Architecture& original, const 
     return;
   }
   parse_steps(o.steps, phases.size());
+  if (o.temperature != DistillOptions().temperature && !own_text_tokens(o.text))
+    fail(ErrorKind::usage,
+         "--distill-temperature says how the model writes its own text to be trained on, and it is to write none; give "
+         "--distill-text self:100000, say");
   if (!o.time.empty()) {
     parse_duration(o.time);
     if (!o.steps.empty()) fail(ErrorKind::usage, "--time and --steps both say how long training is; give one of them");

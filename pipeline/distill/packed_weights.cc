@@ -13,12 +13,6 @@
 namespace kerf {
 namespace {
 
-std::vector<float> matrix_of(const TensorSource& source, const TensorInfo& info) {
-  std::vector<float> w(static_cast<size_t>(info.elements()));
-  source.read(info, 0, w);
-  return w;
-}
-
 std::span<const std::byte> bytes_of(const Artifact& a, const TargetPlan& plan, const PlannedMatrix& m, size_t part) {
   const std::string& name = plan.file.tensors[m.file_tensors[part]].name;
   const StoredTensor* t = a.weights->reader().find(name);
@@ -85,7 +79,7 @@ Student make_student(const PackedWeights& weights, const Artifact& a, const Targ
               TrainedMatrix::Trains trains{.codes = phase != DistillPhase::scales, .keep_zeros = pruned.contains(name)};
               std::vector<float> wanted;
               if (const TensorInfo* same = trains.codes && original ? original->find(name) : nullptr)
-                if (same->shape == info.shape) wanted = matrix_of(*original, *same);
+                if (same->shape == info.shape) wanted = read_vector(*original, name);
               const bool nearest = !wanted.empty() && nearest_codes(at->second, wanted) >= kNearest;
               if (phase == DistillPhase::blocks) {
                 trains.codes = nearest;
@@ -99,6 +93,17 @@ Student make_student(const PackedWeights& weights, const Artifact& a, const Targ
                 changed != weights.plain.end() ? changed->second : read_vector(*a.weights, name), info.cols(), trained,
                 pruned.contains(name));
           }};
+}
+
+Untrained untrained(const Student& student) {
+  Untrained u;
+  for (const auto& [name, tensor] : student.tensors())
+    if (const auto* matrix = dynamic_cast<const TrainedMatrix*>(tensor.get())) {
+      ++u.matrices;
+      u.scales += !matrix->trains_scales();
+      u.codes += !matrix->trains_codes();
+    }
+  return u;
 }
 
 void take_back(Student& student, PackedWeights& weights) {

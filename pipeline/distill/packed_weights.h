@@ -26,6 +26,11 @@ PackedWeights read_packed(const Artifact&, const TargetPlan&);
 /// positions begin at, where it has the matrix in the same shape. Zeros of matrices that the plan prunes stay.
 Student make_student(const PackedWeights&, const Artifact&, const TargetPlan&, DistillPhase,
                      const TensorSource* original);
+/// Of packed matrices: how many there are, and in how many scales and codes stay.
+struct Untrained {
+  int64_t matrices = 0, scales = 0, codes = 0;
+};
+Untrained untrained(const Student&);
 /// What the student has become.
 void take_back(Student&, PackedWeights&);
 

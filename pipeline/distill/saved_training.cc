@@ -1,8 +1,6 @@
 #include "pipeline/distill/saved_training.h"
 
-#include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -60,17 +58,8 @@ std::optional<ordered_json> SavedTraining::load_phase(size_t phase, PackedWeight
   if (!fs::exists(file)) return std::nullopt;
   const auto reader = open_saved(file);
   check_saved(*reader);
-  for (auto& [name, q] : weights.packed) {
-    if (!reader->find(name + ":codes")) continue;
-    const auto codes = saved_bytes(*reader, name + ":codes", q.codes.size());
-    std::memcpy(q.codes.data(), codes.data(), codes.size());
-    if (std::any_of(q.codes.begin(), q.codes.end(), [&](uint8_t c) { return c >> q.scheme.bits != 0; }))
-      refuse_saved(file, fmt::format("{} holds codes of more than {} bits", name, q.scheme.bits));
-    for (size_t i = 0; i < q.params.size(); ++i) {
-      const auto bytes = saved_bytes(*reader, fmt::format("{}:{}", name, i), q.params[i].bytes.size());
-      q.params[i].bytes.assign(bytes.begin(), bytes.end());
-    }
-  }
+  for (auto& [name, q] : weights.packed)
+    if (reader->find(name + ":codes")) load_saved(*reader, name, q);
   for (const StoredTensor& t : reader->tensors())
     if (t.name.ends_with(":values"))
       weights.plain[t.name.substr(0, t.name.size() - std::string_view(":values").size())] = saved_floats(*reader, t);
@@ -79,11 +68,7 @@ std::optional<ordered_json> SavedTraining::load_phase(size_t phase, PackedWeight
 
 void SavedTraining::save_phase(size_t phase, const PackedWeights& weights, const ordered_json& report) const {
   SavedArrays arrays;
-  for (const auto& [name, q] : weights.packed) {
-    arrays.add(name + ":codes", "U8", {std::ssize(q.codes)}, std::as_bytes(std::span(q.codes)));
-    for (size_t i = 0; i < q.params.size(); ++i)
-      arrays.add(fmt::format("{}:{}", name, i), "U8", {std::ssize(q.params[i].bytes)}, q.params[i].bytes);
-  }
+  for (const auto& [name, q] : weights.packed) arrays.add(name, q);
   for (const auto& [name, values] : weights.plain) arrays.add(name + ":values", values);
   arrays.write(folder_ / fmt::format("phase-{}", phase), {{"report", report.dump()}});
   fs::remove_all(folder_ / "steps");

@@ -1,5 +1,6 @@
 #include "pipeline/plan/saved_arrays.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -45,6 +46,12 @@ void SavedArrays::add(std::string name, std::span<const float> values) {
   add(std::move(name), "F32", {static_cast<int64_t>(values.size())}, std::as_bytes(values));
 }
 
+void SavedArrays::add(const std::string& name, const QuantizedMatrix& q) {
+  add(name + ":codes", "U8", {std::ssize(q.codes)}, std::as_bytes(std::span(q.codes)));
+  for (size_t i = 0; i < q.params.size(); ++i)
+    add(fmt::format("{}:{}", name, i), "U8", {std::ssize(q.params[i].bytes)}, q.params[i].bytes);
+}
+
 void SavedArrays::write(const fs::path& folder, Metadata metadata) const {
   std::error_code error;
   fs::create_directories(folder, error);
@@ -85,6 +92,17 @@ std::vector<float> saved_floats(const Reader& reader, const StoredTensor& t) {
   std::vector<float> values(t.bytes.size() / sizeof(float));
   if (!values.empty()) std::memcpy(values.data(), t.bytes.data(), values.size() * sizeof(float));
   return values;
+}
+
+void load_saved(const Reader& reader, const std::string& name, QuantizedMatrix& q) {
+  const auto codes = saved_bytes(reader, name + ":codes", q.codes.size());
+  std::memcpy(q.codes.data(), codes.data(), codes.size());
+  if (!q.codes.empty() && *std::max_element(q.codes.begin(), q.codes.end()) >= 1 << q.scheme.bits)
+    refuse_saved(reader.path(), fmt::format("{} holds codes of more than {} bits", name, q.scheme.bits));
+  for (size_t i = 0; i < q.params.size(); ++i) {
+    const auto bytes = saved_bytes(reader, fmt::format("{}:{}", name, i), q.params[i].bytes.size());
+    q.params[i].bytes.assign(bytes.begin(), bytes.end());
+  }
 }
 
 }  // namespace kerf

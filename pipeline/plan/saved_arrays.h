@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "formats/container.h"
+#include "grids/quantized_matrix.h"
 
 namespace kerf {
 
@@ -20,6 +21,8 @@ class SavedArrays {
  public:
   void add(std::string name, std::string_view type, std::vector<int64_t> shape, std::span<const std::byte> bytes);
   void add(std::string name, std::span<const float> values);
+  /// NAME:codes, NAME:0, NAME:1 ... (parameters).
+  void add(const std::string& name, const QuantizedMatrix&);
   /// Error io.
   void write(const std::filesystem::path& folder, Metadata) const;
 
@@ -35,6 +38,9 @@ void check_saved(const Reader&);
 [[noreturn]] void refuse_saved(const std::filesystem::path& file, std::string_view what);
 /// Bytes of an array, which must be so many; an array of float32.
 std::span<const std::byte> saved_bytes(const Reader&, const std::string& name, size_t size);
+/// Codes and parameters of a matrix become those that were saved under this name; its scheme and shape stay. Codes that
+/// the scheme does not have are refused.
+void load_saved(const Reader&, const std::string& name, QuantizedMatrix&);
 std::vector<float> saved_floats(const Reader&, const StoredTensor&);
 
 }  // namespace kerf

@@ -83,7 +83,8 @@ PruneMethod pruning_of(const CompressOptions& o) {
 // What is trained on, in the ids of the model that is packed; none of it may be evaluated. An own text is written only
 // where the run `may_measure`.
 Windows read_training(const CompressOptions& o, const Artifact& packed, const Artifact& original,
-                      const std::optional<Windows>& evaluated, bool may_measure) {
+                      const std::optional<Windows>& evaluated, const std::optional<Windows>& calibration,
+                      bool may_measure) {
   CalibrationOptions c = o.calib;
   if (o.distill.windows > 0) c.windows = o.distill.windows;
   const auto own = own_text_tokens(o.distill.text);
@@ -92,7 +93,7 @@ Windows read_training(const CompressOptions& o, const Artifact& packed, const Ar
     if (o.distill.windows == 0) c.windows = std::max<int64_t>(1, *tokens / c.ctx);
     if (!may_measure) return {.count = c.windows, .length = c.ctx, .ids = {}};
   }
-  Windows training = read_calibration(packed, c);
+  Windows training = c == o.calib && calibration ? *calibration : read_calibration(packed, c);
   if (evaluated)
     if (const int64_t shared = windows_shared(*evaluated, training); shared > 0)
       fail(
@@ -356,7 +357,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   check_training(o, whole, source.architecture, request.trims_vocabulary());
   std::optional<Windows> training;
   if (!o.distill.phases.empty() && !request.trims_vocabulary())
-    training = read_training(o, source, source, windows, may_measure);
+    training = read_training(o, source, source, windows, calibration, may_measure);
   std::vector<SiteOverride> shares;  // of the zeros
   if (may_measure && !cut && o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
   std::vector<Output> outputs =
@@ -410,9 +411,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
       if (windows) windows = to_original_ids(map, *windows);
       if (calibration) calibration = read_calibration(source, o.calib);
       if (!o.distill.phases.empty())
-        training =
-            read_training(o, source, *original,
-                          windows ? std::optional(to_packed_ids(map, *windows, whole.vocab())) : std::nullopt, true);
+        training = read_training(o, source, *original,
+                                 windows ? std::optional(to_packed_ids(map, *windows, whole.vocab())) : std::nullopt,
+                                 calibration, true);
     }
     check_distill(o.distill, original->architecture, source.architecture);  // where a size has chosen the shape
     if (o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);

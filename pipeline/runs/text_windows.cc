@@ -73,14 +73,13 @@ std::string relation(const std::filesystem::path& evaluation, const std::filesys
 }  // namespace
 
 Windows own_windows(const Artifact& a, const CalibrationOptions& c, int64_t tokens, double temperature) {
-  return windows_of(a, c.ctx, "--calib-ctx", [&](const Tokenizer& tokenizer, std::optional<int32_t> bos) {
+  return windows_of(a, c.ctx, "--calib-ctx", [&](const Tokenizer&, std::optional<int32_t> bos) {
     OwnText o{.windows = std::min(c.windows, std::max<int64_t>(1, tokens / c.ctx)),
               .length = c.ctx,
               .temperature = temperature,
               .seed = c.seed,
               .bos = bos,
               .ends = a.architecture.eos};
-    (void)tokenizer;
     static std::map<std::string, Windows> written;  // the run asks more than once
     const std::string key = fmt::format("{}|{}|{}|{}|{}", a.path.string(), o.windows, o.length, temperature, o.seed);
     if (const auto at = written.find(key); at != written.end()) return at->second;

@@ -186,6 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"no_time", {"--distill", "scales", "--time", "soon"}, "20min"},
         Refused{"time_of_blocks", {"--distill", "blocks", "--time", "5s"}, "of blocks give --steps"},
         Refused{"options_alone", {"--steps", "3"}, "without --distill"},
+        Refused{"temperature_of_no_text", {"--distill", "scales", "--distill-temperature", "0.5"}, "own text"},
         Refused{"one_window", {"--distill", "scales", "--calib-windows", "1"}, "holds one window in eight out"},
         Refused{"own_text_of_nothing", {"--distill", "scales", "--distill-text", "self:"}, "self:100000"},
         Refused{"evaluated_text",

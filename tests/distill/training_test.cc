@@ -150,7 +150,7 @@ TEST(Training, GoesOnFromAnyStepToTheSameEnd) {
     Student student = rounded_student(a, source, true);
     train(
         student, teacher, s, o,
-        [&](int64_t, double, const TrainingCurve&, const std::function<TrainingState()>& state) {
+        [&](int64_t, const TrainingCurve&, const std::function<TrainingState()>& state) {
           if (keep) states.push_back(state());
         },
         from);
