@@ -58,6 +58,11 @@ QuantizedMatrix allocate(const Scheme&, int64_t rows, int64_t cols);
 /// rows.
 QuantizedMatrix rows_of(const QuantizedMatrix&, int64_t begin, int64_t end);
 
+/// Whether each row has parameters of its own, or shares those of all.
+bool has_separate_rows(const Scheme&);
+/// Row k is row order[k] of q: `order` is a permutation, and the scheme has_separate_rows().
+QuantizedMatrix rows_in(const QuantizedMatrix& q, std::span<const int64_t> order);
+
 /// Parameters of `part`, whose levels divide rows, become those of q from (row, col) on, where a block of each begins.
 void set_parameters(QuantizedMatrix& q, int64_t row, int64_t col, const QuantizedMatrix& part);
 

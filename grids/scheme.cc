@@ -132,6 +132,24 @@ QuantizedMatrix rows_of(const QuantizedMatrix& q, int64_t begin, int64_t end) {
   return part;
 }
 
+bool has_separate_rows(const Scheme& s) {
+  return std::all_of(s.levels.begin(), s.levels.end(), [](const Level& level) { return level.block.rows <= 1; });
+}
+
+QuantizedMatrix rows_in(const QuantizedMatrix& q, std::span<const int64_t> order) {
+  QuantizedMatrix p = q;
+  const auto take = [&](const auto& from, auto& to, int64_t width) {
+    for (size_t k = 0; k < order.size(); ++k)
+      std::copy_n(from.begin() + order[k] * width, width, to.begin() + static_cast<int64_t>(k) * width);
+  };
+  take(q.codes, p.codes, q.cols);
+  if (q.mask) take(q.mask->zero, p.mask->zero, q.cols);
+  for (size_t i = 0; i < q.params.size(); ++i)
+    if (q.scheme.levels[i].block.rows == 1)
+      take(q.params[i].bytes, p.params[i].bytes, bytes_of(q.params[i].stored, q.params[i].cols));
+  return p;
+}
+
 void set_parameters(QuantizedMatrix& q, int64_t row, int64_t col, const QuantizedMatrix& part) {
   for (size_t i = 0; i < q.params.size(); ++i) {
     const ParamArray& from = part.params[i];

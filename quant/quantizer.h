@@ -8,6 +8,7 @@
 
 #include "grids/quantized_matrix.h"
 #include "quant/input_statistics.h"
+#include "solver/row_feedback.h"
 
 namespace kerf {
 
@@ -26,10 +27,11 @@ class PreparedQuantizer {
   virtual ~PreparedQuantizer() = default;
   /// w [rows, cols] row-major, finite. Where rows share no parameters they are independent, so that a matrix may come
   /// in pieces. With a `mask` [rows, cols] the weights that it names get exactly the value 0, and the result keeps the
-  /// mask. Errors: unsupported when the scheme cannot take the shape or the mask (check_mask()), numerical when a
-  /// parameter does not fit its stored type.
-  virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols,
-                                   const Mask* mask = nullptr) const = 0;
+  /// mask. With `between_rows`, which has as many, rows make up for each other's errors where the quantizer feeds
+  /// errors back. Errors: unsupported when the scheme cannot take the shape or the mask (check_mask()), numerical when
+  /// a parameter does not fit its stored type.
+  virtual QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Mask* mask = nullptr,
+                                   const RowFeedback* between_rows = nullptr) const = 0;
   /// What was added to the Hessian's diagonal, relative to its mean; 0 where no Hessian is used.
   virtual double damping() const { return 0; }
 };

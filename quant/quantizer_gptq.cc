@@ -18,10 +18,11 @@ class PreparedGptq final : public PreparedQuantizer {
         solver_(s.fitted, scheme, o.damping, o.refine),
         nearest_(solver_.fits_parameters() ? nullptr : find_quantizer("rtn").prepare(&s, scheme, o)) {}
 
-  QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Mask* mask) const override {
+  QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Mask* mask,
+                           const RowFeedback* between_rows) const override {
     QuantizedMatrix q = nearest_ ? nearest_->quantize(w, rows, cols, mask) : allocate(scheme_, rows, cols);
     if (mask) q.mask = *mask;
-    solver_.solve(w, q);
+    solver_.solve(w, q, between_rows);
     return q;
   }
   double damping() const override { return mean_ > 0 ? solver_.factor().damping / mean_ : 0; }

@@ -44,7 +44,8 @@ class PreparedRtn final : public PreparedQuantizer {
       for (int64_t i = 0; i < s->fitted.n; ++i) importance_.push_back(s->fitted.diagonal(i));
   }
 
-  QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Mask* mask) const override {
+  QuantizedMatrix quantize(std::span<const float> w, int64_t rows, int64_t cols, const Mask* mask,
+                           const RowFeedback*) const override {
     std::vector<float> free;
     if (mask) {
       check_mask(scheme_, *mask, rows, cols);

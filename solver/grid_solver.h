@@ -6,6 +6,7 @@
 #include <span>
 
 #include "solver/panel_solver.h"
+#include "solver/row_feedback.h"
 
 namespace kerf {
 
@@ -22,11 +23,15 @@ class GridSolver {
   const Factor& factor() const { return feedback_.factor(); }
 
   /// Chooses codes for w [q.rows, q.cols], so that the squared output error is small, and parameters where
-  /// fits_parameters(). Weights of q.mask become exactly 0 and the free ones make up for them. Rows are independent;
-  /// the result does not depend on the number of threads. Errors as check_mask(). Threads: any number at a time.
-  void solve(std::span<const float> w, QuantizedMatrix& q) const;
+  /// fits_parameters(). Weights of q.mask become exactly 0 and the free ones make up for them. Rows are independent,
+  /// or, with `between_rows`, which has as many, each makes up for those before it. The result does not depend on the
+  /// number of threads. Errors as check_mask(). Threads: any number at a time.
+  void solve(std::span<const float> w, QuantizedMatrix& q, const RowFeedback* between_rows = nullptr) const;
 
  private:
+  void solve_rows(std::span<const float> w, int64_t begin, int64_t count, QuantizedMatrix& q, std::span<float> e) const;
+  void solve_in_turn(std::span<const float> w, QuantizedMatrix& q, const RowFeedback&) const;
+
   Scheme scheme_;
   ColumnPlan plan_;
   int refine_;

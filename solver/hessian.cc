@@ -81,6 +81,19 @@ void Hessian::finish(std::string_view what) {
   });
 }
 
+Hessian block_diagonal(std::span<const Hessian> parts) {
+  int64_t n = 0;
+  for (const Hessian& part : parts) n += part.n;
+  Hessian h(n);
+  int64_t first = 0;
+  for (const Hessian& part : parts) {
+    h.tokens = part.tokens;
+    for (int64_t i = 0; i < part.n; ++i) std::copy_n(part.row(i), part.n, h.values.begin() + (first + i) * n + first);
+    first += part.n;
+  }
+  return h;
+}
+
 std::vector<double> hessian_norms(const Hessian& h, std::span<const float> e, int64_t rows) {
   // By columns of H in panels, so that the product never lies in memory as a whole.
   constexpr int64_t kRows = 128, kCols = 128;

@@ -39,6 +39,9 @@ struct Hessian {
 /// That of the tokens of both: a, then merge(b).
 Hessian sum_of(const Hessian&, const Hessian&);
 
+/// Of outputs of several matrices, one after the other, of which those of two share nothing.
+Hessian block_diagonal(std::span<const Hessian>);
+
 /// c += sum over tokens of a bT, [m, n], for rows a[tokens, m] and b[tokens, n], rounded as in Hessian::add(). With
 /// `upper` at least its upper triangle.
 void add_moments(const float* a, int64_t m, int64_t a_stride, const float* b, int64_t n, int64_t b_stride,

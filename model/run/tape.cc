@@ -84,6 +84,7 @@ std::vector<float> Tape::backward(std::span<const float> d_result, WeightGradien
       d_in.push_back(writer < 0 ? d_x.data() : d[w].data());
     }
     WeightGradients::OfOp& g = gradients.ops[i];
+    if (g.result) g.result(d[i]);
     runner_.backward(i, weights_->ops[i], windows_, in, values_[i].data(),
                      {.d_out = d[i].data(),
                       .d_in = d_in,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace kerf {
 struct WeightGradients {
   struct OfOp {
     std::vector<float> linear, weight, bias;
+    std::function<void(std::span<const float> d)> result;  // sees that of what the operation gave, [tokens, width]
   };
   std::vector<OfOp> ops;
 };

@@ -7,12 +7,14 @@
 #include "pipeline/calibrate/calibrated_head.h"
 #include "pipeline/calibrate/calibrated_target.h"
 #include "pipeline/calibrate/outcome_notes.h"
+#include "pipeline/calibrate/output_hessians.h"
 
 namespace kerf {
 namespace {
 
 // One block of all these targets, group by group side by side.
-void run_block(int64_t layer, std::span<CalibratedTarget* const> targets, FullPrecisionRun* full) {
+void run_block(int64_t layer, std::span<CalibratedTarget* const> targets, FullPrecisionRun* full,
+               const OutputHessians* outputs) {
   if (full) full->begin(layer);
   for (CalibratedTarget* target : targets) target->begin(layer);
   for (;;) {
@@ -20,7 +22,7 @@ void run_block(int64_t layer, std::span<CalibratedTarget* const> targets, FullPr
     bool more = false;
     for (CalibratedTarget* target : targets) more = target->has_next_group();
     if (!more) break;
-    for (CalibratedTarget* target : targets) target->quantize_group(full ? &*group : nullptr);
+    for (CalibratedTarget* target : targets) target->quantize_group(full ? &*group : nullptr, outputs);
     if (full) full->go_on(*group);
   }
   for (CalibratedTarget* target : targets) target->end(layer, full);
@@ -49,15 +51,19 @@ std::vector<std::vector<SiteOutcome>> pack_calibrated(const CalibrationJob& job)
   for (const auto& target : targets) first_layer.push_back(target->resume());
   std::optional<FullPrecisionRun> full;
   if (job.asymmetric) full.emplace(full_precision_run(job, first_layer));
+  std::optional<OutputHessians> outputs;
+  if (const int64_t first = *std::min_element(first_layer.begin(), first_layer.end());
+      job.kl_hessian && first < a.layers())
+    outputs.emplace(a, job.source, job.windows, first, job.scratch);
   Progress progress("calibrating block", a.layers());
   for (int64_t layer = 0; layer < a.layers(); ++layer) {
     std::vector<CalibratedTarget*> active;
     for (size_t i = 0; i < targets.size(); ++i)
       if (layer >= first_layer[i]) active.push_back(targets[i].get());
     if (full && !active.empty())
-      run_block(layer, active, &*full);
+      run_block(layer, active, &*full, outputs ? &*outputs : nullptr);
     else
-      for (CalibratedTarget* target : active) run_block(layer, {&target, 1}, nullptr);
+      for (CalibratedTarget* target : active) run_block(layer, {&target, 1}, nullptr, outputs ? &*outputs : nullptr);
     progress.advance();
   }
   std::vector<std::vector<SiteOutcome>> outcomes;

@@ -32,6 +32,8 @@ struct CalibrationJob {
   /// Whether the model in full precision runs beside, and weights make up for what activations lack. Takes at least
   /// kHeldOutPart windows.
   bool asymmetric = false;
+  /// Whether errors of outputs and tokens count by what they do to the predictions (output_hessians.h).
+  bool kl_hessian = false;
   const Windows& windows;
   std::span<const PackJob> targets;
   /// Of each target: what is saved after each block, and where a run goes on; nullptr saves nothing.
@@ -56,7 +58,8 @@ struct CalibrationJob {
 /// which sites ran. Memory: hidden states of all windows per target and one group's inputs, both from `scratch`; one
 /// block's weights, one Hessian and its factor, and another Hessian where errors are measured on windows that are held
 /// out. With `asymmetric` the full-precision run counts as a target, every target has a group's inputs at the same
-/// time, and there are two more matrices as large as a Hessian.
+/// time, and there are two more matrices as large as a Hessian. With `kl_hessian` a pass there and back comes first,
+/// and what it finds lies in `scratch`; a group has its factors in memory.
 std::vector<std::vector<SiteOutcome>> pack_calibrated(const CalibrationJob&);
 
 }  // namespace kerf

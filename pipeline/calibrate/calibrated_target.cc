@@ -72,13 +72,13 @@ bool CalibratedTarget::has_next_group() {
   return next_.has_value();
 }
 
-void CalibratedTarget::quantize_group(const Group* full) {
+void CalibratedTarget::quantize_group(const Group* full, const OutputHessians* outputs) {
   const Group& g = *next_;
-  InputStatistics statistics = statistics_of(g, full);
+  InputStatistics statistics = statistics_of(g, full, outputs);
   std::vector<GroupSite> sites = sites_of(g);
   settle_weights(sites, statistics, job_.method);
   const std::optional<Folding> folding = block_.folding_of(job_.architecture, g.sites[0], *weights_, *target_.plan);
-  ChosenGroup chosen = choose(g, sites, statistics, folding);
+  ChosenGroup chosen = choose(g, sites, statistics, folding, outputs);
   warn_of_damping(g.sites[0], job_.options.damping, chosen.damping);
   if (!chosen.scales.empty()) block_.fold(*folding, chosen.scales, *weights_);
   std::vector<Replacement> replacements;
@@ -126,10 +126,12 @@ std::vector<GroupSite> CalibratedTarget::sites_of(const Group& g) const {
   return sites;
 }
 
-InputStatistics CalibratedTarget::statistics_of(const Group& g, const Group* full) const {
+InputStatistics CalibratedTarget::statistics_of(const Group& g, const Group* full,
+                                                const OutputHessians* outputs) const {
   StatisticsNeeds needs = needs_of(g, planned_);
   needs.validation_tokens = job_.validation_tokens();
   needs.full = full;
+  if (outputs) needs.token_weights = outputs->token_weights(g.sites);
   return group_statistics(g, needs);
 }
 
@@ -139,10 +141,23 @@ bool CalibratedTarget::shares_scale(const Group& g) const {
          });
 }
 
-ChosenGroup CalibratedTarget::choose(const Group& g, std::span<const GroupSite> sites,
-                                     const InputStatistics& statistics, const std::optional<Folding>& folding) const {
-  if (!shares_scale(g)) return choose_group(sites, statistics, job_.options, folding);
-  const FusedSite fused = fuse(sites);
+ChosenGroup CalibratedTarget::choose(const Group& g, std::vector<GroupSite>& sites, const InputStatistics& statistics,
+                                     const std::optional<Folding>& folding, const OutputHessians* outputs) const {
+  std::vector<std::unique_ptr<RowFeedback>> between_rows;
+  const auto feedback = [&](const Hessian& h, const GroupSite& s) {
+    const bool as_stored = s.scheme && !has_separate_rows(*s.scheme);
+    return between_rows.emplace_back(std::make_unique<RowFeedback>(h, kOutputDamping, as_stored)).get();
+  };
+  if (!shares_scale(g)) {
+    for (GroupSite& s : sites)
+      if (outputs && s.changes()) s.outputs = feedback(outputs->of(*s.site), s);
+    return choose_group(sites, statistics, job_.options, folding);
+  }
+  FusedSite fused = fuse(sites);
+  std::vector<Hessian> of_sites;
+  for (const GroupSite& s : sites)
+    if (outputs) of_sites.push_back(outputs->of(*s.site));
+  if (outputs) fused.whole.outputs = feedback(block_diagonal(of_sites), fused.whole);
   ChosenGroup chosen = choose_group({&fused.whole, 1}, statistics, job_.options, folding);
   chosen.sites = split(chosen.sites[0], sites);
   return chosen;

@@ -11,6 +11,7 @@
 #include "pipeline/calibrate/calibrated.h"
 #include "pipeline/calibrate/finished_block.h"
 #include "pipeline/calibrate/full_precision.h"
+#include "pipeline/calibrate/output_hessians.h"
 
 namespace kerf {
 
@@ -22,10 +23,10 @@ class CalibratedTarget {
   /// Writes what an earlier run has finished; returns the first layer that is left.
   int64_t resume();
   /// A block is begin(), then quantize_group() as long as has_next_group(), then end(). `full` is the same group, or
-  /// the run, in full precision; nullptr without asymmetric calibration.
+  /// the run, in full precision; nullptr without asymmetric calibration. `outputs` likewise.
   void begin(int64_t layer) { stream_.begin_groups(layer); }
   bool has_next_group();
-  void quantize_group(const BlockwiseForward::Group* full);
+  void quantize_group(const BlockwiseForward::Group* full, const OutputHessians* outputs);
   void end(int64_t layer, const FullPrecisionRun* full);
   /// After the last block: the head, and the vectors.
   void finish();
@@ -33,10 +34,11 @@ class CalibratedTarget {
 
  private:
   std::vector<GroupSite> sites_of(const BlockwiseForward::Group&) const;
-  InputStatistics statistics_of(const BlockwiseForward::Group&, const BlockwiseForward::Group* full) const;
+  InputStatistics statistics_of(const BlockwiseForward::Group&, const BlockwiseForward::Group* full,
+                                const OutputHessians*) const;
   bool shares_scale(const BlockwiseForward::Group&) const;
-  ChosenGroup choose(const BlockwiseForward::Group&, std::span<const GroupSite>, const InputStatistics&,
-                     const std::optional<Folding>&) const;
+  ChosenGroup choose(const BlockwiseForward::Group&, std::vector<GroupSite>&, const InputStatistics&,
+                     const std::optional<Folding>&, const OutputHessians*) const;
   BlockwiseForward::Replacement keep_as_it_is(const BlockwiseForward::Group&, size_t i, GroupSite&, const ChosenGroup&);
   BlockwiseForward::Replacement take(const BlockwiseForward::Group&, size_t i, const GroupSite&, ChosenGroup&,
                                      const InputStatistics&);

@@ -2,6 +2,7 @@
 #include "pipeline/calibrate/group_statistics.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "solver/column_elimination.h"
 
@@ -25,10 +26,26 @@ void in_pieces(const Group& g, int64_t first, int64_t tokens, F&& f) {
   }
 }
 
-Hessian second_moments(const Group& g, int64_t first, int64_t tokens) {
+// Rows [t, t + n) of x [tokens, width], each times the root of its weight, so that products of two count by it.
+struct WeightedRows {
+  WeightedRows(const float* x, int64_t width, std::span<const float> weights, int64_t t, int64_t n)
+      : data(x + t * width) {
+    if (weights.empty()) return;
+    weighted.assign(data, data + n * width);
+    for (int64_t i = 0; i < n; ++i) {
+      const float root = std::sqrt(weights[static_cast<size_t>(t + i)]);
+      for (int64_t c = 0; c < width; ++c) weighted[static_cast<size_t>(i * width + c)] *= root;
+    }
+    data = weighted.data();
+  }
+  std::vector<float> weighted;
+  const float* data;
+};
+
+Hessian second_moments(const Group& g, std::span<const float> weights, int64_t first, int64_t tokens) {
   const int64_t in = g.sites[0].in;
   Hessian h(in);
-  in_pieces(g, first, tokens, [&](int64_t t, int64_t n) { h.add(g.x + t * in, n, in); });
+  in_pieces(g, first, tokens, [&](int64_t t, int64_t n) { h.add(WeightedRows(g.x, in, weights, t, n).data, n, in); });
   h.finish(g.sites[0].name);
   return h;
 }
@@ -50,12 +67,19 @@ AsymmetricMoments asymmetric_moments(const Group& g, const StatisticsNeeds& need
   const int64_t out = g.states ? g.sites[0].out : 0;
   AsymmetricMoments s(in, out, full_in);
   in_pieces(g, first, tokens, [&](int64_t t, int64_t n) {
-    const PickedRows x(full.x, full_in, needs.full_inputs, t, n);
+    const std::span<const float> weights =
+        needs.token_weights.empty()
+            ? std::span<const float>()
+            : std::span(needs.token_weights).subspan(static_cast<size_t>(t), static_cast<size_t>(n));
+    const PickedRows picked_x(full.x, full_in, needs.full_inputs, t, n);
+    const WeightedRows x(g.x + t * in, in, weights, 0, n), full_x(picked_x.data, full_in, weights, 0, n);
     if (out) {
-      const PickedRows states(full.states->data(), full_out, needs.full_states, t, n);
-      s.add(g.x + t * in, x.data, g.states->data() + t * out, states.data, n);
+      const PickedRows picked(full.states->data(), full_out, needs.full_states, t, n);
+      const WeightedRows states(g.states->data() + t * out, out, weights, 0, n),
+          full_states(picked.data, out, weights, 0, n);
+      s.add(x.data, full_x.data, states.data, full_states.data, n);
     } else {
-      s.add(g.x + t * in, x.data, nullptr, nullptr, n);
+      s.add(x.data, full_x.data, nullptr, nullptr, n);
     }
     full.leave(t, n);
   });
@@ -100,8 +124,8 @@ StatisticsNeeds needs_of(const Group& g, const PlannedMatrices& planned) {
 
 InputStatistics group_statistics(const Group& g, const StatisticsNeeds& needs) {
   const int64_t validation = needs.validation_tokens, fitted = g.tokens - validation;
-  InputStatistics s{.fitted = second_moments(g, 0, fitted), .tokens = g.tokens};
-  if (validation > 0) s.validation = second_moments(g, fitted, validation);
+  InputStatistics s{.fitted = second_moments(g, needs.token_weights, 0, fitted), .tokens = g.tokens};
+  if (validation > 0) s.validation = second_moments(g, needs.token_weights, fitted, validation);
   if (needs.full)
     s.asymmetric = {asymmetric_moments(g, needs, 0, fitted), asymmetric_moments(g, needs, fitted, validation)};
   if (needs.rounded_channels) s.sample = sample(g, fitted, *needs.rounded_channels);

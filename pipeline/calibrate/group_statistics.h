@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "model/run/blockwise_forward.h"
 #include "pipeline/calibrate/finished_block.h"
@@ -25,6 +26,8 @@ struct StatisticsNeeds {
   /// Where the runtime rounds activations: how many channels share a scale then (0: all), for the sample.
   std::optional<int64_t> rounded_channels = std::nullopt;
   bool sums = false;
+  /// What each token counts in all moments, [tokens]; empty: one.
+  std::vector<float> token_weights = {};
 };
 
 /// What these matrices ask for: samples where their runtime rounds activations, sums where they are packed or pruned

@@ -13,6 +13,7 @@
 #include "pipeline/calibrate/finished_block.h"
 #include "pipeline/calibrate/full_precision.h"
 #include "pipeline/calibrate/group_statistics.h"
+#include "pipeline/calibrate/output_hessians.h"
 #include "pipeline/calibrate/site_group.h"
 
 namespace kerf {
@@ -50,6 +51,13 @@ Hessian narrowed(const Hessian& h, int64_t n) {
   part.tokens = h.tokens;
   part.values = corner(h.values, h.n, n, n);
   return part;
+}
+
+// Takes as long as any other.
+Hessian identity(int64_t n) {
+  Hessian h(n);
+  for (int64_t i = 0; i < n; ++i) h.values[static_cast<size_t>(i * n + i)] = 1;
+  return h;
 }
 
 // `rows` of the states, which are as many as a matrix has.
@@ -103,7 +111,14 @@ class Pace {
     const double tokens = static_cast<double>(job_.windows.tokens()) / static_cast<double>(windows_.tokens());
     const double passes = static_cast<double>(job_.targets.size()) + (job_.asymmetric ? 1 : 0);
     const double blocks = blocks_like_first();
-    return {.passes = block.passes * tokens * passes * blocks,
+    double gradients = 0;
+    if (job_.kl_hessian)
+      gradients = seconds_of([&] {
+        Scratch scratch;
+        OutputHessians(job_.architecture, job_.source, windows_, 0, scratch);
+      });
+    return {.gradients = gradients * tokens,
+            .passes = block.passes * tokens * passes * blocks,
             .statistics = block.statistics * tokens * blocks,
             .choosing = block.choosing * blocks + head_};
   }
@@ -196,7 +211,11 @@ class Pace {
       folding->fold.source.resize(static_cast<size_t>(cols));
       if (!folding->norm.empty()) folding->norm.resize(static_cast<size_t>(cols));
     }
+    std::vector<std::unique_ptr<RowFeedback>> between_rows;
     return seconds_of([&] {
+      for (GroupSite& s : sites)
+        if (job_.kl_hessian && s.changes())
+          s.outputs = between_rows.emplace_back(std::make_unique<RowFeedback>(identity(s.site->out), 0)).get();
       settle_weights(sites, statistics, job_.method);
       choose_group(sites, statistics, job_.options, folding);
     });

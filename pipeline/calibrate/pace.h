@@ -8,10 +8,11 @@ namespace kerf {
 
 /// Seconds of a whole calibrated run, all targets together.
 struct CalibrationTime {
+  double gradients = 0;   // of output Hessians, where they are asked for
   double passes = 0;      // through the blocks: of each target, and in full precision where that runs beside
   double statistics = 0;  // sums over the inputs of each group
   double choosing = 0;    // codes of all matrices, the head's where they are calibrated too
-  double total() const { return passes + statistics + choosing; }
+  double total() const { return gradients + passes + statistics + choosing; }
 };
 
 /// Runs block 0 of the source. Passes and statistics are measured on about 2,048 tokens of the job's windows and grow

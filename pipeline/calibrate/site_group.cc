@@ -60,7 +60,21 @@ struct Trial {
 
   // Of the outputs, when these values stand for the site's weights.
   double relative_error(size_t i, std::span<const float> values) const {
-    return squared_error(validation, sites[i].w, values, sites[i].site->out) / signals[i];
+    std::vector<float> e(values.size());
+    std::transform(sites[i].w.begin(), sites[i].w.end(), values.begin(), e.begin(), std::minus<>());
+    return squares(i, e) / signals[i];
+  }
+
+  // Of the outputs of these values, as the site counts them.
+  double squares(size_t i, std::span<const float> values) const {
+    const GroupSite& s = sites[i];
+    if (!s.outputs) return squared_outputs(validation, values, s.site->out);
+    return squared_outputs(validation, s.outputs->weighted(values, s.site->in), s.site->out);
+  }
+  double squares_of_noise(size_t i, std::span<const double> noise, std::span<const float> values) const {
+    const GroupSite& s = sites[i];
+    if (noise.empty() || !s.outputs) return noise_error(noise, values);
+    return noise_error(noise, s.outputs->weighted(values, s.site->in));
   }
 
   // Plain numbers as they will be stored: rounded once the scales are in them.
@@ -110,7 +124,7 @@ struct Trial {
                       const std::vector<float>& scales, std::span<const double> noise,
                       const std::optional<PrunedMatrix>& zeros) const {
     ChosenSite chosen = quantized(quantizer, prepared, i, scales, zeros);
-    const double of_activations = noise_error(noise, chosen.values) / signals[i];
+    const double of_activations = squares_of_noise(i, noise, chosen.values) / signals[i];
     if (!scales.empty()) unscale_columns(chosen.values, scales);
     chosen.error = relative_error(i, chosen.values) + of_activations;
     return chosen;
@@ -123,8 +137,8 @@ struct Trial {
     ChosenSite chosen{.quantizer = &quantizer};
     const std::vector<float>& w = zeros && from_pruned(s, quantizer) ? zeros->values : s.w;
     const std::vector<float> scaled_w = scales.empty() ? std::vector<float>() : scale_columns(w, scales);
-    chosen.matrix =
-        prepared.quantize(scales.empty() ? w : scaled_w, s.site->out, s.site->in, zeros ? &zeros->mask : nullptr);
+    chosen.matrix = prepared.quantize(scales.empty() ? w : scaled_w, s.site->out, s.site->in,
+                                      zeros ? &zeros->mask : nullptr, s.outputs);
     chosen.values.resize(s.w.size());
     find_grid(s.scheme->grid).decode(chosen.matrix, chosen.values);
     return chosen;
@@ -199,7 +213,7 @@ ChosenGroup choose_group(std::span<const GroupSite> sites, const InputStatistics
   bool may_scale = folding.has_value(), may_leave = false;
   std::vector<ScaledSite> to_scale;
   for (const GroupSite& s : sites) {
-    trial.signals.push_back(std::max(squared_outputs(trial.validation, s.w, s.site->out), 1e-30));
+    trial.signals.push_back(std::max(trial.squares(trial.signals.size(), s.w), 1e-30));
     trial.nearest.push_back(trial.rounded_to_nearest(trial.nearest.size(), statistics, noise));
     may_scale = may_scale && s.method->scaled;
     may_leave = may_leave || s.method->plain;

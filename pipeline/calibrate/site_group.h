@@ -24,6 +24,7 @@ struct GroupSite {
   std::vector<float> w;
   /// How much of what shift_towards_full_precision() found was taken, 0 ... 1 (solver/asymmetric.h).
   double asymmetric_strength = 0;
+  const RowFeedback* outputs = nullptr;  // what errors of its outputs cost; nullptr: each the same
   const Sparsity* sparsity = nullptr;    // what of W becomes zero; nullptr: nothing
   const PruneMethod* pruning = nullptr;  // how, where there is a sparsity
   Dtype dense = Dtype::f32;              // of plain numbers: what they are stored as
@@ -36,10 +37,11 @@ struct ChosenSite {
   const Quantizer* quantizer = nullptr;  // nullptr for plain numbers
   QuantizedMatrix matrix;                // of W with its columns multiplied by the group's scales: what is stored
   std::vector<float> values;             // [out, in]: what stands for W on inputs that are not scaled
-  /// The squared output error on the validation tokens, that of rounded activations and of zeros included, divided by
-  /// `signal`; and the same of rounding to nearest without scales, zeros chosen by magnitude.
+  /// The squared output error on the validation tokens, that of rounded activations and of zeros included, as
+  /// GroupSite::outputs counts it, divided by `signal`; and the same of rounding to nearest without scales, zeros
+  /// chosen by magnitude.
   double error = 0, error_rtn = 0;
-  double signal = 0;  // sum |W x|^2 over the validation tokens
+  double signal = 0;  // sum |W x|^2 over the validation tokens, counted likewise
 };
 
 struct ChosenGroup {

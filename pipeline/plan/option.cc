@@ -103,6 +103,19 @@ constexpr Option kOptions[] = {
      .type_name = "on|off",
      .field = [](S s) -> Field { return &s.run->asymmetric; },
      .same_run = SameRun::this_value},
+    {.flag = "--hessian",
+     .key = "hessian",
+     .help =
+         "What an output error counts by: inputs, all outputs and tokens alike; kl, what it does to the predictions, "
+         "measured by a pass of gradients; about twice the time (default: inputs)",
+     .type_name = "inputs|kl",
+     .field = [](S s) -> Field { return &s.run->hessian; },
+     .same_run = SameRun::this_value,
+     .check =
+         [](const std::string& text) {
+           if (text != kInputHessian && text != kKlHessian)
+             fail(ErrorKind::usage, "--hessian {}: there is {} and {}", text, kInputHessian, kKlHessian);
+         }},
     {.flag = "--calib",
      .key = "calib.text",
      .help = "Text to calibrate on: UTF-8, or records (JSONL or a JSON list) with \"text\", \"messages\", "

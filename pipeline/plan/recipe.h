@@ -56,6 +56,10 @@ struct SiteOverride {
   bool operator==(const SiteOverride&) const = default;
 };
 
+/// What output errors count by: alike, or by their part in the divergence from the original's predictions
+/// (calibrate/output_hessians.h).
+constexpr std::string_view kInputHessian = "inputs", kKlHessian = "kl";
+
 struct Recipe {
   std::vector<std::string> targets;
   std::string method;  // pipeline/plan/method.h; "": auto with a calibration text, rtn without
@@ -66,6 +70,7 @@ struct Recipe {
   std::optional<bool> prune_correction;  // empty: with a calibration text
   int64_t prune_multiple = 0;            // 0: as the targets want
   std::optional<bool> asymmetric;        // calibrated.h; empty: with the method auto, if there are windows enough
+  std::string hessian;                   // kInputHessian or kKlHessian; "": of the inputs
   CalibrationOptions calib;
   std::filesystem::path imatrix;  // of llama.cpp; empty: none
   DistillOptions distill;

@@ -101,6 +101,7 @@ std::string method_text(const Report& report, const TargetPlan& plan) {
                         r.calib.text.filename().string(), checksum("calib.text"));
     if (r.calib.seed != 0) text += fmt::format(", shuffled with seed {}", r.calib.seed);
     if (chosen && r.asymmetric.value_or(false)) text += ", asymmetric";
+    if (chosen && r.hessian == kKlHessian) text += ", errors counted by what they do to the predictions";
   } else if (!r.imatrix.empty()) {
     text += fmt::format(", weighed by the importance matrix {}{}", r.imatrix.filename().string(), checksum("imatrix"));
   } else if (chosen) {

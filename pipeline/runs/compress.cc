@@ -99,6 +99,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                                      .options = o.quantizer,
                                      .pruning = p.pruning,
                                      .asymmetric = p.asymmetric,
+                                     .kl_hessian = o.hessian == kKlHessian,
                                      .windows = *p.calibration,
                                      .targets = jobs,
                                      .states = states,
@@ -195,6 +196,7 @@ RunEstimate dry_run(const CompressOptions& o) {
                    .options = o.quantizer,
                    .pruning = p.pruning,
                    .asymmetric = p.asymmetric,
+                   .kl_hessian = o.hessian == kKlHessian,
                    .calibration = calibration,
                    .evaluation = windows,
                    .smaller = smaller ? &*smaller : nullptr});

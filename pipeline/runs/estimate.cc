@@ -12,6 +12,7 @@
 #include "kernels/dense/dense.h"
 #include "model/run/blockwise_forward.h"
 #include "pipeline/calibrate/calibrated_head.h"
+#include "pipeline/calibrate/output_hessians.h"
 #include "pipeline/calibrate/resume.h"
 #include "pipeline/distill/distill.h"
 #include "pipeline/prune/depth.h"
@@ -181,7 +182,8 @@ void check_limit(const RunEstimate& e, uint64_t memory_limit) {
 }  // namespace
 
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> plans, const Method& method,
-                     bool asymmetric, const Windows* windows, const fs::path& out, uint64_t memory_limit) {
+                     bool asymmetric, bool kl_hessian, const Windows* windows, const fs::path& out,
+                     uint64_t memory_limit) {
   RunEstimate e{.parameters = plans.empty() ? source.parameters() : parameters_of(*plans[0])};
   for (const TargetPlan* plan : plans) {
     const uint64_t bytes = file_bytes(*plan);
@@ -201,8 +203,10 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   // one after the other, or, beside the model in full precision, of all.
   const uint64_t streams = plans.size() + (asymmetric ? 1 : 0), side_by_side = asymmetric ? streams : 1;
   const uint64_t activations = bytes_of_floats(tokens * a.hidden()) * streams +
-                               bytes_of_floats(tokens * (a.hidden() + a.widest())) * side_by_side;
+                               bytes_of_floats(tokens * (a.hidden() + a.widest())) * side_by_side +
+                               (kl_hessian ? bytes_of_floats(output_hessian_floats(a, tokens)) : 0);
   e.memory += calibrated_memory(a, method, asymmetric, *windows);
+  if (kl_hessian) e.memory += bytes_of_floats(output_moments_in_memory(a));
   check_limit(e, memory_limit);
   e.activations = memory_limit == 0 ? activations : std::min(activations, memory_limit - e.memory);
   e.scratch = activations - e.activations;
@@ -225,12 +229,13 @@ void measure_time(RunEstimate& e, const RunToMeasure& run) {
                                                 .options = run.options,
                                                 .pruning = run.pruning,
                                                 .asymmetric = run.asymmetric,
+                                                .kl_hessian = run.kl_hessian,
                                                 .windows = *run.calibration,
                                                 .targets = jobs,
                                                 .states = {},
                                                 .scratch = scratch});
     const double left = products_of_blocks(packed) / products_of_blocks(whole);
-    for (double* part : {&time.passes, &time.statistics, &time.choosing}) *part *= left;
+    for (double* part : {&time.gradients, &time.passes, &time.statistics, &time.choosing}) *part *= left;
     e.calibration = time;
     e.seconds += time.total();
   }
@@ -364,7 +369,8 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
   j["scratch"] = e.scratch;
   j["seconds"] = e.seconds;
   if (e.calibration)
-    j["calibration"] = {{"passes", e.calibration->passes},
+    j["calibration"] = {{"gradients", e.calibration->gradients},
+                        {"passes", e.calibration->passes},
                         {"statistics", e.calibration->statistics},
                         {"choosing", e.calibration->choosing}};
   if (e.evaluation > 0) j["evaluation"] = e.evaluation;
@@ -407,6 +413,7 @@ std::string to_table(const RunEstimate& e) {
   };
   if (e.choice) part(e.choice->seconds, "choosing schemes");
   if (e.calibration) {
+    part(e.calibration->gradients, "gradients");
     part(e.calibration->passes, "forward passes");
     part(e.calibration->statistics, "statistics of their activations");
     part(e.calibration->choosing, "choosing codes");

@@ -57,7 +57,8 @@ struct RunEstimate {
 /// `windows` are those of calibration, nullptr without. `memory_limit` in bytes, 0 for none: Error usage when what is
 /// no activation does not fit. Of the time only what rtn takes is there until it is measured.
 RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const>, const Method&, bool asymmetric,
-                     const Windows* windows, const std::filesystem::path& out, uint64_t memory_limit = 0);
+                     bool kl_hessian, const Windows* windows, const std::filesystem::path& out,
+                     uint64_t memory_limit = 0);
 
 /// What measure_time() is to go by. Everything must outlive the call.
 struct RunToMeasure {
@@ -66,7 +67,7 @@ struct RunToMeasure {
   const Method& method;
   const QuantizerOptions& options;
   PruneMethod pruning = {};  // of matrices that the plans give a sparsity
-  bool asymmetric = false;
+  bool asymmetric = false, kl_hessian = false;
   const Windows *calibration = nullptr, *evaluation = nullptr;  // nullptr: none
   const Architecture* smaller = nullptr;  // of the model that is packed, where pruning leaves another than the source's
 };

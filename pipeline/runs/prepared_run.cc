@@ -59,6 +59,9 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
     fail(ErrorKind::usage, "the method {} needs a calibration text; give --calib FILE", method.name);
   if (o.asymmetric.value_or(false))
     fail(ErrorKind::usage, "asymmetric calibration needs a calibration text; give --calib FILE");
+  if (o.hessian == kKlHessian)
+    fail(ErrorKind::usage, "--hessian {} sends gradients back through a calibration text; give --calib FILE",
+         kKlHessian);
 }
 
 bool makes_masks(const Recipe& r) { return parse_prune(r.prune).masks() || asks_for_masks(r.overrides); }
@@ -294,8 +297,8 @@ void freeze(const CompressOptions& o, const Prepared& p) {
 }
 
 RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
-  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, p.calibration ? &*p.calibration : nullptr,
-                  o.out, o.memory);
+  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, o.hessian == kKlHessian,
+                  p.calibration ? &*p.calibration : nullptr, o.out, o.memory);
 }
 
 Prepared prepare(const CompressOptions& o, bool may_measure) {

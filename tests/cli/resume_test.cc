@@ -54,7 +54,7 @@ TEST(Resume, ARunKilledAtAnyMomentGoesOnToTheSameBytes) {
   test::TempDir dir;
   // Every other one has the model in full precision beside it, whose states have to be kept as well, and a head that is
   // chosen after the last block.
-  const std::vector<std::string> variants[] = {{"--asymmetric", "off"}, {"--asymmetric", "on"}};
+  const std::vector<std::string> variants[] = {{"--asymmetric", "off"}, {"--asymmetric", "on", "--hessian", "kl"}};
   const std::string targets[] = {"vllm:w4a16-g32", "llama.cpp-cpu:Q4_0"};
   const std::string folders[] = {"vllm-w4a16-g32", "llama.cpp-cpu-Q4_0"};
   const std::string files[] = {"model.safetensors", "tinytales-Q4_0.gguf"};

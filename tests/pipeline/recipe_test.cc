@@ -20,6 +20,7 @@ const std::string kAll = R"(# everything
 targets: [vllm:w4a16-g128, llama.cpp-cpu:Q4_0]
 method: rtn
 asymmetric: on
+hessian: kl
 calib: {text: "c d.txt", windows: 64, ctx: 128, seed: 18446744073709551615}
 imatrix: a.imatrix
 eval:
@@ -41,6 +42,7 @@ TEST(Recipe, SaysAllThatTheCommandLineSays) {
   const Recipe wanted = {.targets = {"vllm:w4a16-g128", "llama.cpp-cpu:Q4_0"},
                          .method = "rtn",
                          .asymmetric = true,
+                         .hessian = "kl",
                          .calib = {.text = "c d.txt", .windows = 64, .ctx = 128, .seed = UINT64_MAX},
                          .imatrix = "a.imatrix",
                          .eval = {.text = "held.txt", .ctx = 32, .windows = 0, .skip_tokens = 7},
@@ -170,6 +172,7 @@ TEST(Recipe, RefusalsNameTheLineAndTheChoices) {
       {"gptq: {refine: 101}", "line 1", "at most 100"},
       {"overrides:\n  - {sites: 're:" + std::string(150000, '(') + "', method: rtn}", "line 2",
        "no regular expression"},
+      {"hessian: output", "line 1", "there is inputs and kl"},
       {"asymmetric: 1", "line 1", "'1'; it is on or off"},
       {"method: [rtn]", "line 1", "a list, not a text"},
       {"calib:\n  windows: many", "line 2", "'many'; it is a whole number of at least 1"},

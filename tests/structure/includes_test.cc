@@ -44,7 +44,7 @@ const std::map<std::string, Modules> kAllowed = {
     {"pipeline/plan",
      {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "distill", "targets", "verify"}},
     {"pipeline/calibrate",
-     {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "targets", "verify",
+     {"core", "grids", "kernels", "formats", "model", "solver", "quant", "prune", "distill", "targets", "verify",
       "pipeline/plan"}},
     {"pipeline/prune",
      {"core", "grids", "kernels", "formats", "model", "solver", "prune", "targets", "verify", "pipeline/plan",
