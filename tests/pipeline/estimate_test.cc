@@ -64,8 +64,15 @@ TEST(DryRun, MeasuresEachPartOfTheTime) {
   for (const double part : {e.calibration->passes, e.calibration->statistics, e.calibration->choosing, e.evaluation})
     EXPECT_GT(part, 0);
   EXPECT_GT(e.seconds, e.calibration->total() + e.evaluation);
-  EXPECT_EQ(to_json(e)["calibration"].size(), 3u);
+  EXPECT_EQ(to_json(e)["calibration"].size(), 4u);
   EXPECT_TRUE(test::mentions(to_table(e), "choosing codes"));
+  EXPECT_EQ(e.calibration->gradients, 0);
+  o.hessian = "kl";
+  const RunEstimate with_gradients = dry_run(o);
+  EXPECT_GT(with_gradients.calibration->gradients, 0);
+  EXPECT_GT(with_gradients.activations, e.activations);
+  EXPECT_TRUE(test::mentions(to_table(with_gradients), "gradients"));
+  o.hessian.clear();
   // Two targets are two passes, and share the one in full precision.
   o.targets = {"llama.cpp-cpu:Q4_K_M", "vllm:w4a16-g32"};
   EXPECT_GT(dry_run(o).calibration->choosing, 0);

@@ -115,6 +115,7 @@ TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
     if (o.key == "prune") changed.prune = {"2:4", "depth=2"};
     if (o.key == "prune_method") changed.prune_method = "wanda";
     if (o.key == "prune_allocation") changed.prune_allocation = kBySensitivity;
+    if (o.key == "hessian") changed.hessian = kKlHessian;
     if (o.key == "eval.kv_cache") changed.eval.runtime.kv_cache = "q8_0";
     if (o.key == "distill.phases") changed.distill.phases = {"blocks", "scales"};
     if (o.key == "distill.steps") changed.distill.steps = {"100", "40"};
