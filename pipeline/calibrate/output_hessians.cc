@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
 #include "distill/fisher.h"
@@ -41,6 +42,9 @@ struct Gradients {
       const float scale = square > 0 ? static_cast<float>(std::pow(square, -0.25)) : 0.0F;
       for (int64_t c = 0; c < n; ++c) rows[static_cast<size_t>(t * n + c)] = from[c] * scale;
     });
+    for (int64_t t = first; t < first + tokens; ++t)
+      if (!std::isfinite(squares[static_cast<size_t>(t)]))
+        fail(ErrorKind::numerical, "the gradient to the outputs of {} is not finite at token {}", name, t);
     moments.add(rows.data(), tokens, n);
   }
 

@@ -107,7 +107,7 @@ constexpr Option kOptions[] = {
      .key = "hessian",
      .help =
          "What an output error counts by: inputs, all outputs and tokens alike; kl, what it does to the predictions, "
-         "measured by a pass of gradients; about twice the time (default: inputs)",
+         "measured by a pass of gradients; for gptq and auto, about twice the time (default: inputs)",
      .type_name = "inputs|kl",
      .field = [](S s) -> Field { return &s.run->hessian; },
      .same_run = SameRun::this_value,
@@ -346,6 +346,16 @@ std::span<const Option> all_options() { return kOptions; }
 
 OptionStructs structs_of(CompressOptions& o) {
   return {.run = &o, .eval = &o.eval, .calib = &o.calib, .quantizer = &o.quantizer};
+}
+
+void check_texts(CompressOptions o) {
+  for (const Option& option : kOptions) {
+    if (!option.check) continue;
+    const OptionField field = option.field(structs_of(o));
+    if (const auto* one = std::get_if<std::string*>(&field); one && !(*one)->empty()) option.check(**one);
+    if (const auto* several = std::get_if<std::vector<std::string>*>(&field))
+      for (const std::string& text : **several) option.check(text);
+  }
 }
 
 bool is_set(const OptionField& field) {

@@ -66,6 +66,8 @@ struct Option {
 
 /// In the order in which recipes are written.
 std::span<const Option> all_options();
+/// Checks the texts that are set. Errors as Option::check.
+void check_texts(CompressOptions);
 
 /// Whether there is something to say about an option: its value is not empty, 0, false or unset.
 bool is_set(const OptionField&);

@@ -99,7 +99,7 @@ void pack_all(const CompressOptions& o, Prepared& p) {
                                      .options = o.quantizer,
                                      .pruning = p.pruning,
                                      .asymmetric = p.asymmetric,
-                                     .kl_hessian = o.hessian == kKlHessian,
+                                     .kl_hessian = p.kl_hessian,
                                      .windows = *p.calibration,
                                      .targets = jobs,
                                      .states = states,
@@ -196,7 +196,7 @@ RunEstimate dry_run(const CompressOptions& o) {
                    .options = o.quantizer,
                    .pruning = p.pruning,
                    .asymmetric = p.asymmetric,
-                   .kl_hessian = o.hessian == kKlHessian,
+                   .kl_hessian = p.kl_hessian,
                    .calibration = calibration,
                    .evaluation = windows,
                    .smaller = smaller ? &*smaller : nullptr});

@@ -64,6 +64,31 @@ void refuse_without_text(const CompressOptions& o, const Method& method) {
          kKlHessian);
 }
 
+// Where --hessian kl does little, or harm.
+std::vector<std::string> remarks_on_kl_hessian(const Prepared& p) {
+  if (!p.kl_hessian) return {};
+  std::vector<std::string> remarks;
+  if (std::none_of(p.method.quantizers.begin(), p.method.quantizers.end(),
+                   [](const Quantizer* q) { return q->needs_hessian(); }))
+    remarks.push_back(
+        fmt::format("the method {} rounds each weight by itself, so --hessian {} changes little; gptq and auto feed "
+                    "errors back",
+                    p.method.name, kKlHessian));
+  int64_t widest = 0;
+  for (const Site& s : p.source.architecture.block_sites(0)) widest = std::max(widest, s.out);
+  if (const int64_t tokens = p.calibration->tokens(); tokens < widest)
+    remarks.push_back(
+        fmt::format("{} calibration tokens are fewer than the {} outputs of a matrix: what --hessian {} measures on so "
+                    "few is mostly chance, and does harm; give more windows, or --hessian {}",
+                    tokens, widest, kKlHessian, kInputHessian));
+  return remarks;
+}
+
+bool chooses_codes_or_zeros(const TargetPlan& plan) {
+  return std::any_of(plan.matrices.begin(), plan.matrices.end(),
+                     [](const PlannedMatrix& m) { return m.site.layer >= 0 && (m.storage.layout || m.sparsity); });
+}
+
 bool makes_masks(const Recipe& r) { return parse_prune(r.prune).masks() || asks_for_masks(r.overrides); }
 
 // How zeros are chosen, where any are.
@@ -297,12 +322,13 @@ void freeze(const CompressOptions& o, const Prepared& p) {
 }
 
 RunEstimate estimate_run(const CompressOptions& o, const Prepared& p) {
-  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, o.hessian == kKlHessian,
+  return estimate(p.source, plans_of(p.outputs), p.method, p.asymmetric, p.kl_hessian,
                   p.calibration ? &*p.calibration : nullptr, o.out, o.memory);
 }
 
 Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.targets.empty()) fail(ErrorKind::usage, "no target was given; see `kerf targets`");
+  check_texts(o);
   refuse_dtype_without_use(o);
   const Gate gate = parse_gate(o.gate);
   for (const std::string& remark : remarks_on(gate)) warn(remark);
@@ -444,6 +470,16 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     fail(ErrorKind::usage,
          "asymmetric calibration measures its strength on one of {} windows, and there are {}; give more windows",
          kHeldOutPart, p.calibration->count);
+  p.kl_hessian = o.hessian == kKlHessian && std::any_of(p.outputs.begin(), p.outputs.end(), [](const Output& out) {
+                   return chooses_codes_or_zeros(out.plan);
+                 });
+  if (o.hessian == kKlHessian && !p.kl_hessian)
+    warn(fmt::format("--hessian {} counts errors of codes and zeros, and there are none: it changes nothing",
+                     kKlHessian));
+  for (const std::string& remark : remarks_on_kl_hessian(p)) {
+    warn(remark);
+    for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
+  }
   if (p.calibration)
     if (const auto remark = remark_on_judging(o, p.method, p.calibration->count)) {
       warn(*remark);

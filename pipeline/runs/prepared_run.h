@@ -41,7 +41,7 @@ struct Prepared {
   std::vector<std::unique_ptr<ResumeState>> states = {};  // of each output; none without calibration
   SiteStatistics input_statistics = {};                   // from an importance matrix, or the norms
   uint64_t activations = Scratch::kNoLimit;               // bytes of them that may lie in memory
-  bool asymmetric = false;
+  bool asymmetric = false, kl_hessian = false;
   Recipe recipe = {};  // all that was left to kerf decided: what a report says to get the same
   SourceIdentity identity = {};
   std::unique_ptr<Publication> publication = nullptr;

@@ -137,6 +137,33 @@ TEST(KlHessian, GoesWithEveryKindOfScheme) {
   }
 }
 
+TEST(KlHessian, SaysWhereItDoesNothingLittleOrHarm) {
+  test::TempDir dir;
+  const auto said = [&](const CompressOptions& o) {
+    testing::internal::CaptureStderr();
+    compress(o);
+    return testing::internal::GetCapturedStderr();
+  };
+  CompressOptions o = job(dir / "out", "checkpoint", "");
+  o.force = true;
+  o.eval.windows = 2;
+  o.calib.windows = 8;
+  EXPECT_TRUE(test::mentions(said(o), "codes and zeros, and there are none"));
+  o.targets = {"vllm:w4a16-g32"};
+  o.method = "rtn";
+  EXPECT_TRUE(test::mentions(said(o), "the method rtn rounds each weight by itself"));
+  o.method = "gptq";
+  EXPECT_FALSE(test::mentions(said(o), "--hessian"));
+  o.calib.windows = 5;
+  EXPECT_TRUE(test::mentions(said(o), "640 calibration tokens are fewer than the 768 outputs"));
+  o.hessian = "KL";
+  EXPECT_TRUE(
+      test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "--hessian KL: there is inputs and kl"));
+  o.hessian.clear();
+  o.prune_allocation = "foo";
+  EXPECT_TRUE(test::mentions(test::refusal([&] { compress(o); }, ErrorKind::usage), "--prune-allocation foo"));
+}
+
 TEST(KlHessian, NeedsACalibrationText) {
   test::TempDir dir;
   CompressOptions o = job(dir / "out", "vllm:w4a16-g32", "rtn");
