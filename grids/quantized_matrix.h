@@ -60,7 +60,8 @@ QuantizedMatrix rows_of(const QuantizedMatrix&, int64_t begin, int64_t end);
 
 /// Whether each row has parameters of its own, or shares those of all.
 bool has_separate_rows(const Scheme&);
-/// Row k is row order[k] of q: `order` is a permutation, and the scheme has_separate_rows().
+/// Row k is row order[k] of q: `order` is a permutation, and where the scheme has no separate rows the one that changes
+/// nothing.
 QuantizedMatrix rows_in(const QuantizedMatrix& q, std::span<const int64_t> order);
 
 /// Parameters of `part`, whose levels divide rows, become those of q from (row, col) on, where a block of each begins.

@@ -43,8 +43,7 @@ void GridSolver::solve_in_turn(std::span<const float> w, QuantizedMatrix& q, con
   const std::span<const int64_t> order = between_rows.order();
   if (std::ssize(order) != q.rows)
     fail(ErrorKind::internal, "feedback between {} rows was given {}", order.size(), q.rows);
-  const bool as_stored = std::is_sorted(order.begin(), order.end());
-  QuantizedMatrix in_turns = as_stored ? std::move(q) : rows_in(q, order);
+  QuantizedMatrix in_turns = rows_in(q, order);
   std::vector<float> e(w.size()), wanted, target;
   for (int64_t begin = 0; begin < in_turns.rows; begin += kRowsTogether) {
     const int64_t count = std::min(kRowsTogether, in_turns.rows - begin);
@@ -56,10 +55,6 @@ void GridSolver::solve_in_turn(std::span<const float> w, QuantizedMatrix& q, con
     const std::span<float> own = std::span(e).subspan(static_cast<size_t>(begin * in_turns.cols), target.size());
     solve_rows(target, begin, count, in_turns, own);
     for (size_t i = 0; i < own.size(); ++i) own[i] += wanted[i] - target[i];
-  }
-  if (as_stored) {
-    q = std::move(in_turns);
-    return;
   }
   std::vector<int64_t> turn_of(order.size());
   for (size_t k = 0; k < order.size(); ++k) turn_of[static_cast<size_t>(order[k])] = static_cast<int64_t>(k);

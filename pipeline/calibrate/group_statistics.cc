@@ -26,15 +26,15 @@ void in_pieces(const Group& g, int64_t first, int64_t tokens, F&& f) {
   }
 }
 
-// Rows [t, t + n) of x [tokens, width], each times the root of its weight, so that products of two count by it.
+// Rows of x [weights.size(), width], each times the root of its weight, so that products of two count by it; without
+// weights x as it is.
 struct WeightedRows {
-  WeightedRows(const float* x, int64_t width, std::span<const float> weights, int64_t t, int64_t n)
-      : data(x + t * width) {
+  WeightedRows(const float* x, int64_t width, std::span<const float> weights) : data(x) {
     if (weights.empty()) return;
-    weighted.assign(data, data + n * width);
-    for (int64_t i = 0; i < n; ++i) {
-      const float root = std::sqrt(weights[static_cast<size_t>(t + i)]);
-      for (int64_t c = 0; c < width; ++c) weighted[static_cast<size_t>(i * width + c)] *= root;
+    weighted.assign(x, x + std::ssize(weights) * width);
+    for (size_t row = 0; row < weights.size(); ++row) {
+      const float root = std::sqrt(weights[row]);
+      for (int64_t c = 0; c < width; ++c) weighted[row * static_cast<size_t>(width) + static_cast<size_t>(c)] *= root;
     }
     data = weighted.data();
   }
@@ -42,10 +42,17 @@ struct WeightedRows {
   const float* data;
 };
 
-Hessian second_moments(const Group& g, std::span<const float> weights, int64_t first, int64_t tokens) {
+// Those of the tokens [t, t + n), none where there are none.
+std::span<const float> weights_of(const StatisticsNeeds& needs, int64_t t, int64_t n) {
+  if (needs.token_weights.empty()) return {};
+  return std::span(needs.token_weights).subspan(static_cast<size_t>(t), static_cast<size_t>(n));
+}
+
+Hessian second_moments(const Group& g, const StatisticsNeeds& needs, int64_t first, int64_t tokens) {
   const int64_t in = g.sites[0].in;
   Hessian h(in);
-  in_pieces(g, first, tokens, [&](int64_t t, int64_t n) { h.add(WeightedRows(g.x, in, weights, t, n).data, n, in); });
+  in_pieces(g, first, tokens,
+            [&](int64_t t, int64_t n) { h.add(WeightedRows(g.x + t * in, in, weights_of(needs, t, n)).data, n, in); });
   h.finish(g.sites[0].name);
   return h;
 }
@@ -67,16 +74,12 @@ AsymmetricMoments asymmetric_moments(const Group& g, const StatisticsNeeds& need
   const int64_t out = g.states ? g.sites[0].out : 0;
   AsymmetricMoments s(in, out, full_in);
   in_pieces(g, first, tokens, [&](int64_t t, int64_t n) {
-    const std::span<const float> weights =
-        needs.token_weights.empty()
-            ? std::span<const float>()
-            : std::span(needs.token_weights).subspan(static_cast<size_t>(t), static_cast<size_t>(n));
+    const std::span<const float> weights = weights_of(needs, t, n);
     const PickedRows picked_x(full.x, full_in, needs.full_inputs, t, n);
-    const WeightedRows x(g.x + t * in, in, weights, 0, n), full_x(picked_x.data, full_in, weights, 0, n);
+    const WeightedRows x(g.x + t * in, in, weights), full_x(picked_x.data, full_in, weights);
     if (out) {
       const PickedRows picked(full.states->data(), full_out, needs.full_states, t, n);
-      const WeightedRows states(g.states->data() + t * out, out, weights, 0, n),
-          full_states(picked.data, out, weights, 0, n);
+      const WeightedRows states(g.states->data() + t * out, out, weights), full_states(picked.data, out, weights);
       s.add(x.data, full_x.data, states.data, full_states.data, n);
     } else {
       s.add(x.data, full_x.data, nullptr, nullptr, n);
@@ -124,8 +127,8 @@ StatisticsNeeds needs_of(const Group& g, const PlannedMatrices& planned) {
 
 InputStatistics group_statistics(const Group& g, const StatisticsNeeds& needs) {
   const int64_t validation = needs.validation_tokens, fitted = g.tokens - validation;
-  InputStatistics s{.fitted = second_moments(g, needs.token_weights, 0, fitted), .tokens = g.tokens};
-  if (validation > 0) s.validation = second_moments(g, needs.token_weights, fitted, validation);
+  InputStatistics s{.fitted = second_moments(g, needs, 0, fitted), .tokens = g.tokens};
+  if (validation > 0) s.validation = second_moments(g, needs, fitted, validation);
   if (needs.full)
     s.asymmetric = {asymmetric_moments(g, needs, 0, fitted), asymmetric_moments(g, needs, fitted, validation)};
   if (needs.rounded_channels) s.sample = sample(g, fitted, *needs.rounded_channels);

@@ -17,6 +17,10 @@ namespace {
 using S = const OptionStructs&;
 using Field = OptionField;
 
+void check_word(std::string_view flag, std::string_view text, std::string_view one, std::string_view other) {
+  if (text != one && text != other) fail(ErrorKind::usage, "{} {}: there is {} and {}", flag, text, one, other);
+}
+
 constexpr Option kOptions[] = {
     {.flag = "--target",
      .key = "targets",
@@ -78,11 +82,7 @@ constexpr Option kOptions[] = {
      .type_name = "NAME",
      .field = [](S s) -> Field { return &s.run->prune_allocation; },
      .same_run = SameRun::this_value,
-     .check =
-         [](const std::string& text) {
-           if (text != "uniform" && text != kBySensitivity)
-             fail(ErrorKind::usage, "--prune-allocation {}: there is uniform and {}", text, kBySensitivity);
-         }},
+     .check = [](const std::string& text) { check_word("--prune-allocation", text, "uniform", kBySensitivity); }},
     {.flag = "--prune-correction",
      .key = "prune_correction",
      .help = "off: channels and heads that stay do not make up for those that go (default: on with --calib)",
@@ -111,11 +111,7 @@ constexpr Option kOptions[] = {
      .type_name = "inputs|kl",
      .field = [](S s) -> Field { return &s.run->hessian; },
      .same_run = SameRun::this_value,
-     .check =
-         [](const std::string& text) {
-           if (text != kInputHessian && text != kKlHessian)
-             fail(ErrorKind::usage, "--hessian {}: there is {} and {}", text, kInputHessian, kKlHessian);
-         }},
+     .check = [](const std::string& text) { check_word("--hessian", text, kInputHessian, kKlHessian); }},
     {.flag = "--calib",
      .key = "calib.text",
      .help = "Text to calibrate on: UTF-8, or records (JSONL or a JSON list) with \"text\", \"messages\", "

@@ -58,7 +58,7 @@ struct Option {
   /// Whole numbers lie in [least, most]; others in (least, most], and no NaN.
   double least = 0, most = kNoLimit;
   /// Of texts: fails with an Error for what it cannot mean. Recipes are checked when they are read; what the command
-  /// line says, when it is used.
+  /// line says, by check_texts().
   void (*check)(const std::string&) = nullptr;
   /// Whether the recipe in the report has it also when it is not set.
   bool always_written = false;
@@ -66,7 +66,7 @@ struct Option {
 
 /// In the order in which recipes are written.
 std::span<const Option> all_options();
-/// Checks the texts that are set. Errors as Option::check.
+/// Checks the texts that are set, before a run uses them. Errors as Option::check.
 void check_texts(CompressOptions);
 
 /// Whether there is something to say about an option: its value is not empty, 0, false or unset.

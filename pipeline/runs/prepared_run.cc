@@ -476,20 +476,16 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.hessian == kKlHessian && !p.kl_hessian)
     warn(fmt::format("--hessian {} counts errors of codes and zeros, and there are none: it changes nothing",
                      kKlHessian));
-  for (const std::string& remark : remarks_on_kl_hessian(p)) {
-    warn(remark);
-    for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
-  }
+  const auto remark = [&](const std::string& text) {
+    warn(text);
+    for (Output& out : p.outputs) out.plan.remarks.push_back(text);
+  };
+  for (const std::string& text : remarks_on_kl_hessian(p)) remark(text);
   if (p.calibration)
-    if (const auto remark = remark_on_judging(o, p.method, p.calibration->count)) {
-      warn(*remark);
-      for (Output& out : p.outputs) out.plan.remarks.push_back(*remark);
-    }
-  for (const std::string& remark : remarks_on_windows(o.eval, p.windows ? &*p.windows : nullptr, o.calib,
-                                                      p.calibration ? &*p.calibration : nullptr)) {
-    warn(remark);
-    for (Output& out : p.outputs) out.plan.remarks.push_back(remark);
-  }
+    if (const auto text = remark_on_judging(o, p.method, p.calibration->count)) remark(*text);
+  for (const std::string& text : remarks_on_windows(o.eval, p.windows ? &*p.windows : nullptr, o.calib,
+                                                    p.calibration ? &*p.calibration : nullptr))
+    remark(text);
   p.recipe = decided(o, p);
   p.identity = identify(p.reference(), p.location.name, p.location.repository, p.location.revision);
   if (o.memory != 0) p.activations = estimate_run(o, p).activations;

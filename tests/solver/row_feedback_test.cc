@@ -6,38 +6,18 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <random>
 
 #include "core/parallel.h"
 #include "grids/grid.h"
 #include "solver/grid_solver.h"
+#include "tests/support/activations.h"
 
 namespace kerf {
 namespace {
 
-// Of rows that have a few directions in common.
-std::vector<float> correlated(int64_t count, int64_t n, unsigned seed) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> mix(static_cast<size_t>(4 * n)), x(static_cast<size_t>(count * n));
-  for (float& m : mix) m = normal(rng);
-  for (int64_t t = 0; t < count; ++t) {
-    float common[4];
-    for (float& c : common) c = normal(rng);
-    for (int64_t i = 0; i < n; ++i) {
-      float& v = x[static_cast<size_t>(t * n + i)] = 0.3F * normal(rng);
-      for (int k = 0; k < 4; ++k) v += common[k] * mix[static_cast<size_t>(k * n + i)];
-    }
-  }
-  return x;
-}
+using test::activations;
 
-Hessian moments(int64_t n, unsigned seed) {
-  Hessian h(n);
-  h.add(correlated(600, n, seed).data(), 600, n);
-  h.finish();
-  return h;
-}
+Hessian moments(int64_t n, unsigned seed) { return test::hessian_of(activations(600, n, seed), n); }
 
 // tr((G + damping I) E H ET), in double.
 double loss(const Hessian& g, double damping, const Hessian& h, std::span<const float> e) {
@@ -69,7 +49,7 @@ constexpr int64_t kRows = 72, kCols = 64;  // the last turn is not full
 
 TEST(RowFeedback, WeighedErrorsHaveTheLossForTheirSquare) {
   const Hessian g = moments(kRows, 1), h = moments(kCols, 2);
-  const std::vector<float> e = correlated(kRows, kCols, 3);
+  const std::vector<float> e = activations(kRows, kCols, 3);
   for (const bool as_stored : {false, true}) {
     const RowFeedback feedback(g, 0.1, as_stored);
     const double expected = loss(g, 0.1 * g.mean(), h, e);
@@ -103,7 +83,7 @@ TEST(RowFeedback, RowsOfOneTurnShareLittle) {
 
 TEST(RowFeedback, LowersTheLossThatItIsFor) {
   const Hessian g = moments(kRows, 1), h = moments(kCols, 2);
-  std::vector<float> w = correlated(kRows, kCols, 3);
+  std::vector<float> w = activations(kRows, kCols, 3);
   for (const Scheme& scheme : {symmetric_int(4, 32, Dtype::f16), asymmetric_int(3, 16, Dtype::f16)}) {
     const GridSolver solver(h, scheme, 0.01, 2);
     const RowFeedback feedback(g, 0.1);
@@ -125,7 +105,7 @@ TEST(RowFeedback, OfIndependentGradientsChangesNothing) {
   const Hessian h = moments(kCols, 2);
   Hessian g(kRows);
   for (int64_t i = 0; i < kRows; ++i) g.values[static_cast<size_t>(i * kRows + i)] = static_cast<float>(1 + i % 7);
-  const std::vector<float> w = correlated(kRows, kCols, 3);
+  const std::vector<float> w = activations(kRows, kCols, 3);
   const Scheme scheme = symmetric_int(4, 32, Dtype::f16);
   const GridSolver solver(h, scheme, 0.01, 2);
   QuantizedMatrix alone = allocate(scheme, kRows, kCols), together = alone;

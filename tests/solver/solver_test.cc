@@ -11,36 +11,14 @@
 #include "kernels/dense/dense.h"
 #include "solver/asymmetric.h"
 #include "solver/error_feedback.h"
+#include "tests/support/activations.h"
 
 namespace kerf {
 namespace {
 
+using test::activations, test::hessian_of;
+
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-// Correlated activations, as real ones are: a few directions are shared by all channels.
-std::vector<float> activations(int64_t tokens, int64_t n, unsigned seed = 1) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> mix(static_cast<size_t>(8 * n)), x(static_cast<size_t>(tokens * n));
-  for (float& m : mix) m = normal(rng);
-  for (int64_t t = 0; t < tokens; ++t) {
-    float common[8];
-    for (float& c : common) c = normal(rng);
-    for (int64_t i = 0; i < n; ++i) {
-      float v = 0.3f * normal(rng);
-      for (int k = 0; k < 8; ++k) v += common[k] * mix[static_cast<size_t>(k * n + i)] * 0.2f;
-      x[static_cast<size_t>(t * n + i)] = v;
-    }
-  }
-  return x;
-}
-
-Hessian hessian_of(const std::vector<float>& x, int64_t n) {
-  Hessian h(n);
-  h.add(x.data(), static_cast<int64_t>(x.size()) / n, n);
-  h.finish();
-  return h;
-}
 
 Matrix to_matrix(const float* v, int64_t rows, int64_t cols) {
   Matrix m(rows, cols);
