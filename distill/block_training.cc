@@ -3,57 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "distill/stream.h"
 #include "model/run/fast_linear.h"
 
 namespace kerf {
 namespace {
-
-constexpr int64_t kTokensAtOnce = 2048;
-
-// The hidden states of all windows, before the block at hand.
-class Stream {
- public:
-  Stream(const Windows& windows, int64_t hidden, Scratch& scratch)
-      : length_(windows.length),
-        per_window_(windows.length * hidden),
-        states_(scratch.floats(windows.tokens() * hidden)) {}
-
-  float* window(int64_t w) const { return states_.data() + w * per_window_; }
-  std::span<const float> states(int64_t w) const { return {window(w), static_cast<size_t>(per_window_)}; }
-  int64_t per_window() const { return per_window_; }
-  std::vector<float> gather(std::span<const int64_t> which) const {
-    std::vector<float> x;
-    for (const int64_t w : which) x.insert(x.end(), window(w), window(w) + per_window_);
-    return x;
-  }
-  // of(first window, how many, their states) for all of them, some at a time.
-  template <class F>
-  void for_parts(int64_t count, F&& of) {
-    const int64_t most = std::max<int64_t>(1, kTokensAtOnce / length_);
-    for (int64_t w = 0; w < count; w += most) of(std::min(most, count - w), window(w));
-  }
-
- private:
-  const int64_t length_, per_window_;
-  ScratchArray states_;
-};
 
 // sum += |x - y|^2
 void add_squares(std::span<const float> x, std::span<const float> y, double& sum) {
   for (size_t i = 0; i < x.size(); ++i) {
     const double d = static_cast<double>(x[i]) - static_cast<double>(y[i]);
     sum += d * d;
-  }
-}
-
-void embed_all(const Windows& windows, const Architecture& a, Stream& to,
-               const std::function<void(std::span<const int32_t>, float*)>& embed) {
-  const Ops entry = a.after_embedding();
-  const BlockWeights none{.ops = std::vector<BlockWeights::OfOp>(entry.size()), .sites = {}};
-  const OpRunner runner(a, entry, fast_arithmetic(), windows.length);
-  for (int64_t w = 0; w < windows.count; ++w) {
-    embed(windows.window(w), to.window(w));
-    if (!entry.empty()) runner.run(none, 1, to.window(w));
   }
 }
 
@@ -68,9 +28,9 @@ std::vector<BlockOutcome> train_blocks(Student& student, const BlockTeacher& tea
   Stream ours(all, a.hidden(), scratch), theirs(all, a.hidden(), scratch), target(all, a.hidden(), scratch);
   const Architecture& of_teacher = teacher.architecture;
   const std::unique_ptr<WeightProvider> original = dense_weights(of_teacher, teacher.source);
-  embed_all(all, a, ours, [&](std::span<const int32_t> ids, float* out) { student.embed(ids, out); });
-  embed_all(teacher.windows, of_teacher, theirs,
-            [&](std::span<const int32_t> ids, float* out) { original->embed(ids, out); });
+  ours.enter(all, a, [&](std::span<const int32_t> ids, float* out) { student.embed(ids, out); });
+  theirs.enter(teacher.windows, of_teacher,
+               [&](std::span<const int32_t> ids, float* out) { original->embed(ids, out); });
   std::vector<BlockOutcome> outcomes;
   for (int64_t layer = 0; layer < a.layers(); ++layer) {
     std::copy_n(theirs.window(0), all.count * theirs.per_window(), target.window(0));

@@ -14,10 +14,11 @@ enum class DistillPhase {
   scales,  // end to end against the original's logits: scales and added offsets, norms, biases
   codes,   // the same, and all codes
   full,    // the same, and plain matrices: all that the files hold
+  lora,    // end to end: a low-rank adapter beside each matrix of a block, in a file of its own; all else stays
 };
 
 std::string_view name_of(DistillPhase);
-/// In order. Error usage, with what there is, for other names and a phase named twice.
+/// In order. Error usage, with what there is, for other names, a phase named twice, and one behind lora.
 std::vector<DistillPhase> parse_distill(std::span<const std::string>);
 
 }  // namespace kerf

@@ -64,7 +64,6 @@ std::vector<fs::path> gguf_models_in(const fs::path& folder) {
 
 std::vector<fs::path> gguf_adapters_in(const fs::path& folder) {
   std::vector<fs::path> found = finished_files_in(folder);
-  if (found.size() < 2) return {};
   std::erase_if(found, [](const fs::path& file) { return type_of(file) != "adapter"; });
   return found;
 }

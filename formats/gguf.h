@@ -43,7 +43,7 @@ bool is_gguf(const std::filesystem::path&);
 /// are something else (importance matrices, adapters, image parts) are not among them; files that a download has not
 /// finished are never.
 std::vector<std::filesystem::path> gguf_models_in(const std::filesystem::path& folder);
-/// Adapters (LoRA) in GGUF files of a folder, beside others, by name.
+/// Adapters (LoRA) in GGUF files of a folder, by name.
 std::vector<std::filesystem::path> gguf_adapters_in(const std::filesystem::path& folder);
 /// The program that merges them into their model.
 constexpr std::string_view kMergesAdapters = "llama-export-lora";

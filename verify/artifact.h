@@ -82,6 +82,8 @@ struct BitsPerWeight {
 
 inline constexpr std::string_view kCheckpointFormat = "checkpoint", kGgufFormat = "GGUF";
 
+struct Adapter;  // verify/adapter.h
+
 struct Artifact {
   std::filesystem::path path;
   std::string format;  // "checkpoint", "GGUF", or as a stored format calls itself: "compressed-tensors"
@@ -90,10 +92,11 @@ struct Artifact {
   Arithmetic arithmetic;       // of the runtime that the format is made for; float32 for checkpoints
   bool gguf_rounding = false;  // activations meet F16 and BF16 weights in the weight's type
   std::unique_ptr<StoredWeights> weights;
-  TokenizerSource tokenizer;                 // must not outlive `weights`
-  std::vector<std::filesystem::path> files;  // that hold weights
-  uint64_t bytes = 0;                        // of those files
-  std::string checksum = {};                 // of a model that kerf made for itself: what tells it from others
+  std::shared_ptr<const Adapter> adapter = {};  // with which it is computed; nullptr: none
+  TokenizerSource tokenizer;                    // must not outlive `weights`
+  std::vector<std::filesystem::path> files;     // that hold weights
+  uint64_t bytes = 0;                           // of those files
+  std::string checksum = {};                    // of a model that kerf made for itself: what tells it from others
   /// What was made of a checkpoint that contradicts itself, or left out of it: for the report.
   std::vector<std::string> remarks = {};
   /// Keys of config.json, with values as JSON text, that describe the weights as they were read, where the file's do
@@ -131,8 +134,8 @@ void set_runtime(Artifact&, const RuntimeSettings&, VerifyMode);
 /// All settings with which it is computed; none where no runtime has any.
 RuntimeSettings runtime_of(const Artifact&, VerifyMode);
 
-/// The artifact's weights for a model run. It must outlive the result.
-std::unique_ptr<WeightProvider> weights_of(const Artifact&, VerifyMode);
+/// The artifact's weights for a model run, with its adapter if `adapted`. It must outlive the result.
+std::unique_ptr<WeightProvider> weights_of(const Artifact&, VerifyMode, bool adapted = true);
 inline Arithmetic arithmetic_of(const Artifact& a, VerifyMode n) {
   return n == VerifyMode::float32 ? Arithmetic{} : a.arithmetic;
 }

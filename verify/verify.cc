@@ -58,9 +58,10 @@ struct Run {
 };
 
 // In place: the pass refers to what stands beside it.
-std::unique_ptr<Run> start(const Artifact& a, VerifyMode numerics, Correspondence map, Windows windows) {
+std::unique_ptr<Run> start(const Artifact& a, VerifyMode numerics, Correspondence map, Windows windows,
+                           bool adapted = true) {
   auto run = std::make_unique<Run>(
-      Run{&a, std::move(map), std::move(windows), arithmetic_of(a, numerics), weights_of(a, numerics), {}});
+      Run{&a, std::move(map), std::move(windows), arithmetic_of(a, numerics), weights_of(a, numerics, adapted), {}});
   run->stream.emplace(a.architecture, *run->weights, run->arithmetic, run->windows);
   return run;
 }
@@ -80,7 +81,8 @@ std::vector<Verification> verify(const Artifact& reference, std::span<const Veri
   const std::unique_ptr<Run> original = start(reference, VerifyMode::float32, {}, windows);
   std::vector<std::unique_ptr<Run>> runs;
   for (size_t i = 0; i < packed.size(); ++i)
-    runs.push_back(start(*packed[i].artifact, packed[i].numerics, std::move(maps[i]), std::move(in_packed_ids[i])));
+    runs.push_back(start(*packed[i].artifact, packed[i].numerics, std::move(maps[i]), std::move(in_packed_ids[i]),
+                         packed[i].adapted));
   std::vector<Verification> results(packed.size());
 
   const int64_t layers = reference.architecture.layers();

@@ -30,6 +30,7 @@ struct VerifySide {
   const Artifact* artifact;
   VerifyMode numerics;
   const Correspondence* correspondence = nullptr;
+  bool adapted = true;  // with the adapter that the artifact has, if any
 };
 
 /// Runs the reference in float32 and every packed artifact beside it, block by block, and compares

@@ -4,7 +4,9 @@
 
 #include "core/checked.h"
 #include "core/parallel.h"
+#include "kernels/dense/dense.h"
 #include "model/ops/ggml_attention.h"
+#include "verify/adapter.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -73,6 +75,71 @@ class GgmlLinear final : public Linear {
   const StoredWeights& source_;
   const TensorInfo& info_;
   const bool pairs_;
+};
+
+// y = W x + scale B (A x), all in float32, which is PEFT's arithmetic in any model; or as llama.cpp multiplies, each
+// activation first rounded to the factors' type.
+class AdaptedLinear final : public Linear {
+ public:
+  AdaptedLinear(std::unique_ptr<Linear> base, const Adapter::OfMatrix& m, bool ggml)
+      : Linear(base->out, base->in), base_(std::move(base)), m_(m), ggml_(ggml) {}
+  void apply(const float* x, int64_t tokens, int64_t row_begin, int64_t row_end, float* y,
+             int64_t y_stride) const override {
+    base_->apply(x, tokens, row_begin, row_end, y, y_stride);
+    constexpr int64_t kTokensPerTask = 64;
+    const int64_t rank = m_.factors.rank, rows = row_end - row_begin;
+    parallel_for(ceil_div(tokens, kTokensPerTask), [&](int64_t task) {
+      const int64_t first = task * kTokensPerTask, n = std::min(kTokensPerTask, tokens - first);
+      std::vector<float> narrow(static_cast<size_t>(n * rank)), wide(static_cast<size_t>(n * rows));
+      product({x + first * in, static_cast<size_t>(n * in)}, m_.factors.a.data(), rank, in, narrow);
+      product(narrow, m_.factors.b.data() + row_begin * rank, rows, rank, wide);
+      for (int64_t t = 0; t < n; ++t)
+        for (int64_t r = 0; r < rows; ++r)
+          y[(first + t) * y_stride + r] += m_.scale * wide[static_cast<size_t>(t * rows + r)];
+    });
+  }
+  void read_rows(int64_t row_begin, int64_t row_end, float* to) const override {
+    base_->read_rows(row_begin, row_end, to);
+    std::vector<float> b(m_.factors.b.begin() + row_begin * m_.factors.rank,
+                         m_.factors.b.begin() + row_end * m_.factors.rank);
+    for (float& v : b) v *= m_.scale;
+    add_product_nn(row_end - row_begin, m_.factors.rank, in, b.data(), m_.factors.rank, m_.factors.a.data(), in, to,
+                   in);
+  }
+
+ private:
+  // y [tokens, rows] of x [tokens, n] and w [rows, n].
+  void product(std::span<const float> x, const float* w, int64_t rows, int64_t n, std::span<float> y) const {
+    const int64_t tokens = std::ssize(x) / n;
+    if (!ggml_) return matmul_nt(tokens, rows, n, x.data(), n, w, n, y.data(), rows);
+    std::vector<float> rounded(x.begin(), x.end());
+    round_to(m_.type, rounded);
+    ggml_ops().product(w, rows, rounded.data(), tokens, n, y.data(), rows);
+  }
+
+  const std::unique_ptr<Linear> base_;
+  const Adapter::OfMatrix& m_;
+  const bool ggml_;
+};
+
+class AdaptedWeights final : public WeightProvider {
+ public:
+  AdaptedWeights(std::unique_ptr<WeightProvider> base, const Adapter& adapter, bool ggml)
+      : base_(std::move(base)), adapter_(adapter), ggml_(ggml) {}
+
+  std::unique_ptr<Linear> linear(const Site& site) override {
+    const auto at = adapter_.matrices.find(site.name);
+    std::unique_ptr<Linear> matrix = base_->linear(site);
+    if (at == adapter_.matrices.end()) return matrix;
+    return std::make_unique<AdaptedLinear>(std::move(matrix), at->second, ggml_);
+  }
+  std::vector<float> vector(const std::string& name) override { return base_->vector(name); }
+  void embed(std::span<const int32_t> ids, float* out) override { base_->embed(ids, out); }
+
+ private:
+  const std::unique_ptr<WeightProvider> base_;
+  const Adapter& adapter_;
+  const bool ggml_;
 };
 
 class RuntimeWeights final : public WeightProvider {
@@ -169,9 +236,15 @@ void StoredWeights::read_plain(const StoredWeight& w, int64_t begin, std::span<f
   }
 }
 
-std::unique_ptr<WeightProvider> weights_of(const Artifact& a, VerifyMode n) {
-  if (n == VerifyMode::float32) return dense_weights(a.architecture, *a.weights);
-  return std::make_unique<RuntimeWeights>(a, n == VerifyMode::vllm);
+std::unique_ptr<WeightProvider> weights_of(const Artifact& a, VerifyMode n, bool adapted) {
+  const bool exact = n == VerifyMode::float32;
+  std::unique_ptr<WeightProvider> base;
+  if (exact)
+    base = dense_weights(a.architecture, *a.weights);
+  else
+    base = std::make_unique<RuntimeWeights>(a, n == VerifyMode::vllm);
+  if (!a.adapter || !adapted) return base;
+  return std::make_unique<AdaptedWeights>(std::move(base), *a.adapter, a.gguf_rounding && !exact);
 }
 
 }  // namespace kerf

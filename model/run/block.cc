@@ -118,13 +118,14 @@ void OpRunner::run(const Schedule& schedule, const BlockWeights& weights, size_t
   }
 }
 
-void OpRunner::run(const BlockWeights& weights, int64_t windows, float* x) const {
+void OpRunner::run(const BlockWeights& weights, int64_t windows, float* x, const Observer& observer) const {
   const Schedule plan = schedule(arch_, ops_, true);
   std::vector<std::unique_ptr<float[]>> buffers;
   for (const Slot& slot : plan.slots)
     buffers.push_back(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(windows * length_ * slot.width)));
-  run(plan, weights, 0, ops_.size(), windows,
-      [&](int i) { return i == kHidden ? x : buffers[static_cast<size_t>(i)].get(); });
+  run(
+      plan, weights, 0, ops_.size(), windows,
+      [&](int i) { return i == kHidden ? x : buffers[static_cast<size_t>(i)].get(); }, observer);
 }
 
 void block_forward(const Architecture& a, int64_t layer, const BlockWeights& weights, const Arithmetic& arithmetic,

@@ -48,7 +48,7 @@ class OpRunner {
   void run(const Schedule&, const BlockWeights&, size_t begin, size_t end, int64_t windows,
            const std::function<float*(int)>& buffer, const Observer& = {}) const;
   /// The whole list on x [windows * length, hidden], in place, with buffers of its own.
-  void run(const BlockWeights&, int64_t windows, float* x) const;
+  void run(const BlockWeights&, int64_t windows, float* x, const Observer& = {}) const;
   /// One operation on rows of `columns` of its axis (0: all).
   void apply(size_t op, const BlockWeights::OfOp&, int64_t windows, std::span<const float* const> in, float* out,
              int64_t columns = 0) const;

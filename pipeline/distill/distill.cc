@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/units.h"
+#include "distill/adapter_start.h"
 #include "distill/block_training.h"
 #include "distill/gradient_pass.h"
 #include "model/run/fast_linear.h"
@@ -23,7 +24,7 @@ constexpr int64_t kMostHeldOut = 32;
 constexpr int64_t kPasses = 2;           // over the training windows, where no steps are asked for,
 constexpr int64_t kStepsOfBlock = 100;   // and of a block
 constexpr double kTravelInBlocks = 0.3;  // TrainingOptions::code_travel
-constexpr double kRate = 5e-4, kRateOfPlain = 2e-3;
+constexpr double kRate = 5e-4, kRateOfPlain = 2e-3, kRateOfAdapters = 1e-2;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -54,6 +55,7 @@ class Run {
       : job_(job),
         packed_(packed),
         plan_(plan),
+        original_(job.source, packed),
         saved_(job.saved),
         phases_(parse_distill(job.options.phases)),
         windows_(split(job.windows)) {}
@@ -69,7 +71,7 @@ class Run {
     for (size_t i = 0; i < phases_.size(); ++i) {
       auto report = saved_.load_phase(i, result.weights);
       if (!report) {
-        Student student = make_student(result.weights, packed_, plan_, phases_[i], job_.original.weights.get());
+        Student student = make_student(result.weights, packed_, plan_, phases_[i], original_, job_.options.rank);
         say_untrained(student, phases_[i]);
         report = phases_[i] == DistillPhase::blocks ? train_by_block(student, i) : train_end_to_end(student, i);
         take_back(student, result.weights);
@@ -140,6 +142,8 @@ class Run {
           [&](int64_t) { progress.advance(); }, job_.kept);
     }
     TrainingOptions o = options(phase);
+    ordered_json report = about(phase, o);
+    if (phases_[phase] == DistillPhase::lora) start_from_errors(student, report);
     std::optional<SavedTraining::Steps> from = saved_.load_steps(phase);
     if (from) {
       o.steps = from->steps;
@@ -152,9 +156,21 @@ class Run {
         train(student, *teacher_, windows_, o, follow(phase, o, from ? from->state.optimizer.steps : 0),
               from ? std::optional(from->state) : std::nullopt);
     say_end(curve, o);
-    ordered_json report = about(phase, o);
+    report["steps"] = o.steps;
     report.update(to_json(curve));
     return report;
+  }
+
+  // Adapters begin at what gives back the most of what their matrices have lost.
+  void start_from_errors(Student& student, ordered_json& report) {
+    const HeldOut without = held_out_kl(student, *teacher_, windows_.all, windows_.held_out);
+    Progress progress("adapters of block", student.architecture().layers());
+    start_adapters(
+        student, [&](const std::string& name) { return original_.values(name); },
+        picked_windows(windows_.all, windows_.training), job_.scratch, [&] { progress.advance(); });
+    report["rank"] = job_.options.rank;
+    report["held_out_without"] = to_json(without);
+    note(fmt::format("lora: held-out KL {:.4f} ± {:.4f} without adapters", without.kl, without.error));
   }
 
   double phases_end_to_end() const {
@@ -221,6 +237,7 @@ class Run {
   const DistillJob& job_;
   const Artifact& packed_;
   const TargetPlan& plan_;
+  const OriginalWeights original_;
   const SavedTraining saved_;
   const std::vector<DistillPhase> phases_;
   const TrainingWindows windows_;
@@ -230,16 +247,32 @@ class Run {
 
 }  // namespace
 
+namespace {
+
+void check_rank(const DistillOptions& o, const Architecture& packed) {
+  if (!adapts(o) && o.rank != DistillOptions().rank)
+    fail(ErrorKind::usage, "--distill-rank is that of adapters, and none is trained; give --distill lora");
+  if (!adapts(o)) return;
+  for (int64_t layer = 0; layer < packed.layers(); ++layer)
+    for (const Site& site : packed.block_sites(layer))
+      if (o.rank > std::min(site.out, site.in))
+        fail(ErrorKind::usage, "--distill-rank {}: {} is {} x {}, and its adapter has a rank of {} at most", o.rank,
+             site.name, site.out, site.in, std::min(site.out, site.in));
+}
+
+}  // namespace
+
 void check_distill(const DistillOptions& o, const Architecture& original, const Architecture& packed) {
   const std::vector<DistillPhase> phases = parse_distill(o.phases);
   if (phases.empty()) {
     if (o != DistillOptions())
       fail(ErrorKind::usage,
-           "options of a training were given without --distill, which says what is trained: blocks, scales, codes or "
-           "full");
+           "options of a training were given without --distill, which says what is trained: blocks, scales, codes, "
+           "full or lora");
     return;
   }
   parse_steps(o.steps, phases.size());
+  check_rank(o, packed);
   if (o.temperature != DistillOptions().temperature && !own_text_tokens(o.text))
     fail(ErrorKind::usage,
          "--distill-temperature says how the model writes its own text to be trained on, and it is to write none; give "
@@ -258,6 +291,11 @@ void check_distill(const DistillOptions& o, const Architecture& original, const 
          packed.layers(), packed.hidden(), original.layers(), original.hidden());
 }
 
+bool adapts(const DistillOptions& o) {
+  const std::vector<DistillPhase> phases = parse_distill(o.phases);
+  return !phases.empty() && phases.back() == DistillPhase::lora;
+}
+
 int64_t training_held_out(int64_t windows) { return std::min(held_out_windows(windows), kMostHeldOut); }
 
 TrainingOptions training_options(const DistillOptions& o, size_t phase, int64_t windows) {
@@ -265,7 +303,7 @@ TrainingOptions training_options(const DistillOptions& o, size_t phase, int64_t 
   const std::vector<int64_t> asked = parse_steps(o.steps, phases.size());
   const bool blocks = phases[phase] == DistillPhase::blocks, full = phases[phase] == DistillPhase::full;
   TrainingOptions t{.batch = std::min(o.batch, windows), .seed = o.seed};
-  t.rate = o.rate > 0 ? o.rate : full ? kRateOfPlain : kRate;
+  t.rate = o.rate > 0 ? o.rate : full ? kRateOfPlain : phases[phase] == DistillPhase::lora ? kRateOfAdapters : kRate;
   if (blocks) t.code_travel = kTravelInBlocks;
   t.steps = !asked.empty() ? asked[phase] : blocks ? kStepsOfBlock : std::max<int64_t>(1, kPasses * windows / t.batch);
   return t;

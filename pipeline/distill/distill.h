@@ -18,6 +18,7 @@ namespace kerf {
 /// Everything that is referred to must outlive it.
 struct DistillJob {
   const Artifact& original;   // the teacher
+  const Artifact& source;     // what was packed: the original, or what pruning left of it
   const Windows& windows;     // in the packed model's ids
   std::vector<int32_t> kept;  // the original's id of each of those; empty: the same
   const DistillOptions& options;
@@ -39,6 +40,8 @@ void check_distill(const DistillOptions&, const Architecture& original, const Ar
 /// Error usage for windows of which none can be held out.
 void check_training_windows(const Windows&);
 
+/// Whether an adapter will lie beside the files.
+bool adapts(const DistillOptions&);
 /// How many of the windows are held out,
 int64_t training_held_out(int64_t windows);
 /// and how a phase is trained on so many others, where no time is given.

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "distill/adapted_matrix.h"
 #include "distill/trained_matrix.h"
 #include "grids/grid.h"
 #include "model/run/weights.h"
@@ -41,6 +42,12 @@ void copy_matrix(const Artifact& a, const TargetPlan& plan, const PlannedMatrix&
   }
 }
 
+std::vector<float> decoded(const QuantizedMatrix& q) {
+  std::vector<float> values(static_cast<size_t>(q.rows * q.cols));
+  find_grid(q.scheme.grid).decode(q, values);
+  return values;
+}
+
 // The share of weights whose code is the nearest to w.
 double nearest_codes(const QuantizedMatrix& q, std::span<const float> w) {
   if (q.scheme.codeword > 1) return 0;
@@ -65,7 +72,7 @@ PackedWeights read_packed(const Artifact& a, const TargetPlan& plan) {
 }
 
 Student make_student(const PackedWeights& weights, const Artifact& a, const TargetPlan& plan, DistillPhase phase,
-                     const TensorSource* original) {
+                     const OriginalWeights& original, int64_t rank) {
   std::set<std::string> pruned;
   for (const PlannedMatrix& m : plan.matrices)
     if (m.sparsity) pruned.insert(m.site.name);
@@ -73,13 +80,23 @@ Student make_student(const PackedWeights& weights, const Artifact& a, const Targ
   constexpr double kNearest = 0.99;
   // Nearest codes begin where their weights are, the border of the cell apart.
   constexpr float kHalfStep = 0.49F;
+  const auto plain = [&](const std::string& name) {
+    const auto changed = weights.plain.find(name);
+    return changed != weights.plain.end() ? changed->second : read_vector(*a.weights, name);
+  };
   return {a.architecture, [&](const std::string& name, Student::Role role) -> std::unique_ptr<TrainedTensor> {
             const TensorInfo& info = *a.weights->find(name);
+            if (phase == DistillPhase::lora) {
+              const auto at = weights.packed.find(name);
+              std::vector<float> values = at != weights.packed.end() ? decoded(at->second) : plain(name);
+              if (role == Student::Role::matrix)
+                return std::make_unique<AdaptedMatrix>(std::move(values), info.rows(), info.cols(), rank);
+              return std::make_unique<PlainTensor>(std::move(values), info.cols(), false);
+            }
             if (const auto at = weights.packed.find(name); at != weights.packed.end()) {
               TrainedMatrix::Trains trains{.codes = phase != DistillPhase::scales, .keep_zeros = pruned.contains(name)};
               std::vector<float> wanted;
-              if (const TensorInfo* same = trains.codes && original ? original->find(name) : nullptr)
-                if (same->shape == info.shape) wanted = read_vector(*original, name);
+              if (trains.codes) wanted = original.values(name);
               const bool nearest = !wanted.empty() && nearest_codes(at->second, wanted) >= kNearest;
               if (phase == DistillPhase::blocks) {
                 trains.codes = nearest;
@@ -88,10 +105,7 @@ Student make_student(const PackedWeights& weights, const Artifact& a, const Targ
               return std::make_unique<TrainedMatrix>(at->second, trains, wanted);
             }
             const bool trained = role == Student::Role::vector || phase == DistillPhase::full;
-            const auto changed = weights.plain.find(name);
-            return std::make_unique<PlainTensor>(
-                changed != weights.plain.end() ? changed->second : read_vector(*a.weights, name), info.cols(), trained,
-                pruned.contains(name));
+            return std::make_unique<PlainTensor>(plain(name), info.cols(), trained, pruned.contains(name));
           }};
 }
 
@@ -111,6 +125,8 @@ void take_back(Student& student, PackedWeights& weights) {
     if (!tensor->trained()) continue;
     if (const auto* matrix = dynamic_cast<const TrainedMatrix*>(tensor.get()))
       weights.packed.at(name) = matrix->matrix();
+    else if (const auto* adapted = dynamic_cast<const AdaptedMatrix*>(tensor.get()))
+      weights.adapters[name] = adapted->adapter();
     else
       weights.plain[name] = tensor->values();
   }

@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "core/low_rank.h"
 #include "distill/phase.h"
 #include "distill/student.h"
 #include "grids/quantized_matrix.h"
+#include "pipeline/distill/original_weights.h"
 #include "pipeline/plan/plan.h"
 #include "verify/artifact.h"
 
@@ -17,15 +19,17 @@ namespace kerf {
 struct PackedWeights {
   std::map<std::string, QuantizedMatrix> packed;
   std::map<std::string, std::vector<float>> plain;  // that training has changed
+  std::map<std::string, LowRank> adapters;          // in a file of their own
 };
 
 /// All packed matrices of a file that was written for this plan.
 PackedWeights read_packed(const Artifact&, const TargetPlan&);
 
 /// A student with these weights, of which it trains what the phase says. `original` gives the values that code
-/// positions begin at, where it has the matrix in the same shape. Zeros of matrices that the plan prunes stay.
+/// positions begin at. Zeros of matrices that the plan prunes stay.
+/// `rank` is that of adapters.
 Student make_student(const PackedWeights&, const Artifact&, const TargetPlan&, DistillPhase,
-                     const TensorSource* original);
+                     const OriginalWeights& original, int64_t rank);
 /// Of packed matrices: how many there are, and in how many scales and codes stay.
 struct Untrained {
   int64_t matrices = 0, scales = 0, codes = 0;

@@ -11,7 +11,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-ordered_json to_json(const HeldOut& h) { return {{"kl", h.kl}, {"stderr", h.error}}; }
 HeldOut held_out_from(const ordered_json& j) { return {.kl = j.at("kl"), .error = j.at("stderr")}; }
 
 constexpr std::array kEnds = {"all steps were made", "the held-out KL no longer fell", "the loss diverged"};
@@ -42,6 +41,8 @@ std::vector<float> floats(const Reader& reader, const std::string& name) {
 
 }  // namespace
 
+ordered_json to_json(const HeldOut& h) { return {{"kl", h.kl}, {"stderr", h.error}}; }
+
 ordered_json to_json(const TrainingCurve& c) {
   ordered_json j = {{"held_out_before", to_json(c.before)},
                     {"held_out_after", to_json(c.after)},
@@ -60,9 +61,23 @@ std::optional<ordered_json> SavedTraining::load_phase(size_t phase, PackedWeight
   check_saved(*reader);
   for (auto& [name, q] : weights.packed)
     if (reader->find(name + ":codes")) load_saved(*reader, name, q);
-  for (const StoredTensor& t : reader->tensors())
-    if (t.name.ends_with(":values"))
-      weights.plain[t.name.substr(0, t.name.size() - std::string_view(":values").size())] = saved_floats(*reader, t);
+  const auto name_before = [](const StoredTensor& t, std::string_view kind) {
+    return t.name.ends_with(kind) ? t.name.substr(0, t.name.size() - kind.size()) : "";
+  };
+  for (const StoredTensor& t : reader->tensors()) {
+    if (const std::string name = name_before(t, ":values"); !name.empty())
+      weights.plain[name] = saved_floats(*reader, t);
+    const std::string name = name_before(t, ":a");
+    if (name.empty()) continue;
+    const StoredTensor* b = reader->find(name + ":b");
+    if (!b || t.shape.size() != 2 || b->shape.size() != 2 || b->shape[1] != t.shape[0])
+      refuse_saved(file, fmt::format("the adapter of {} is not whole", name));
+    weights.adapters[name] = {.out = b->shape[0],
+                              .in = t.shape[1],
+                              .rank = t.shape[0],
+                              .b = saved_floats(*reader, *b),
+                              .a = saved_floats(*reader, t)};
+  }
   return parsed(*reader, "report");
 }
 
@@ -70,6 +85,10 @@ void SavedTraining::save_phase(size_t phase, const PackedWeights& weights, const
   SavedArrays arrays;
   for (const auto& [name, q] : weights.packed) arrays.add(name, q);
   for (const auto& [name, values] : weights.plain) arrays.add(name + ":values", values);
+  for (const auto& [name, adapter] : weights.adapters) {
+    arrays.add(name + ":a", "F32", {adapter.rank, adapter.in}, std::as_bytes(std::span(adapter.a)));
+    arrays.add(name + ":b", "F32", {adapter.out, adapter.rank}, std::as_bytes(std::span(adapter.b)));
+  }
   arrays.write(folder_ / fmt::format("phase-{}", phase), {{"report", report.dump()}});
   fs::remove_all(folder_ / "steps");
 }

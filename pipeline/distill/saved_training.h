@@ -1,6 +1,7 @@
 // What a training leaves behind so that a killed run can go on with it, in a folder of its own:
 //
-//   FOLDER/phase-N/model.safetensors    of a finished phase: per changed tensor NAME:codes, NAME:0 ... or NAME:values;
+//   FOLDER/phase-N/model.safetensors    of a finished phase: per changed tensor NAME:codes, NAME:0 ... or NAME:values,
+//                                       or of an adapter NAME:a and NAME:b;
 //                                       "report" in the metadata
 //   FOLDER/steps/model.safetensors      of the phase at hand: "values", "first", "second", "best" of its parameters;
 //                                       "state" in the metadata
@@ -38,6 +39,7 @@ class SavedTraining {
   std::filesystem::path folder_;
 };
 
+nlohmann::ordered_json to_json(const HeldOut&);
 nlohmann::ordered_json to_json(const TrainingCurve&);
 
 }  // namespace kerf

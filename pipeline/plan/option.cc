@@ -155,8 +155,8 @@ constexpr Option kOptions[] = {
      .key = "distill.phases",
      .help =
          "Train what was packed against the original: blocks (each block's output: codes, scales, norms), scales "
-         "(scales and norms by the KL of the logits), codes (codes too), full (plain matrices too); several one after "
-         "the other, separated by commas. Needs --calib",
+         "(scales and norms by the KL of the logits), codes (codes too), full (plain matrices too), lora (a low-rank "
+         "adapter in files of its own); several one after the other, separated by commas. Needs --calib",
      .type_name = "PHASE",
      .field = [](S s) -> Field { return &s.run->distill.phases; },
      .same_run = SameRun::this_value,
@@ -211,13 +211,21 @@ constexpr Option kOptions[] = {
      .least = 1},
     {.flag = "--distill-rate",
      .key = "distill.rate",
-     .help =
-         "Learning rate of scales, norms and plain weights, relative to their size (default: 0.0005; 0.002 of full)",
+     .help = "Learning rate of scales, norms, plain weights and adapters, relative to their size (default: 0.0005; "
+             "0.002 of "
+             "full, 0.01 of lora)",
      .type_name = "NUMBER",
      .field = [](S s) -> Field { return &s.run->distill.rate; },
      .same_run = SameRun::this_value,
      .least = 0,
      .most = 1},
+    {.flag = "--distill-rank",
+     .key = "distill.rank",
+     .help = "Rank of the adapter that lora trains beside each matrix",
+     .type_name = "N",
+     .field = [](S s) -> Field { return &s.run->distill.rank; },
+     .same_run = SameRun::this_value,
+     .least = 1},
     {.flag = "--distill-seed",
      .key = "distill.seed",
      .help = "Of the order of the training windows",

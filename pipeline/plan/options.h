@@ -39,7 +39,8 @@ struct DistillOptions {
   std::vector<std::string> steps;   // one number for all phases, or one for each; empty: kerf chooses
   std::string time;                 // "20min": for all that follows the blocks; then kerf chooses its steps by it
   int64_t batch = 8;                // windows of a step
-  double rate = 0;                  // of scales, norms and plain weights, relative to their size; 0: the phase's own
+  double rate = 0;                  // relative to the size of what is trained; 0: the phase's own
+  int64_t rank = 16;                // of adapters
   uint64_t seed = 0;                // of the order of the windows
   double temperature = 1;           // of an own text
   bool operator==(const DistillOptions&) const = default;

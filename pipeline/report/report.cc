@@ -70,6 +70,7 @@ ordered_json target_json(const TargetResult& t) {
   if (t.alternative)
     j["alternative_arithmetic"] = {{"arithmetic", t.alternative->arithmetic},
                                    {"metrics", metrics_json(t.alternative->verification)}};
+  if (t.unadapted) j["without_adapter"] = {{"metrics", metrics_json(*t.unadapted)}};
   if (!t.calibrated.empty()) j["calibration"] = calibration_json(t.calibrated);
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
   if (t.allocation) j["budget"] = to_json(*t.allocation);
@@ -259,6 +260,10 @@ std::string to_table(const Report& r) {
                   ": {lost_mass} ± {lost_mass_stderr} of the original's probability is on tokens that are gone; the "
                   "figures are of the others\n",
                   measurement_of(t));
+    if (t.unadapted)
+      text += fmt::format("{}:{}: ", t.target, t.scheme) +
+              filled_in("without its adapter ppl {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}\n",
+                        {.verification = &*t.unadapted});
     for (const auto& phase : t.distilled.is_null() ? ordered_json::array() : t.distilled["phases"])
       if (phase.contains("held_out_after"))
         text +=

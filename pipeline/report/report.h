@@ -54,6 +54,7 @@ struct TargetResult {
   BitsPerWeight bpw;
   std::optional<Verification> verification;
   std::optional<AlternativeVerification> alternative;
+  std::optional<Verification> unadapted;  // without the adapter with which all other figures are
   GateResult gate;
   std::vector<std::string> remarks;
   std::vector<SiteOutcome> calibrated;   // in the order in which sites ran

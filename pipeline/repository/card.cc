@@ -174,6 +174,24 @@ std::string training_text(const TargetResult& t) {
   return text + "\n";
 }
 
+// How the adapter is loaded with the model.
+std::string adapter_text(const TargetResult& t) {
+  for (const FileEntry& f : t.files) {
+    if (f.name.ends_with("-lora.gguf"))
+      return fmt::format(
+          "\nAn adapter (LoRA) belongs to the model, and the figures below are with it: give llama.cpp `--lora {}` "
+          "too.\n",
+          f.name);
+    if (f.name.ends_with("adapter_config.json"))
+      return fmt::format(
+          "\nAn adapter (LoRA) belongs to the model, and the figures below are with it: load it over the model with "
+          "PEFT, "
+          "`PeftModel.from_pretrained(model, \"{}\")`, or with vLLM's `--enable-lora --lora-modules NAME={}`.\n",
+          fs::path(f.name).parent_path().string(), fs::path(f.name).parent_path().string());
+  }
+  return "";
+}
+
 // How fast it was where it was made.
 std::string speed_text(const Report& report) {
   if (!report.speed) return "";
@@ -202,7 +220,8 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
                             report.model, report.repacked_from, version(), runtime);
   card += source_text(report.source) + method_text(report, plan);
   const std::string files = plan.file_name.empty() ? "." : t.files.front().name;
-  card += fmt::format("In this folder:\n\n```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files));
+  card +=
+      fmt::format("In this folder:\n\n```\n{}\n```\n", fmt::format(fmt::runtime(hub.command), files)) + adapter_text(t);
   card += "\n## What the compression cost\n\n| | |\n|---|---|\n";
   const Measurement measured = measurement_of(t);
   for (const Row& r : kRows)
@@ -213,6 +232,11 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
                         t.arithmetic, t.runtime.any() ? "; " + to_text(t.runtime) : "",
                         t.verification->comparison.tokens, text_name(report.eval.text.filename()),
                         window_rule(report.eval, report.windows_have_bos, report.windows_of_documents));
+    if (t.unadapted)
+      card += filled_in(
+          "With the adapter, that is; without it: perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token "
+          "{top1}.\n",
+          {.verification = &*t.unadapted});
     if (t.alternative)
       card += fmt::format("By {}: {}.\n", t.alternative->arithmetic,
                           filled_in("perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token {top1}",

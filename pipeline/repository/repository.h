@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pipeline/plan/plan.h"
+#include "pipeline/repository/adapter_files.h"
 #include "verify/artifact.h"
 
 namespace kerf {
@@ -48,6 +49,8 @@ struct Repository {
   void (*check_source)(const Artifact&) = nullptr;
   /// Writes all files that belong beside the weights, except for the model card and the report. Returns them.
   std::vector<std::filesystem::path> (*write_companions)(const RepositoryContent&);
+  /// Writes an adapter for files of weights that are there (adapter_files.h), and what names it beside them.
+  std::vector<std::filesystem::path> (*write_adapter)(const AdapterFactors&, const Artifact& packed);
   /// True when a loader of such a folder would read a file of this name, or kerf writes it there. `weights` is what
   /// weights_name() gave; files of weights under other names are not the repository's.
   bool (*owns)(std::string_view file, std::string_view weights);

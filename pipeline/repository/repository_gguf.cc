@@ -52,6 +52,16 @@ std::vector<fs::path> write_companions(const RepositoryContent& c) {
   return written;
 }
 
+// The Modelfile names it, so that Ollama runs the model as it was measured.
+std::vector<fs::path> write_adapter(const AdapterFactors& factors, const Artifact& packed) {
+  std::vector<fs::path> files = write_gguf_adapter(factors, packed);
+  const fs::path folder = packed.path.parent_path();
+  if (fs::exists(folder / kModelfile))
+    write_text(folder / kModelfile, fmt::format("{}ADAPTER ./{}\n", read_text(folder / kModelfile),
+                                                files.front().lexically_relative(folder).string()));
+  return files;
+}
+
 std::vector<std::string> remarks(const Artifact& source) {
   const TokenizerSpec& t = source.tokenizer();
   std::string names;
@@ -119,6 +129,7 @@ const Repository& repository_gguf() {
                                    .metadata = gguf_metadata,
                                    .carry_over = carry_over,
                                    .write_companions = write_companions,
+                                   .write_adapter = write_adapter,
                                    .owns = owns,
                                    .remarks = remarks,
                                    .scheme_said = scheme_said};

@@ -100,6 +100,7 @@ const Repository& repository_huggingface() {
                                    .metadata = metadata,
                                    .check_source = check_hub_source,
                                    .write_companions = write_companions,
+                                   .write_adapter = write_peft_adapter,
                                    .owns = owns};
   return kind;
 }

@@ -20,6 +20,7 @@
 #include "pipeline/runs/pruned_source.h"
 #include "pipeline/runs/speed_run.h"
 #include "prune/slice.h"
+#include "verify/adapter.h"
 #include "verify/correspondence.h"
 
 namespace kerf {
@@ -31,7 +32,7 @@ using nlohmann::ordered_json;
 void check_space(const CompressOptions& o, const Prepared& p) {
   uint64_t needed = 0, there = 0;
   for (const Output& out : p.outputs) {
-    needed += file_bytes(out.plan);
+    needed += file_bytes(out.plan) + (adapts(o.distill) ? adapter_bytes(p.source.architecture, o.distill.rank) : 0);
     if (p.calibration)
       needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden(), p.asymmetric);
   }
@@ -49,6 +50,7 @@ void distill_output(const CompressOptions& o, Prepared& p, Output& out) {
   const Artifact packed = open_artifact(entrance(out.plan, folder, out.weights));
   Scratch scratch(p.activations, p.publication->stage());
   Distilled trained = distill({.original = p.reference(),
+                               .source = p.source,
                                .windows = *p.training,
                                .kept = p.original ? read_correspondence(p.source.path).tokens : std::vector<int32_t>(),
                                .options = p.recipe.distill,
@@ -59,6 +61,11 @@ void distill_output(const CompressOptions& o, Prepared& p, Output& out) {
   out.writer = create_weights(out.plan, folder);
   write_packed(trained.weights, packed, out.plan, *out.writer);
   out.weights = out.writer->commit();  // under the names that they had
+  if (!trained.weights.adapters.empty()) {
+    const auto files = repository_of(*out.plan.choice.target).write_adapter(trained.weights.adapters, packed);
+    out.files.insert(out.files.end(), files.begin(), files.end());
+    out.adapted = true;
+  }
   out.distilled = std::move(trained.report);
   p.recipe.distill.steps.clear();  // which --time may have left open, are those of further targets too
   for (const int64_t n : trained.steps) p.recipe.distill.steps.push_back(std::to_string(n));
@@ -252,6 +259,7 @@ Report compress(const CompressOptions& o) {
   for (const Output& out : outputs) {
     Artifact packed = open_artifact(entrance(out.plan, stage / out.folder, out.weights));
     set_runtime(packed, o.eval.runtime, VerifyMode::runtime);
+    if (out.adapted) set_adapter(packed, stage / out.folder / kAdapterFolder);
     measured.push_back({std::move(packed), out.plan.choice, out.files, out.writer->checksums()});
   }
   std::optional<MeasuredBeside> beside;

@@ -66,6 +66,11 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
     for (size_t i = 0; i < measured.size(); ++i)
       if (numerics == VerifyMode::runtime && has_two_rules(measured[i].artifact)) twice.push_back(i);
     for (const size_t i : twice) sides.push_back({&measured[i].artifact, VerifyMode::vllm});
+    std::vector<size_t> adapted;  // are measured without their adapters too
+    for (size_t i = 0; i < measured.size(); ++i)
+      if (measured[i].artifact.adapter) adapted.push_back(i);
+    for (const size_t i : adapted)
+      sides.push_back({.artifact = &measured[i].artifact, .numerics = numerics, .adapted = false});
     if (beside) sides.push_back({beside->model, VerifyMode::float32});
     std::vector<Verification> verifications = verify(reference, sides, *windows);
     if (beside) *beside->result = std::move(verifications.back());
@@ -73,6 +78,8 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
     for (size_t i = 0; i < twice.size(); ++i)
       results[twice[i]].alternative = {arithmetic_text(measured[twice[i]], VerifyMode::vllm),
                                        std::move(verifications[results.size() + i])};
+    for (size_t i = 0; i < adapted.size(); ++i)
+      results[adapted[i]].unadapted = std::move(verifications[results.size() + twice.size() + i]);
   }
   const Gate gate = parse_gate(gate_text);
   for (TargetResult& r : results) r.gate = check_gate(gate, figures(measurement_of(r)));

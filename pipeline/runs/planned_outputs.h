@@ -35,6 +35,7 @@ struct Output {
   std::vector<std::filesystem::path> weights = {}, files = {};  // staged; `files`: weights first
   std::vector<SiteOutcome> outcomes = {};
   nlohmann::ordered_json distilled = {};
+  bool adapted = false;  // an adapter lies beside the weights
   SizeChoice size = {};
 };
 

@@ -38,7 +38,7 @@ const std::map<std::string, Modules> kAllowed = {
     {"solver", {"core", "grids", "kernels"}},
     {"quant", {"core", "grids", "solver"}},
     {"prune", {"core", "grids", "kernels", "model/arch", "model/text", "solver"}},
-    {"distill", {"core", "grids", "kernels", "model/arch", "model/ops", "model/run", "model/text"}},
+    {"distill", {"core", "grids", "kernels", "model/arch", "model/ops", "model/run", "model/text", "solver"}},
     {"targets", {"core", "grids", "kernels", "formats", "model/arch"}},
     {"verify", {"core", "grids", "kernels", "formats", "targets", "model"}},
     {"pipeline/plan",
