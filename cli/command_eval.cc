@@ -21,6 +21,7 @@ void add(CLI::App& program, int*) {
   c->add_option("MODEL", o->model,
                 "Checkpoint or packed folder, .safetensors or .gguf file, hub id, or a folder of such folders")
       ->required();
+  add_adapter_option(*c, o->adapter);
   add_options(*c, {.eval = &o->eval}, "eval.");
   add_arithmetic_option(*c, o->numerics);
   c->add_option("--logits", o->logits, "Also write log-probabilities as NumPy float32 [windows, ctx, vocab]")

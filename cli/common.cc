@@ -183,6 +183,14 @@ void add_arithmetic_option(CLI::App& command, VerifyMode& n) {
       ->type_name("runtime|vllm|float32");
 }
 
+void add_adapter_option(CLI::App& command, std::filesystem::path& path) {
+  command
+      .add_option("--adapter", path,
+                  "Low-rank adapter of the model (LoRA), with which it is measured: a folder of PEFT's, or a GGUF file")
+      ->type_name("PATH")
+      ->check(not_empty());
+}
+
 void print(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     fail(ErrorKind::io, "the result cannot be written to stdout: {}", std::strerror(errno));

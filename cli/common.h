@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -32,6 +33,8 @@ std::string no_such_command(const CLI::App& program, const std::string& word);
 std::string what_was_wrong(const CLI::App& program, const CLI::ParseError&);
 /// --arithmetic runtime|vllm|float32 ("target" is another word for runtime).
 void add_arithmetic_option(CLI::App& command, VerifyMode&);
+/// --adapter PATH (verify/adapter.h)
+void add_adapter_option(CLI::App& command, std::filesystem::path&);
 /// Results go to stdout. Error io when it cannot be written (a full disk behind a redirection).
 void print(const std::string& text);
 void print(const nlohmann::ordered_json&);

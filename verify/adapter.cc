@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "formats/gguf.h"
 #include "model/run/weights.h"
 
@@ -172,6 +173,18 @@ Adapter open_adapter(const fs::path& path, const Artifact& model) {
     open_peft_adapter(adapter, path, model);
   }
   return adapter;
+}
+
+void say_left_out(const Artifact& a) {
+  const fs::path beside = (fs::is_directory(a.path) ? a.path : a.path.parent_path()) / kAdapterFolder;
+  if (fs::is_directory(beside))
+    warn(fmt::format("{0} lies beside the model and is left out; to measure the model with it give --adapter {0}",
+                     beside.string()));
+}
+
+void refuse_adapter_of_several(const std::string& folder, size_t models) {
+  if (models > 1)
+    fail(ErrorKind::usage, "--adapter belongs to one model, and {} holds {}; name one of them", folder, models);
 }
 
 void set_adapter(Artifact& a, const fs::path& path) {

@@ -32,6 +32,11 @@ inline constexpr std::string_view kAdapterFolder = "adapter";
 /// unsupported for what is not plain LoRA on matrices of blocks (named), numerical for NaN and infinity.
 Adapter open_adapter(const std::filesystem::path&, const Artifact& model);
 
+/// A warning where such a folder lies beside a model that is measured without it.
+void say_left_out(const Artifact&);
+/// Error usage when an adapter is given for a folder of several models.
+void refuse_adapter_of_several(const std::string& folder, size_t models);
+
 /// From now on the artifact is computed with the adapter, and its files and bytes are among the model's.
 void set_adapter(Artifact&, const std::filesystem::path&);
 

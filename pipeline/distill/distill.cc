@@ -155,7 +155,10 @@ class Run {
     const TrainingCurve curve =
         train(student, *teacher_, windows_, o, follow(phase, o, from ? from->state.optimizer.steps : 0),
               from ? std::optional(from->state) : std::nullopt);
-    say_end(curve, o);
+    say_end(phase, curve, o);
+    if (report.contains("held_out_without") && curve.after.kl >= report["held_out_without"]["kl"].get<double>())
+      warn(fmt::format("the held-out KL is {:.4f} with the adapter and {:.4f} without it: leave the adapter out",
+                       curve.after.kl, report["held_out_without"]["kl"].get<double>()));
     report["steps"] = o.steps;
     report.update(to_json(curve));
     return report;
@@ -215,23 +218,26 @@ class Run {
     };
   }
 
-  void say_end(const TrainingCurve& curve, const TrainingOptions& o) const {
+  void say_end(size_t phase, const TrainingCurve& curve, const TrainingOptions& o) const {
     using End = TrainingCurve::End;
-    const std::string of =
-        curve.best_step == 0 ? std::string("as it came") : fmt::format("that of step {}", curve.best_step);
+    const bool lora = phases_[phase] == DistillPhase::lora;
+    const std::string unchanged = lora ? "the adapter is as it began" : "the model is as it came",
+                      of = curve.best_step == 0
+                               ? unchanged
+                               : fmt::format("the {} is that of step {}", lora ? "adapter" : "model", curve.best_step);
     if (curve.end == End::diverged)
       warn(
           fmt::format("the loss of training rose to more than ten times what it was or to no number, and training has "
-                      "ended; the model is {}; "
+                      "ended; {}; "
                       "a lower --distill-rate than {} may help",
                       of, o.rate));
     else if (curve.best_step == 0)
       warn(fmt::format(
-          "training has not lowered the held-out KL, and the model is as it came; more text (--distill-windows, "
-          "--distill-text) or a lower --distill-rate than {} may help",
-          o.rate));
+          "training has not lowered the held-out KL, and {}; more text (--distill-windows, --distill-text) or a lower "
+          "--distill-rate than {} may help",
+          of, o.rate));
     else if (curve.end == End::no_longer_falls)
-      note(fmt::format("the held-out KL no longer falls, and training has ended early; the model is {}", of));
+      note(fmt::format("the held-out KL no longer falls, and training has ended early; {}", of));
   }
 
   const DistillJob& job_;

@@ -267,10 +267,13 @@ std::string to_table(const Report& r) {
     for (const auto& phase : t.distilled.is_null() ? ordered_json::array() : t.distilled["phases"])
       if (phase.contains("held_out_after"))
         text +=
-            fmt::format("{}:{}: {} trained in {} steps: held-out KL {:.4g} ± {:.2g}, before {:.4g}\n", t.target,
-                        t.scheme, phase["phase"].get<std::string>(), phase["steps"].get<int64_t>(),
+            fmt::format("{}:{}: {} trained in {} steps: held-out KL {:.4g} ± {:.2g}, before {:.4g}", t.target, t.scheme,
+                        phase["phase"].get<std::string>(), phase["steps"].get<int64_t>(),
                         phase["held_out_after"]["kl"].get<double>(), phase["held_out_after"]["stderr"].get<double>(),
-                        phase["held_out_before"]["kl"].get<double>());
+                        phase["held_out_before"]["kl"].get<double>()) +
+            (phase.contains("held_out_without")
+                 ? fmt::format(", without the adapter {:.4g}\n", phase["held_out_without"]["kl"].get<double>())
+                 : "\n");
     if (!t.continuations.is_null())
       text += fmt::format(
           "{}:{}: {:.0f} % of the {} tokens that it writes by itself are the original's, until they part (texts in the "

@@ -12,6 +12,7 @@
 
 namespace kerf {
 namespace {
+namespace fs = std::filesystem;
 
 // Rows of the table; {name} stands for a metric (verify/metric.h).
 struct Row {
@@ -170,26 +171,31 @@ std::string training_text(const TargetResult& t) {
       text += fmt::format("; KL on the held-out windows {:.4g} ± {:.2g}, before {:.4g}",
                           phase["held_out_after"]["kl"].get<double>(), phase["held_out_after"]["stderr"].get<double>(),
                           phase["held_out_before"]["kl"].get<double>());
+    if (phase.contains("held_out_without"))
+      text += fmt::format(", without the adapter (of rank {}) {:.4g}", phase["rank"].get<int64_t>(),
+                          phase["held_out_without"]["kl"].get<double>());
   }
   return text + "\n";
 }
 
 // How the adapter is loaded with the model.
 std::string adapter_text(const TargetResult& t) {
-  for (const FileEntry& f : t.files) {
-    if (f.name.ends_with("-lora.gguf"))
-      return fmt::format(
-          "\nAn adapter (LoRA) belongs to the model, and the figures below are with it: give llama.cpp `--lora {}` "
-          "too.\n",
-          f.name);
-    if (f.name.ends_with("adapter_config.json"))
-      return fmt::format(
-          "\nAn adapter (LoRA) belongs to the model, and the figures below are with it: load it over the model with "
-          "PEFT, "
-          "`PeftModel.from_pretrained(model, \"{}\")`, or with vLLM's `--enable-lora --lora-modules NAME={}`.\n",
-          fs::path(f.name).parent_path().string(), fs::path(f.name).parent_path().string());
-  }
-  return "";
+  if (!t.unadapted && (t.distilled.is_null() || !t.distilled["phases"].back().contains("rank"))) return "";
+  const auto file = std::find_if(t.files.begin(), t.files.end(), [](const FileEntry& f) {
+    return f.name.ends_with("-lora.gguf") || f.name.ends_with("adapter_config.json");
+  });
+  const fs::path path = file->name, folder = path.parent_path();
+  const auto rank = t.distilled["phases"].back()["rank"].get<int64_t>();
+  std::string text = "\nAn adapter (LoRA) belongs to the model, and the figures below are with it. ";
+  if (path.extension() == ".gguf") return text + fmt::format("Give llama.cpp `--lora {}` too.\n", path.string());
+  if (t.target != "vllm")
+    return text + fmt::format("PEFT loads it: `PeftModel.from_pretrained(model, \"{}\")`.\n", folder.string());
+  return text + fmt::format(
+                    "Give vLLM `--enable-lora --max-lora-rank {0} --lora-modules NAME={1}` too. PEFT, which adapts "
+                    "no packed matrices of this format, loads it over a model that was read with "
+                    "`quantization_config=CompressedTensorsConfig(dequantize=True)`: "
+                    "`PeftModel.from_pretrained(model, \"{1}\")`.\n",
+                    rank, folder.string());
 }
 
 // How fast it was where it was made.

@@ -65,6 +65,8 @@ void distill_output(const CompressOptions& o, Prepared& p, Output& out) {
     const auto files = repository_of(*out.plan.choice.target).write_adapter(trained.weights.adapters, packed);
     out.files.insert(out.files.end(), files.begin(), files.end());
     out.adapted = true;
+    note(fmt::format("an adapter of rank {} lies in {}/, {} bytes beside the {} of the weights", o.distill.rank,
+                     kAdapterFolder, adapter_bytes(packed.architecture, o.distill.rank), file_bytes(out.plan)));
   }
   out.distilled = std::move(trained.report);
   p.recipe.distill.steps.clear();  // which --time may have left open, are those of further targets too

@@ -187,7 +187,7 @@ RunEstimate estimate(const Artifact& source, std::span<const TargetPlan* const> 
   RunEstimate e{.parameters = plans.empty() ? source.parameters() : parameters_of(*plans[0])};
   for (const TargetPlan* plan : plans) {
     const uint64_t bytes = file_bytes(*plan);
-    e.targets.push_back({plan->choice.text(), bytes, bits(*plan, bytes, e.parameters)});
+    e.targets.push_back({.target = plan->choice.text(), .bytes = bytes, .bpw = bits(*plan, bytes, e.parameters)});
     e.disk += bytes;
   }
   e.asked_for_disk = !out.empty();
@@ -268,13 +268,25 @@ namespace {
 
 // Of the weights alone: values and the products' copy of them; what stands behind codes and scales that are trained;
 // of plain numbers that are trained value, gradient and two moments.
-double memory_of_student(const Architecture& a, const TargetPlan& plan, bool codes, bool full) {
+double memory_of_student(const Architecture& a, const TargetPlan& plan, double of_packed, bool full) {
   double bytes = 0;
   for (const PlannedMatrix& m : plan.matrices) {
     const double weights = static_cast<double>(m.site.out) * static_cast<double>(m.site.in);
-    bytes += weights * (m.storage.layout ? (codes ? 18 : 7) : full ? 18 : 6);
+    bytes += weights * (m.storage.layout ? of_packed : full ? 18 : 6);
   }
   return bytes + 2 * static_cast<double>(a.head().out) * static_cast<double>(a.head().in);
+}
+
+// Second moments of the inputs, and the subspaces of errors (solver/low_rank.h).
+double products_of_start(const Architecture& a, int64_t rank, double tokens) {
+  constexpr double kIterations = 13, kMore = 8;
+  double products = 0;
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
+    for (const Site& site : a.block_sites(layer)) {
+      const auto in = static_cast<double>(site.in), out = static_cast<double>(site.out);
+      products += in * in * tokens / 2 + kIterations * (static_cast<double>(rank) + kMore) * in * (in + 2 * out);
+    }
+  return products;
 }
 
 }  // namespace
@@ -286,9 +298,11 @@ void add_training(RunEstimate& e, const TrainingToMeasure& t) {
   const double per_step = static_cast<double>(std::min(t.options.batch, t.windows) * t.length);
   double products = 4 * products_per_token(t.source.architecture) * static_cast<double>(t.own_tokens);
   double seconds = 0;
-  bool codes = false, full = false;
+  bool full = false;
+  double of_packed = 0;  // bytes of memory for a packed weight
   for (size_t i = 0; i < phases.size(); ++i) {
-    codes = codes || phases[i] != DistillPhase::scales;
+    const bool lora = phases[i] == DistillPhase::lora;
+    of_packed = std::max(of_packed, phases[i] == DistillPhase::scales ? 7.0 : lora ? 12.0 : 18.0);
     full = full || phases[i] == DistillPhase::full;
     const TrainingOptions o = training_options(t.options, i, t.windows - training_held_out(t.windows));
     const double tokens = static_cast<double>(o.steps) * per_step;
@@ -299,13 +313,19 @@ void add_training(RunEstimate& e, const TrainingToMeasure& t) {
       products += (4 * of_blocks + 4 * of_head) * tokens + of_blocks * all;
     else
       seconds = parse_duration(t.options.time);
+    if (lora) products += 3 * of_blocks * all + products_of_start(a, t.options.rank, all);
   }
   double memory = 0;
-  for (const TargetPlan* plan : t.plans) memory = std::max(memory, memory_of_student(a, *plan, codes, full));
+  for (const TargetPlan* plan : t.plans) memory = std::max(memory, memory_of_student(a, *plan, of_packed, full));
   constexpr double kHeadTokens = 256;  // whose logits, the teacher's and the gradients are there at a time
   memory += 12 * kHeadTokens * static_cast<double>(a.vocab()) +
             4 * static_cast<double>(a.hidden()) *
                 (static_cast<double>(t.windows * t.length) + per_step * (static_cast<double>(a.layers()) + 40));
+  if (adapts(t.options)) {
+    const uint64_t bytes = adapter_bytes(a, t.options.rank);
+    e.disk += bytes * t.plans.size();
+    for (TargetEstimate& of : e.targets) of.adapter = bytes;
+  }
   e.training = static_cast<double>(t.plans.size()) * (products / e.rate + seconds);
   e.seconds += e.training;
   e.memory = std::max(e.memory, kProcess + static_cast<uint64_t>(memory));
@@ -361,6 +381,7 @@ nlohmann::ordered_json to_json(const RunEstimate& e) {
     nlohmann::ordered_json bpw = {{"all", t.bpw.all}, {"body", t.bpw.body}, {"embedding", t.bpw.embedding}};
     if (t.open) bpw["body"] = bpw["embedding"] = nullptr;
     j["targets"].push_back({{"target", t.target}, {"bytes", t.bytes}, {"bpw", std::move(bpw)}});
+    if (t.adapter > 0) j["targets"].back()["adapter_bytes"] = t.adapter;
     if (t.open) j["targets"].back()["open"] = "schemes";
   }
   j["disk"] = {{"needed", e.disk}, {"free", nullptr}};
@@ -394,6 +415,9 @@ std::string to_table(const RunEstimate& e) {
     text += t.open ? fmt::format("bytes at most; {:.3f} bits per weight\n", t.bpw.all)
                    : fmt::format("bytes; {:.3f} bits per weight (body {:.3f}, embedding {:.3f})\n", t.bpw.all,
                                  t.bpw.body, t.bpw.embedding);
+    if (t.adapter > 0)
+      text +=
+          fmt::format("{:<28} {:>12}  bytes of an adapter beside them\n", "", grouped(fmt::format("{}", t.adapter)));
   }
   if (e.choice)
     text += fmt::format(

@@ -9,12 +9,17 @@
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/models_in.h"
 #include "pipeline/runs/text_windows.h"
+#include "verify/adapter.h"
 
 namespace kerf {
 
 EvalResult eval_run(const EvalRunOptions& o) {
   Artifact a = open_artifact(resolve_model(o.model));
   set_runtime(a, o.eval.runtime, o.numerics);
+  if (!o.adapter.empty())
+    set_adapter(a, o.adapter);
+  else
+    say_left_out(a);
   if (!o.logits.empty()) refuse_inputs(o.logits, {.model = a.files, .others = std::span(&o.eval.text, 1)});
   const std::optional<Windows> windows = read_windows(a, o.eval);
   if (!windows) fail(ErrorKind::usage, "eval needs a text; give --text FILE");
@@ -47,6 +52,7 @@ EvalResult eval_run(const EvalRunOptions& o) {
 std::vector<EvalResult> eval_models(const EvalRunOptions& o) {
   const std::vector<std::filesystem::path> models = resolve_models(o.model);
   if (models.size() == 1) return {eval_run(o)};
+  if (!o.adapter.empty()) refuse_adapter_of_several(o.model, models.size());
   if (!o.logits.empty())
     fail(ErrorKind::usage, "{} holds {} models, and --logits is one file; name one of them, such as {}", o.model,
          models.size(), models[0].string());

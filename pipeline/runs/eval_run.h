@@ -13,6 +13,7 @@ namespace kerf {
 
 struct EvalRunOptions {
   std::string model;
+  std::filesystem::path adapter;  // of the model; empty: it is computed without one
   EvalOptions eval;
   VerifyMode numerics = VerifyMode::runtime;
   std::filesystem::path logits;  // empty: not written

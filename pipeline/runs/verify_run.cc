@@ -6,6 +6,7 @@
 #include "pipeline/runs/model_path.h"
 #include "pipeline/runs/models_in.h"
 #include "pipeline/runs/text_windows.h"
+#include "verify/adapter.h"
 
 namespace kerf {
 namespace {
@@ -30,10 +31,16 @@ Report verify_run(const VerifyOptions& o) {
   for (const std::string& remark : remarks_on(parse_gate(o.gate))) warn(remark);
   const fs::path packed = resolve_model(o.packed.string());
   const Artifact reference = open_artifact(resolve_model(o.against));
+  const std::vector<fs::path> models = models_in(packed);
+  if (!o.adapter.empty()) refuse_adapter_of_several(packed.string(), models.size());
   std::vector<Measured> measured;
-  for (const fs::path& path : models_in(packed)) {
+  for (const fs::path& path : models) {
     Artifact a = open_artifact(path);
     set_runtime(a, o.eval.runtime, o.numerics);
+    if (!o.adapter.empty())
+      set_adapter(a, o.adapter);
+    else
+      say_left_out(a);
     // Of a plain checkpoint, such as pruning leaves: in float32.
     const TargetChoice choice = a.target.empty() ? parse_target("checkpoint") : target_of(a);
     std::vector<fs::path> files = a.files;

@@ -10,8 +10,9 @@
 namespace kerf {
 
 struct VerifyOptions {
-  std::filesystem::path packed;  // MODEL, or a folder of folders with one each
-  std::string against;           // MODEL
+  std::filesystem::path packed;   // MODEL, or a folder of folders with one each
+  std::string against;            // MODEL
+  std::filesystem::path adapter;  // of the packed model; empty: it is measured without one
   EvalOptions eval;
   std::string gate;
   VerifyMode numerics = VerifyMode::runtime;

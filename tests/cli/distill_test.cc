@@ -92,7 +92,11 @@ INSTANTIATE_TEST_SUITE_P(
                          "vllm:w4a16-g32",
                          "blocks,scales",
                          {"--method", "rtn", "--prune", "vocab=" + (test::example_dir() / "heldout.txt").string()}},
-                    Case{"depth", "llama.cpp-cpu:Q8_0", "full", {"--prune", "depth=1"}}),
+                    Case{"adapter", "llama.cpp-cpu:Q4_0", "lora"},
+                    Case{"adapter_of_trained", "vllm:w4a16-g32", "scales,lora", {"--method", "auto"}},
+                    Case{"adapter_of_zeros", "checkpoint", "lora", {"--prune", "sparsity=0.5"}},
+                    Case{"depth", "llama.cpp-cpu:Q8_0", "full", {"--prune", "depth=1"}},
+                    Case{"adapter_of_depth", "llama.cpp-cpu:Q8_0", "lora", {"--prune", "depth=1"}}),
     [](const auto& c) { return c.param.name; });
 
 TEST(DistillRuns, AreTheSameForAnyNumberOfThreadsAndByTheirReport) {
@@ -126,11 +130,13 @@ TEST(DistillRuns, ATimeIsKeptAndTheReportSaysTheSteps) {
 
 TEST(DistillRuns, KilledAtAnyMomentGoOnToTheSameBytes) {
   test::TempDir dir;
-  const std::vector<std::string> more = {"-q", "--distill", "scales,codes", "--steps", "30", "--save-every", "0"};
+  const std::vector<std::string> more = {"-q", "--distill", "scales,codes,lora", "--steps", "20", "--save-every", "0"};
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_EQ(run(job(dir / "whole", "llama.cpp-cpu:Q4_0", more), dir / "log"), 0) << read_text(dir / "log");
   const auto whole = std::chrono::steady_clock::now() - begin;
   const std::string expected = read_text(dir / "whole/tinytales-Q4_0.gguf");
+  const char* const adapter = "adapter/tinytales-Q4_0-lora.gguf";
+  const std::string expected_adapter = read_text(dir / "whole" / adapter);
   std::mt19937 rng(2);
   int taken_up = 0;
   for (int i = 0; i < 6; ++i) {
@@ -155,8 +161,41 @@ TEST(DistillRuns, KilledAtAnyMomentGoOnToTheSameBytes) {
       ASSERT_EQ(run(a, dir / "log"), 0) << read_text(dir / "log");
     }
     EXPECT_TRUE(read_text(out / "tinytales-Q4_0.gguf") == expected) << i;
+    EXPECT_TRUE(read_text(out / adapter) == expected_adapter) << i;
   }
   EXPECT_GE(taken_up, 2);  // or nothing was tested
+}
+
+TEST(DistillRuns, AnAdapterIsMeasuredWithAndWithoutAndFromItsFiles) {
+  test::TempDir dir;
+  const std::string text = (test::example_dir() / "calibration.txt").string();
+  const std::vector<std::string> eval = {"--text", text, "--windows", "6"};
+  for (const char* target : {"llama.cpp-cpu:Q2_K", "transformers-gptq:w3-g32"}) {
+    std::vector<std::string> more = {"--distill", "lora", "--steps", "8", "--distill-rank", "4"};
+    more.insert(more.end(), eval.begin(), eval.end());
+    const fs::path out = dir / target;
+    ASSERT_EQ(run(job(out, target, more), dir / "log"), 0) << read_text(dir / "log");
+    const auto t = nlohmann::json::parse(read_text(out / "kerf-report.json"))["targets"][0];
+    const double with = t["metrics"]["kl_mean"], without = t["without_adapter"]["metrics"]["kl_mean"];
+    EXPECT_LT(with, 0.95 * without);
+    EXPECT_EQ(t["distilled"]["phases"][0]["rank"], 4);
+    const auto kl = [&](std::vector<std::string> more_of_verify, std::string* said) {
+      std::vector<std::string> a = {KERF_BINARY, "verify", out, "--against", test::example_dir(), "--json"};
+      a.insert(a.end(), eval.begin(), eval.end());
+      a.insert(a.end(), more_of_verify.begin(), more_of_verify.end());
+      EXPECT_EQ(std::system(
+                    (command_of(a) + ">'" + (dir / "json").string() + "' 2>'" + (dir / "log").string() + "'").c_str()),
+                0);
+      *said = read_text(dir / "log");
+      return nlohmann::json::parse(read_text(dir / "json"))["targets"][0]["metrics"]["kl_mean"].get<double>();
+    };
+    std::string said;
+    EXPECT_EQ(kl({"--adapter", out / "adapter"}, &said), with);
+    EXPECT_EQ(said.find("left out"), std::string::npos) << said;
+    EXPECT_EQ(kl({}, &said), without);
+    EXPECT_NE(said.find("give --adapter"), std::string::npos) << said;
+    EXPECT_NE(read_text(out / "README.md").find("An adapter (LoRA) belongs to the model"), std::string::npos);
+  }
 }
 
 struct Refused {
@@ -178,8 +217,11 @@ TEST_P(DistillRefuses, WithASentenceBeforeAnythingIsWritten) {
 INSTANTIATE_TEST_SUITE_P(
     Cases, DistillRefuses,
     testing::Values(
-        Refused{"unknown_phase", {"--distill", "everything"}, "there are blocks, scales, codes and full"},
+        Refused{"unknown_phase", {"--distill", "everything"}, "there are blocks, scales, codes, full and lora"},
         Refused{"phase_twice", {"--distill", "scales,scales"}, "names scales twice"},
+        Refused{"behind_lora", {"--distill", "lora,scales"}, "name lora last"},
+        Refused{"rank_of_nothing", {"--distill", "scales", "--distill-rank", "4"}, "give --distill lora"},
+        Refused{"rank_too_large", {"--distill", "lora", "--distill-rank", "129"}, "a rank of 128 at most"},
         Refused{"steps_of_another_number", {"--distill", "scales", "--steps", "3,4"}, "--steps has 2 numbers"},
         Refused{"no_steps", {"--distill", "scales", "--steps", "0"}, "1 at least"},
         Refused{"time_and_steps", {"--distill", "scales", "--steps", "3", "--time", "5s"}, "give one of them"},

@@ -244,9 +244,10 @@ TEST(OwnText, IsDrawnFromTheModelAtItsTemperature) {
 TEST(Phases, AreKnownByNameAndNamedOnce) {
   const std::vector<std::string> two = {"blocks", "scales"};
   EXPECT_EQ(parse_distill(two), (std::vector{DistillPhase::blocks, DistillPhase::scales}));
-  const std::vector<std::string> unknown = {"lora"}, twice = {"scales", "scales"};
+  const std::vector<std::string> unknown = {"everything"}, twice = {"scales", "scales"}, behind = {"lora", "scales"};
   EXPECT_THROW(parse_distill(unknown), Error);
   EXPECT_THROW(parse_distill(twice), Error);
+  EXPECT_THROW(parse_distill(behind), Error);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 """transformers with gptqmodel runs the GPTQ or AWQ folder that kerf packed, on the CPU, on the same tokens.
 
   gptqmodel_packed.py --kerf KERF --model MODEL --target transformers-gptq:w4-g32 --text FILE [--windows N] [--skip-tokens N]
-      [--method NAME --calib TEXT]
+      [--method NAME --calib TEXT] [--distill lora]
 
 The folder loads as it is. Every matrix of the blocks is a quantized module, and where gptqmodel can decode it again (some
 CPU kernels rearrange the words when they load), it decodes to the weights that kerf reads, bit for bit. KL to the
@@ -35,9 +35,10 @@ def main():
         report = setting.compress(options.target, out)
         predicted = report["metrics"]
         reference = setting.log_probabilities(setting.model, work / "reference.npy")
-        packed = setting.log_probabilities(out, work / "packed.npy")
+        adapter = setting.adapter_options(out)
+        packed = setting.log_probabilities(out, work / "packed.npy", *adapter)
         ids = setting.ids()
-        runtime, loaded, _ = log_probabilities(out, ids)
+        runtime, loaded, _ = log_probabilities(out, ids, adapter=adapter[1] if adapter else None)
 
         checks = Checks()
         quantized = {name: m for name, m in loaded.named_modules() if getattr(m, "qweight", None) is not None}
@@ -50,7 +51,8 @@ def main():
         if kinds == ["TorchLinear"]:
             apart = 0
             for name, module in quantized.items():
-                kerf("inspect", out, "--tensor", name + ".weight", "--npy", work / "weight.npy")
+                own = name.removeprefix("base_model.model.").removesuffix(".base_layer")  # of PEFT's
+                kerf("inspect", out, "--tensor", own + ".weight", "--npy", work / "weight.npy")
                 theirs = module.dequantize_weight().T.to(loaded.dtype).float().numpy()
                 apart += not np.array_equal(np.load(work / "weight.npy"), theirs)
             checks.that(apart == 0, f"{apart} of {len(quantized)} matrices decode to other weights")

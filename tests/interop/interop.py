@@ -131,6 +131,7 @@ class Setting:
         parser.add_argument("--calib", help="text that --method is calibrated on")
         parser.add_argument("--flash-attention", choices=["on", "off"], help="of llama.cpp; default: auto, and kerf's own")
         parser.add_argument("--kv-cache", help="type of llama.cpp's key/value cache, as kerf calls it")
+        parser.add_argument("--distill", help="phases, as kerf compress has it")
         parser.add_argument("--dtype", help="of the packed model, as kerf compress has it")
         parser.add_argument("--prune", help="of the model before anything else, as kerf compress has it; needs --prune-calib")
         parser.add_argument("--prune-calib", help="text that --prune is calibrated on")
@@ -160,6 +161,10 @@ class Setting:
     def log_probabilities(self, model, file, *arguments):
         return self.kerf.log_probabilities(model, file, *arguments, *self.windows.options())
 
+    def adapter_options(self, out):
+        """With which kerf computes what --distill lora has made of the folder."""
+        return ["--adapter", out / "adapter"] if (out / "adapter").exists() else []
+
     def llama_cpp_options(self):
         """With which kerf computes a GGUF file."""
         given = {"--flash-attention": self.options.flash_attention, "--kv-cache": self.options.kv_cache}
@@ -177,6 +182,8 @@ class Setting:
         how = ["--method", self.options.method]
         if self.options.calib:
             how += ["--calib", resolve(self.options.calib)]
+        if self.options.distill:
+            how += ["--distill", self.options.distill, "--steps", 2, "--distill-batch", 2, "--calib-windows", 16]
         if self.options.dtype:
             how += ["--dtype", self.options.dtype]
         return self.kerf.json("compress", self.model, "--target", target, *how, *self.windows.options(),

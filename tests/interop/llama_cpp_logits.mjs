@@ -7,6 +7,7 @@
 //   windows        lists of token ids, all of one length: the model sees each one in an empty context, as one batch
 //   vocabulary     number of logits
 //   texts          strings to tokenize (optional): special tokens that they spell out count as such, none are added
+//   adapter        path of a GGUF file that holds a LoRA adapter (optional)
 //   flash_attention, cache   true, false or "auto" (the default), and the type of the key/value cache (default F16)
 //   ends           true: which tokens end a text (optional)
 //   story          {prompt, tokens}: continue a prompt greedily (optional)
@@ -90,7 +91,7 @@ async function main(packages, jobFile, outFile) {
     const context = await model.createContext({
         contextSize: Math.max(length + 8, 256), batchSize: length, sequences: 1, flashAttention: job.flash_attention ?? "auto",
         experimentalKvCacheKeyType: job.cache ?? "F16", experimentalKvCacheValueType: job.cache ?? "F16",
-        threads: {ideal: threads, min: threads}
+        threads: {ideal: threads, min: threads}, lora: job.adapter
     });
     const sequence = context.getSequence();
 

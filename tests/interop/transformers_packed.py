@@ -2,7 +2,7 @@
 """transformers with compressed-tensors runs the folder that kerf packed for vLLM, on the CPU, on the same tokens.
 
   transformers_packed.py --kerf KERF --model MODEL --target vllm:w4a16-g32 --text FILE [--windows N] [--skip-tokens N]
-      [--method NAME --calib TEXT] [--dtype NAME]
+      [--method NAME --calib TEXT] [--dtype NAME] [--distill lora]
 
 The folder loads as it is, with the dtype it states (that of a float32 model is float16 or bfloat16, as kerf chooses, or what
 --dtype says). In float32 every log-probability agrees with kerf's own within
@@ -17,12 +17,15 @@ within 0.5 %, and windows enough for the 2 % (with 8 of them the two means are s
 """
 
 import json
+import sys
 
 import numpy as np
 from transformers import CompressedTensorsConfig
 
 from interop import ORDER_KL, Checks, Setting, mean_kl, perplexity, workplace
 from pytorch_reference import log_probabilities
+
+sys.path.pop(0)  # PEFT looks for a package llama_cpp, which is the name of a test here
 
 
 def main():
@@ -34,15 +37,20 @@ def main():
         report = setting.compress(options.target, out)
         predicted = report["metrics"]
         reference = setting.log_probabilities(setting.model, work / "reference.npy")
-        packed = setting.log_probabilities(out, work / "packed.npy")
+        adapter = setting.adapter_options(out)
+        packed = setting.log_probabilities(out, work / "packed.npy", *adapter)
         ids = setting.ids()
         # transformers sets up packed modules by compressing an empty model, and there compressed-tensors 0.20.0 forgets
         # to pack zero points, so that asymmetric matrices load only when they are dequantized on the way.
-        dequantize = options.target.endswith("-asym")
+        # And PEFT 0.21.2 puts adapters beside matrices with a weight, which packed modules have none of.
+        dequantize = options.target.endswith("-asym") or bool(adapter)
         loading = {"quantization_config": CompressedTensorsConfig(dequantize=True)} if dequantize else {}
-        runtime, loaded, largest_logit = log_probabilities(out, ids, **loading)
+        runtime, loaded, largest_logit = log_probabilities(out, ids, adapter=adapter[1] if adapter else None, **loading)
 
         checks = Checks()
+        if adapter:
+            checks.that(sum(name.endswith(".lora_A") for name, _ in loaded.named_modules()) == 7 * config["num_hidden_layers"],
+                        "PEFT has put the adapter beside every matrix of the blocks")
         quantized = [name for name, module in loaded.named_modules() if hasattr(module, "quantization_scheme")]
         wanted = 0 if dequantize else 7 * config["num_hidden_layers"]
         checks.that(len(quantized) == wanted, f"{len(quantized)} quantized modules loaded")
