@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/common.h"
+#include "model/text/text_file.h"
 #include "pipeline/report/report.h"
 #include "pipeline/runs/eval_run.h"
 
@@ -35,8 +36,9 @@ void add(CLI::App& program, int*) {
     nlohmann::ordered_json all = nlohmann::ordered_json::array();
     for (const EvalResult& r : results) {
       const Perplexity& p = r.perplexity;
-      const std::string rule = window_rule(o->eval, r.windows_have_bos, r.windows_of_documents);
+      const std::string rule = window_rule(r.eval, r.windows_have_bos, r.windows_of_documents);
       all.push_back({{"model", r.model},
+                     {"text", text_name(r.eval.text.filename())},
                      {"format", r.format},
                      {"runtime", to_json(r.runtime)},
                      {"window_rule", rule},
@@ -49,8 +51,8 @@ void add(CLI::App& program, int*) {
                      {"remarks", r.remarks}});
       if (!o->json)
         print(fmt::format("{}perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({}{})\n",
-                          several ? r.model + ": " : "", p.ppl, p.ppl_stderr, p.tokens, p.windows,
-                          r.runtime.any() ? to_text(r.runtime) + "; " : "", rule));
+                          several ? fmt::format("{} on {}: ", r.model, text_name(r.eval.text.filename())) : "", p.ppl,
+                          p.ppl_stderr, p.tokens, p.windows, r.runtime.any() ? to_text(r.runtime) + "; " : "", rule));
     }
     if (o->json) print(several ? all : all[0]);
   });

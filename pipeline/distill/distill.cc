@@ -24,7 +24,7 @@ constexpr int64_t kMostHeldOut = 32;
 constexpr int64_t kPasses = 2;           // over the training windows, where no steps are asked for,
 constexpr int64_t kStepsOfBlock = 100;   // and of a block
 constexpr double kTravelInBlocks = 0.3;  // TrainingOptions::code_travel
-constexpr double kRate = 5e-4, kRateOfPlain = 2e-3, kRateOfAdapters = 1e-2;
+constexpr double kRate = 5e-4, kRateOfPlain = 2e-3, kRateOfAdapters = 3e-2;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -41,8 +41,7 @@ TrainingWindows split(const Windows& windows) {
 }
 
 // The windows in the original's ids.
-Windows of_teacher(const DistillJob& job) {
-  Windows w = job.windows;
+Windows of_teacher(const DistillJob& job, Windows w) {
   if (!job.kept.empty())
     for (int32_t& id : w.ids) id = job.kept[static_cast<size_t>(id)];
   return w;
@@ -73,7 +72,12 @@ class Run {
       if (!report) {
         Student student = make_student(result.weights, packed_, plan_, phases_[i], original_, job_.options.rank);
         say_untrained(student, phases_[i]);
+        const std::optional<HeldOut> before = on_second_text(student);
         report = phases_[i] == DistillPhase::blocks ? train_by_block(student, i) : train_end_to_end(student, i);
+        if (before) {
+          (*report)["second_text_before"] = to_json(*before);
+          (*report)["second_text_after"] = to_json(*on_second_text(student));
+        }
         take_back(student, result.weights);
         save([&] { saved_.save_phase(i, result.weights, *report); });
       }
@@ -86,6 +90,20 @@ class Run {
  private:
   TrainingOptions options(size_t phase) const {
     return training_options(job_.options, phase, std::ssize(windows_.training));
+  }
+
+  // On 32 windows at most.
+  std::optional<HeldOut> on_second_text(Student& student) {
+    if (!job_.second) return std::nullopt;
+    if (!second_) {
+      second_ = first_windows(*job_.second, std::min(job_.second->count, kMostHeldOut));
+      second_teacher_.emplace(
+          job_.original.architecture, *job_.original.weights, of_teacher(job_, *second_), job_.scratch, [](int64_t) {},
+          job_.kept);
+    }
+    std::vector<int64_t> all(static_cast<size_t>(second_->count));
+    std::iota(all.begin(), all.end(), 0);
+    return held_out_kl(student, *second_teacher_, *second_, all);
   }
 
   // The first time that the system refuses to write, on a full disk say, that is told, and nothing more is saved.
@@ -120,8 +138,8 @@ class Run {
     ordered_json report = about(phase, o);
     report["blocks"] = ordered_json::array();
     Progress progress("training block", student.architecture().layers());
-    train_blocks(student, {job_.original.architecture, *job_.original.weights, of_teacher(job_)}, windows_, o,
-                 job_.scratch, [&](const BlockOutcome& b) {
+    train_blocks(student, {job_.original.architecture, *job_.original.weights, of_teacher(job_, job_.windows)},
+                 windows_, o, job_.scratch, [&](const BlockOutcome& b) {
                    report["blocks"].push_back({{"layer", b.layer},
                                                {"held_out_error_before", b.before},
                                                {"held_out_error_after", b.after},
@@ -138,7 +156,7 @@ class Run {
     if (!teacher_) {
       Progress progress("teacher: block", job_.original.architecture.layers());
       teacher_.emplace(
-          job_.original.architecture, *job_.original.weights, of_teacher(job_), job_.scratch,
+          job_.original.architecture, *job_.original.weights, of_teacher(job_, job_.windows), job_.scratch,
           [&](int64_t) { progress.advance(); }, job_.kept);
     }
     TrainingOptions o = options(phase);
@@ -247,7 +265,8 @@ class Run {
   const SavedTraining saved_;
   const std::vector<DistillPhase> phases_;
   const TrainingWindows windows_;
-  std::optional<Teacher> teacher_;
+  std::optional<Teacher> teacher_, second_teacher_;
+  std::optional<Windows> second_;
   bool saving_disabled_ = false;
 };
 

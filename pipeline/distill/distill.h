@@ -20,6 +20,7 @@ struct DistillJob {
   const Artifact& original;   // the teacher
   const Artifact& source;     // what was packed: the original, or what pruning left of it
   const Windows& windows;     // in the packed model's ids
+  const Windows* second;      // of a text of another kind, measured before and after; nullptr: none
   std::vector<int32_t> kept;  // the original's id of each of those; empty: the same
   const DistillOptions& options;
   Scratch& scratch;             // for the teacher's hidden states
@@ -29,7 +30,8 @@ struct DistillJob {
 
 struct Distilled {
   PackedWeights weights;
-  /// Windows, batch, seed; of each phase its steps, rate, held-out figures before and after, the loss curve.
+  /// Windows, batch, seed; of each phase its steps, rate, figures of the held-out windows and of the second text before
+  /// and after, the loss curve.
   nlohmann::ordered_json report;
   std::vector<int64_t> steps;  // of each phase
 };

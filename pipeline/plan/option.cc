@@ -213,7 +213,7 @@ constexpr Option kOptions[] = {
      .key = "distill.rate",
      .help = "Learning rate of scales, norms, plain weights and adapters, relative to their size (default: 0.0005; "
              "0.002 of "
-             "full, 0.01 of lora)",
+             "full, 0.03 of lora)",
      .type_name = "NUMBER",
      .field = [](S s) -> Field { return &s.run->distill.rate; },
      .same_run = SameRun::this_value,
@@ -259,6 +259,12 @@ constexpr Option kOptions[] = {
      .field = [](S s) -> Field { return &s.eval->skip_tokens; },
      .least = 0,
      .always_written = true},
+    {.flag = "--second-text",
+     .key = "eval.second_text",
+     .help = "A text of another kind to evaluate on as well, from its beginning: so that a fit to the kind of --calib "
+             "shows",
+     .type_name = "FILE",
+     .field = [](S s) -> Field { return &s.eval->second_text; }},
     {.flag = "--flash-attention",
      .key = "eval.flash_attention",
      .help = "Whether llama.cpp is measured with flash attention (default: on, which is what its auto comes to)",

@@ -18,7 +18,8 @@ struct EvalOptions {
   int64_t ctx = 256;
   int64_t windows = 100;  // at most; fewer when the text is shorter
   int64_t skip_tokens = 0;
-  RuntimeSettings runtime = {};  // with which the packed model is computed
+  RuntimeSettings runtime = {};            // with which the packed model is computed
+  std::filesystem::path second_text = {};  // of another kind, measured too, from its beginning; empty: none
   bool operator==(const EvalOptions&) const = default;
 };
 

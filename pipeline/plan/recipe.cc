@@ -357,6 +357,7 @@ void for_files(Recipe& r, const std::function<void(const RecipeFile&)>& f) {
   visit("calib.text", "--calib ", r.calib.text);
   visit("distill.text", "--distill-text ", r.distill.text);
   visit("eval.text", "--text ", r.eval.text);
+  visit("eval.second_text", "--second-text ", r.eval.second_text);
   visit("imatrix", "--imatrix ", r.imatrix);
   for (std::string& part : r.prune)
     if (std::filesystem::path file = vocabulary_text(part); !file.empty()) {

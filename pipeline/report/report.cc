@@ -70,6 +70,7 @@ ordered_json target_json(const TargetResult& t) {
   if (t.alternative)
     j["alternative_arithmetic"] = {{"arithmetic", t.alternative->arithmetic},
                                    {"metrics", metrics_json(t.alternative->verification)}};
+  if (t.second) j["second_text"] = {{"metrics", metrics_json(*t.second)}};
   if (t.unadapted) j["without_adapter"] = {{"metrics", metrics_json(*t.unadapted)}};
   if (!t.calibrated.empty()) j["calibration"] = calibration_json(t.calibrated);
   j["gate"] = {{"passed", t.gate.passed}, {"missed", t.gate.missed}};
@@ -174,6 +175,20 @@ Report report_of(const Report& all, size_t target, const std::string& folder) {
   return r;
 }
 
+std::string phase_text(const ordered_json& phase) {
+  const auto kl = [&](const char* key) { return phase.at(key).at("kl").get<double>(); };
+  if (!phase.contains("held_out_after")) return "";
+  std::string text = fmt::format("KL on the held-out windows {:.4g} ± {:.2g}, before {:.4g}", kl("held_out_after"),
+                                 phase["held_out_after"]["stderr"].get<double>(), kl("held_out_before"));
+  if (phase.contains("held_out_without"))
+    text +=
+        fmt::format(", without the adapter (of rank {}) {:.4g}", phase["rank"].get<int64_t>(), kl("held_out_without"));
+  if (phase.contains("second_text_after"))
+    text +=
+        fmt::format("; on the second text {:.4g}, before {:.4g}", kl("second_text_after"), kl("second_text_before"));
+  return text;
+}
+
 std::string window_rule(const EvalOptions& e, bool bos, bool documents) {
   if (documents)
     return fmt::format(
@@ -204,6 +219,7 @@ ordered_json to_json(const Report& r) {
                  {"windows", r.eval.windows},
                  {"skip_tokens", r.eval.skip_tokens},
                  {"window_rule", window_rule(r.eval, r.windows_have_bos, r.windows_of_documents)}};
+  if (!r.eval.second_text.empty()) j["eval"]["second_text"] = text_name(r.eval.second_text.filename());
   if (!r.pruned.is_null()) {
     j["pruned"] = r.pruned;
     if (r.pruned_model) j["pruned"]["metrics"] = metrics_json(*r.pruned_model);
@@ -260,20 +276,18 @@ std::string to_table(const Report& r) {
                   ": {lost_mass} ± {lost_mass_stderr} of the original's probability is on tokens that are gone; the "
                   "figures are of the others\n",
                   measurement_of(t));
+    if (t.second)
+      text += fmt::format("{}:{}: on {} ", t.target, t.scheme, text_name(r.eval.second_text.filename())) +
+              filled_in("ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}\n",
+                        {.verification = &*t.second});
     if (t.unadapted)
       text += fmt::format("{}:{}: ", t.target, t.scheme) +
               filled_in("without its adapter ppl {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}\n",
                         {.verification = &*t.unadapted});
     for (const auto& phase : t.distilled.is_null() ? ordered_json::array() : t.distilled["phases"])
-      if (phase.contains("held_out_after"))
-        text +=
-            fmt::format("{}:{}: {} trained in {} steps: held-out KL {:.4g} ± {:.2g}, before {:.4g}", t.target, t.scheme,
-                        phase["phase"].get<std::string>(), phase["steps"].get<int64_t>(),
-                        phase["held_out_after"]["kl"].get<double>(), phase["held_out_after"]["stderr"].get<double>(),
-                        phase["held_out_before"]["kl"].get<double>()) +
-            (phase.contains("held_out_without")
-                 ? fmt::format(", without the adapter {:.4g}\n", phase["held_out_without"]["kl"].get<double>())
-                 : "\n");
+      if (const std::string gained = phase_text(phase); !gained.empty())
+        text += fmt::format("{}:{}: {} trained in {} steps: {}\n", t.target, t.scheme,
+                            phase["phase"].get<std::string>(), phase["steps"].get<int64_t>(), gained);
     if (!t.continuations.is_null())
       text += fmt::format(
           "{}:{}: {:.0f} % of the {} tokens that it writes by itself are the original's, until they part (texts in the "

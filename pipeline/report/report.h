@@ -54,6 +54,7 @@ struct TargetResult {
   BitsPerWeight bpw;
   std::optional<Verification> verification;
   std::optional<AlternativeVerification> alternative;
+  std::optional<Verification> second;     // on the second text
   std::optional<Verification> unadapted;  // without the adapter with which all other figures are
   GateResult gate;
   std::vector<std::string> remarks;
@@ -102,6 +103,9 @@ struct SpeedRow {
 std::vector<SpeedRow> speed_rows(const Report&);
 /// What metrics (verify/metric.h) read of a target's result, which must outlive it.
 Measurement measurement_of(const TargetResult&);
+/// "KL on the held-out windows 0.04 ± 0.001, before 0.05": what a phase of a training (TargetResult::distilled) has
+/// gained; "" of one that was judged block by block.
+std::string phase_text(const nlohmann::ordered_json& phase);
 /// How the windows were cut, in words. `bos`: each begins with a BOS (Windows::bos); `documents`: Windows::documents.
 std::string window_rule(const EvalOptions&, bool bos, bool documents);
 

@@ -167,13 +167,7 @@ std::string training_text(const TargetResult& t) {
   for (const auto& phase : d["phases"]) {
     text += fmt::format("\n- {}: {} steps of {} windows", phase["phase"].get<std::string>(),
                         phase["steps"].get<int64_t>(), d["batch"].get<int64_t>());
-    if (phase.contains("held_out_after"))
-      text += fmt::format("; KL on the held-out windows {:.4g} ± {:.2g}, before {:.4g}",
-                          phase["held_out_after"]["kl"].get<double>(), phase["held_out_after"]["stderr"].get<double>(),
-                          phase["held_out_before"]["kl"].get<double>());
-    if (phase.contains("held_out_without"))
-      text += fmt::format(", without the adapter (of rank {}) {:.4g}", phase["rank"].get<int64_t>(),
-                          phase["held_out_without"]["kl"].get<double>());
+    if (const std::string gained = phase_text(phase); !gained.empty()) text += "; " + gained;
   }
   return text + "\n";
 }
@@ -238,6 +232,12 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
                         t.arithmetic, t.runtime.any() ? "; " + to_text(t.runtime) : "",
                         t.verification->comparison.tokens, text_name(report.eval.text.filename()),
                         window_rule(report.eval, report.windows_have_bos, report.windows_of_documents));
+    if (t.second)
+      card += fmt::format("On a second text, {}: ", text_name(report.eval.second_text.filename())) +
+              filled_in(
+                  "perplexity {ppl_packed}, reference {ppl_reference}, KL mean {kl_mean} ± {kl_stderr}, same token "
+                  "{top1}.\n",
+                  {.verification = &*t.second});
     if (t.unadapted)
       card += filled_in(
           "With the adapter, that is; without it: perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token "

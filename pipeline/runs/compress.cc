@@ -49,9 +49,13 @@ void distill_output(const CompressOptions& o, Prepared& p, Output& out) {
   const fs::path folder = p.publication->stage() / out.folder;
   const Artifact packed = open_artifact(entrance(out.plan, folder, out.weights));
   Scratch scratch(p.activations, p.publication->stage());
+  std::optional<Windows> second = p.second;
+  if (second && p.original)
+    second = to_packed_ids(read_correspondence(p.source.path), *second, p.original->architecture.vocab());
   Distilled trained = distill({.original = p.reference(),
                                .source = p.source,
                                .windows = *p.training,
+                               .second = second ? &*second : nullptr,
                                .kept = p.original ? read_correspondence(p.source.path).tokens : std::vector<int32_t>(),
                                .options = p.recipe.distill,
                                .scratch = scratch,
@@ -196,7 +200,7 @@ RunEstimate dry_run(const CompressOptions& o) {
     fail(ErrorKind::usage, "--resume goes on with a run in a folder; give that folder with -o");
   const Prepared p = prepare(o, false);
   RunEstimate e = estimate_run(o, p);
-  const Windows *calibration = p.calibration ? &*p.calibration : nullptr, *windows = p.windows ? &*p.windows : nullptr;
+  const Windows* const calibration = p.calibration ? &*p.calibration : nullptr;
   std::optional<Architecture> smaller;
   if (p.cut) smaller = sliced(p.source.architecture, outline_of(p.source.architecture, *p.cut));
   measure_time(e, {.source = p.source,
@@ -207,7 +211,7 @@ RunEstimate dry_run(const CompressOptions& o) {
                    .asymmetric = p.asymmetric,
                    .kl_hessian = p.kl_hessian,
                    .calibration = calibration,
-                   .evaluation = windows,
+                   .evaluated = (p.windows ? p.windows->tokens() : 0) + (p.second ? p.second->tokens() : 0),
                    .smaller = smaller ? &*smaller : nullptr});
   e.stays = p.stays;
   if (p.training)
@@ -229,7 +233,7 @@ RunEstimate dry_run(const CompressOptions& o) {
   if (calibration && o.prune_allocation == kBySensitivity)
     add_shares(e, allocation_products(p.source, o.overrides, *calibration));
   if (p.cut || p.pruning.pruner) {
-    if (windows) add_texts(e, p.source, smaller ? *smaller : p.source.architecture, std::ssize(p.outputs));
+    if (p.windows) add_texts(e, p.source, smaller ? *smaller : p.source.architecture, std::ssize(p.outputs));
     add_speeds(e, p.source.architecture, std::ssize(p.outputs) + (p.cut ? 2 : 1));
   }
   for (const Output& out : p.outputs)
@@ -266,7 +270,7 @@ Report compress(const CompressOptions& o) {
   }
   std::optional<MeasuredBeside> beside;
   if (p.original) beside = {&source, &report.pruned_model};
-  report.targets = measure(p.reference(), measured, p.windows, VerifyMode::runtime, o.gate, stage, beside);
+  report.targets = measure(p.reference(), measured, p.windows, VerifyMode::runtime, o.gate, stage, beside, p.second);
   if (p.original || p.pruning.pruner) {
     if (p.windows) write_texts(p, measured, report);
     measure_speeds(p, measured, report);

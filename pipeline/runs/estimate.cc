@@ -239,10 +239,10 @@ void measure_time(RunEstimate& e, const RunToMeasure& run) {
     e.calibration = time;
     e.seconds += time.total();
   }
-  if (run.evaluation) {
+  if (run.evaluated > 0) {
     const double passes = static_cast<double>(run.plans.size()) + (run.smaller ? 1 : 0);
-    e.evaluation = static_cast<double>(run.evaluation->tokens()) *
-                   (products_per_token(whole) + passes * products_per_token(packed)) / e.rate;
+    e.evaluation =
+        static_cast<double>(run.evaluated) * (products_per_token(whole) + passes * products_per_token(packed)) / e.rate;
     e.seconds += e.evaluation;
   }
 }

@@ -69,7 +69,8 @@ struct RunToMeasure {
   const QuantizerOptions& options;
   PruneMethod pruning = {};  // of matrices that the plans give a sparsity
   bool asymmetric = false, kl_hessian = false;
-  const Windows *calibration = nullptr, *evaluation = nullptr;  // nullptr: none
+  const Windows* calibration = nullptr;   // nullptr: none
+  int64_t evaluated = 0;                  // tokens
   const Architecture* smaller = nullptr;  // of the model that is packed, where pruning leaves another than the source's
 };
 

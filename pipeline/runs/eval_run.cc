@@ -38,6 +38,7 @@ EvalResult eval_run(const EvalRunOptions& o) {
     progress->advance();
   };
   EvalResult result{.model = o.model,
+                    .eval = o.eval,
                     .format = a.format,
                     .perplexity = evaluate(logits, *windows, advance),
                     .windows_have_bos = windows->bos,
@@ -51,17 +52,23 @@ EvalResult eval_run(const EvalRunOptions& o) {
 
 std::vector<EvalResult> eval_models(const EvalRunOptions& o) {
   const std::vector<std::filesystem::path> models = resolve_models(o.model);
-  if (models.size() == 1) return {eval_run(o)};
+  std::vector<EvalOptions> texts = {o.eval};
+  if (!o.eval.second_text.empty()) texts.push_back(of_second_text(o.eval));
+  texts[0].second_text.clear();
   if (!o.adapter.empty()) refuse_adapter_of_several(o.model, models.size());
-  if (!o.logits.empty())
+  if (!o.logits.empty() && models.size() > 1)
     fail(ErrorKind::usage, "{} holds {} models, and --logits is one file; name one of them, such as {}", o.model,
          models.size(), models[0].string());
+  if (!o.logits.empty() && texts.size() > 1)
+    fail(ErrorKind::usage, "--logits is one file, and there are two texts; leave out --second-text");
   std::vector<EvalResult> results;
-  for (const std::filesystem::path& model : models) {
-    EvalRunOptions one = o;
-    one.model = model;
-    results.push_back(eval_run(one));
-  }
+  for (const std::filesystem::path& model : models)
+    for (const EvalOptions& text : texts) {
+      EvalRunOptions one = o;
+      if (models.size() > 1) one.model = model;
+      one.eval = text;
+      results.push_back(eval_run(one));
+    }
   return results;
 }
 

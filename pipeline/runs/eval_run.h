@@ -21,6 +21,7 @@ struct EvalRunOptions {
 
 struct EvalResult {
   std::string model;
+  EvalOptions eval;  // on which text, and how
   std::string format;
   Perplexity perplexity;
   bool windows_have_bos = true;  // for window_rule()
@@ -31,7 +32,8 @@ struct EvalResult {
 
 /// Writes log-probabilities to `logits` as NumPy float32 [windows, ctx, vocab].
 EvalResult eval_run(const EvalRunOptions&);
-/// The same of every model in a folder of models (models_in.h). Error usage when there are several and `logits` is set.
+/// The same of every model in a folder of models (models_in.h), on the second text too. Error usage when there is more
+/// than one result and `logits` is set.
 std::vector<EvalResult> eval_models(const EvalRunOptions&);
 
 }  // namespace kerf

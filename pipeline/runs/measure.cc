@@ -47,7 +47,7 @@ std::string arithmetic_text(const Measured& m, VerifyMode n) {
 std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured> measured,
                                   const std::optional<Windows>& windows, VerifyMode numerics,
                                   const std::string& gate_text, const fs::path& root,
-                                  const std::optional<MeasuredBeside>& beside) {
+                                  const std::optional<MeasuredBeside>& beside, const std::optional<Windows>& second) {
   std::vector<TargetResult> results;
   std::vector<VerifySide> sides;
   for (const Measured& m : measured) {
@@ -80,6 +80,11 @@ std::vector<TargetResult> measure(const Artifact& reference, std::span<const Mea
                                        std::move(verifications[results.size() + i])};
     for (size_t i = 0; i < adapted.size(); ++i)
       results[adapted[i]].unadapted = std::move(verifications[results.size() + twice.size() + i]);
+  }
+  if (second) {
+    std::vector<VerifySide> alone(sides.begin(), sides.begin() + std::ssize(measured));
+    std::vector<Verification> verifications = verify(reference, alone, *second);
+    for (size_t i = 0; i < results.size(); ++i) results[i].second = std::move(verifications[i]);
   }
   const Gate gate = parse_gate(gate_text);
   for (TargetResult& r : results) r.gate = check_gate(gate, figures(measurement_of(r)));

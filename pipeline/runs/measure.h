@@ -25,11 +25,13 @@ struct MeasuredBeside {
   std::optional<Verification>* result;
 };
 
-/// Sizes, checksums, and with windows the comparison with the reference; then the gate. File names are given relative
+/// Sizes, checksums, and with windows the comparison with the reference, on those of a second text too; then the gate,
+/// which the second text has no part in. File names are given relative
 /// to `root`.
 std::vector<TargetResult> measure(const Artifact& reference, std::span<const Measured>, const std::optional<Windows>&,
                                   VerifyMode, const std::string& gate, const std::filesystem::path& root,
-                                  const std::optional<MeasuredBeside>& beside = std::nullopt);
+                                  const std::optional<MeasuredBeside>& beside = std::nullopt,
+                                  const std::optional<Windows>& second = std::nullopt);
 
 /// The target that an artifact's format is made for, with its scheme: the mixture that a GGUF file says it is, else
 /// what most of its block weights are in.

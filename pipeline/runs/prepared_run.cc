@@ -108,11 +108,36 @@ PruneMethod pruning_of(const CompressOptions& o) {
   return parse_prune_method(o.prune_method, !o.calib.text.empty());
 }
 
+// What is evaluated, in some model's ids.
+struct Evaluated {
+  std::optional<Windows> first, second;
+
+  Evaluated through(const std::function<Windows(const Windows&)>& f) const {
+    Evaluated e;
+    if (first) e.first = f(*first);
+    if (second) e.second = f(*second);
+    return e;
+  }
+};
+
+Evaluated read_evaluated(const Artifact& a, const EvalOptions& e) {
+  return {read_windows(a, e), read_windows(a, of_second_text(e))};
+}
+
+void refuse_shared(const std::optional<Windows>& evaluated, const Windows& training, const char* option,
+                   const char* or_else) {
+  if (!evaluated) return;
+  if (const int64_t shared = windows_shared(*evaluated, training); shared > 0)
+    fail(ErrorKind::usage,
+         "{0} of the {1} windows of {2} stand in the text that --distill would train on, so that their figures would "
+         "say nothing of other text; give another {2}, {3}or fewer --distill-windows",
+         shared, evaluated->count, option, or_else);
+}
+
 // What is trained on, in the ids of the model that is packed; none of it may be evaluated. An own text is written only
 // where the run `may_measure`.
 Windows read_training(const CompressOptions& o, const Artifact& packed, const Artifact& original,
-                      const std::optional<Windows>& evaluated, const std::optional<Windows>& calibration,
-                      bool may_measure) {
+                      const Evaluated& evaluated, const std::optional<Windows>& calibration, bool may_measure) {
   CalibrationOptions c = o.calib;
   if (o.distill.windows > 0) c.windows = o.distill.windows;
   const auto own = own_text_tokens(o.distill.text);
@@ -122,13 +147,8 @@ Windows read_training(const CompressOptions& o, const Artifact& packed, const Ar
     if (!may_measure) return {.count = c.windows, .length = c.ctx, .ids = {}};
   }
   Windows training = c == o.calib && calibration ? *calibration : read_calibration(packed, c);
-  if (evaluated)
-    if (const int64_t shared = windows_shared(*evaluated, training); shared > 0)
-      fail(
-          ErrorKind::usage,
-          "{} of the {} windows of --text stand in the text that --distill would train on, so that their figures would "
-          "say nothing of other text; give another --text, --skip-tokens, or fewer --distill-windows",
-          shared, evaluated->count);
+  refuse_shared(evaluated.first, training, "--text", "--skip-tokens, ");
+  refuse_shared(evaluated.second, training, "--second-text", "");
   check_training_windows(training);
   if (!own) return training;
   CalibrationOptions of_own = c;  // comes before the text, of which the last windows are held out
@@ -355,9 +375,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     location.name = model_name(source.path.string());
     if (!source.is_quantized()) location.name = name_without_type(location.name);
   }
-  std::optional<Windows> windows = read_windows(source, o.eval), calibration;
+  Evaluated evaluated = read_evaluated(source, o.eval);
+  std::optional<Windows> calibration;
   if (!o.calib.text.empty()) calibration = read_calibration(source, o.calib);
-  std::vector<fs::path> texts = {o.eval.text, o.calib.text, o.imatrix};
+  std::vector<fs::path> texts = {o.eval.text, o.eval.second_text, o.calib.text, o.imatrix};
   texts.insert(texts.end(), request.vocabulary_texts.begin(), request.vocabulary_texts.end());
   std::vector<Destination> folders;  // before schemes are measured: that takes time
   for (const std::string& text : o.targets) {
@@ -367,7 +388,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (!o.out.empty()) refuse_inputs(o.out, folders, {source.files, texts});
   for (const std::string& text : o.targets)
     parse_target(text).target->arithmetic_with(o.eval.runtime, source.architecture);
-  if (o.eval.runtime.any() && !windows)
+  if (o.eval.runtime.any() && !evaluated.first)
     warn("--flash-attention and --kv-cache say with what the files are measured, and without --text nothing is");
   std::optional<PrunePlan> cut;
   const Architecture whole = source.architecture;
@@ -386,7 +407,7 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   check_training(o, whole, source.architecture, request.trims_vocabulary());
   std::optional<Windows> training;
   if (!o.distill.phases.empty() && !request.trims_vocabulary())
-    training = read_training(o, source, source, windows, calibration, may_measure);
+    training = read_training(o, source, source, evaluated, calibration, may_measure);
   std::vector<SiteOverride> shares;  // of the zeros
   if (may_measure && !cut && o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
   std::vector<Output> outputs =
@@ -436,13 +457,10 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     if (request.sparsity) pruned_report["zeros_after"] = text_of(*request.sparsity);
     if (cut->vocabulary) {  // texts are cut by the tokenizer that is left; the original reads the same tokens
       const Correspondence map = read_correspondence(source.path);
-      windows = read_windows(source, o.eval);
-      if (windows) windows = to_original_ids(map, *windows);
+      const Evaluated in_packed_ids = read_evaluated(source, o.eval);
+      evaluated = in_packed_ids.through([&](const Windows& w) { return to_original_ids(map, w); });
       if (calibration) calibration = read_calibration(source, o.calib);
-      if (!o.distill.phases.empty())
-        training = read_training(o, source, *original,
-                                 windows ? std::optional(to_packed_ids(map, *windows, whole.vocab())) : std::nullopt,
-                                 calibration, true);
+      if (!o.distill.phases.empty()) training = read_training(o, source, *original, in_packed_ids, calibration, true);
     }
     check_distill(o.distill, original->architecture, source.architecture);  // where a size has chosen the shape
     if (o.prune_allocation == kBySensitivity) shares = allocate_shares(o, source, calibration);
@@ -461,7 +479,8 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
              .trials = std::move(trials),
              .stays = std::move(stays),
              .outputs = std::move(outputs),
-             .windows = std::move(windows),
+             .windows = std::move(evaluated.first),
+             .second = std::move(evaluated.second),
              .calibration = std::move(calibration),
              .training = std::move(training)};
   p.publication = std::move(publication);

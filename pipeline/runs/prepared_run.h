@@ -36,7 +36,7 @@ struct Prepared {
   std::vector<PrunedShape> trials;     // and the shapes that are measured for a size
   std::vector<std::string> stays;      // of what is pruned, in words
   std::vector<Output> outputs;
-  std::optional<Windows> windows, calibration;
+  std::optional<Windows> windows, second, calibration;  // `second`: of the second text
   std::optional<Windows> training;  // in the source's ids; none without --distill; of a dry run without ids
   std::vector<std::unique_ptr<ResumeState>> states = {};  // of each output; none without calibration
   SiteStatistics input_statistics = {};                   // from an importance matrix, or the norms

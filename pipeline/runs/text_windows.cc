@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -94,6 +95,16 @@ std::optional<Windows> read_windows(const Artifact& a, const EvalOptions& e) {
     return cut_evaluation(tokenizer, bos, read_text_file(e.text), e.text, a.path.string(), e.ctx, e.windows,
                           e.skip_tokens);
   });
+}
+
+EvalOptions of_second_text(const EvalOptions& e) {
+  if (e.text.empty() && !e.second_text.empty())
+    fail(ErrorKind::usage, "--second-text {} stands beside the text of --text, which is missing",
+         e.second_text.string());
+  EvalOptions second = e;
+  second.text = std::exchange(second.second_text, {});
+  second.skip_tokens = 0;
+  return second;
 }
 
 Windows read_calibration(const Artifact& a, const CalibrationOptions& c) {

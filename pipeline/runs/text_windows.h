@@ -16,6 +16,9 @@ namespace kerf {
 /// embedding lacks; usage for a ctx below 2 or past the model's context; and as Records says.
 std::optional<Windows> read_windows(const Artifact&, const EvalOptions&);
 
+/// The evaluation of the second text alone: as if it were the first. Error usage where there is no first.
+EvalOptions of_second_text(const EvalOptions&);
+
 /// The calibration windows, chats through the model's template. At most `windows` of them: the text may hold fewer.
 /// Errors as above, and as cut_calibration says. REQUIRES: a text was given.
 Windows read_calibration(const Artifact&, const CalibrationOptions&);

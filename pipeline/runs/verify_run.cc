@@ -57,7 +57,8 @@ Report verify_run(const VerifyOptions& o) {
   report.windows_of_documents = windows && windows->documents;
   const auto remarks = remarks_on_windows(o.eval, windows ? &*windows : nullptr, {}, nullptr);
   for (const std::string& remark : remarks) warn(remark);
-  report.targets = measure(reference, measured, windows, o.numerics, o.gate, root);
+  const std::optional<Windows> second = windows_for(reference, measured, of_second_text(o.eval));
+  report.targets = measure(reference, measured, windows, o.numerics, o.gate, root, std::nullopt, second);
   for (TargetResult& target : report.targets)
     target.remarks.insert(target.remarks.end(), remarks.begin(), remarks.end());
   return report;

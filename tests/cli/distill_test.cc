@@ -198,6 +198,37 @@ TEST(DistillRuns, AnAdapterIsMeasuredWithAndWithoutAndFromItsFiles) {
   }
 }
 
+TEST(DistillRuns, ASecondTextIsMeasuredBeforeAndAfterAndInTheEnd) {
+  test::TempDir dir;
+  const std::string text = (test::example_dir() / "calibration.txt").string(), second = (dir / "second.txt").string();
+  write_text(second, read_text(test::source_dir() / "README.md"));
+  const std::vector<std::string> eval = {"--text", text, "--second-text", second, "--windows", "3"};
+  std::vector<std::string> more = {"--distill", "scales", "--steps", "4", "--prune", "depth=1"};
+  more.insert(more.end(), eval.begin(), eval.end());
+  ASSERT_EQ(run(job(dir / "out", "llama.cpp-cpu:Q3_K_M", more), dir / "log"), 0) << read_text(dir / "log");
+  const auto report = nlohmann::json::parse(read_text(dir / "out/kerf-report.json"));
+  EXPECT_EQ(report["eval"]["second_text"], "second.txt");
+  EXPECT_NE(read_text(dir / "out/README.md").find("On a second text, second.txt"), std::string::npos);
+  const auto target = report["targets"][0];
+  const double kl = target["second_text"]["metrics"]["kl_mean"];
+  EXPECT_NE(kl, target["metrics"]["kl_mean"].get<double>());
+  const auto phase = target["distilled"]["phases"][0];
+  EXPECT_NE(phase["second_text_before"], phase["second_text_after"]);
+  const auto output_of = [&](std::vector<std::string> a) {
+    a.insert(a.end(), eval.begin(), eval.end());
+    a.insert(a.end(), "--json");
+    EXPECT_EQ(std::system((command_of(a) + ">'" + (dir / "json").string() + "' 2>/dev/null").c_str()), 0);
+    return nlohmann::json::parse(read_text(dir / "json"));
+  };
+  const auto verified = output_of({KERF_BINARY, "verify", dir / "out", "--against", test::example_dir()});
+  EXPECT_EQ(verified["targets"][0]["second_text"]["metrics"]["kl_mean"], kl);
+  const auto both = output_of({KERF_BINARY, "eval", dir / "out"});
+  ASSERT_EQ(both.size(), 2U);
+  EXPECT_EQ(both[0]["text"], "calibration.txt");
+  EXPECT_EQ(both[1]["text"], "second.txt");
+  EXPECT_EQ(both[1]["ppl"], target["second_text"]["metrics"]["ppl"]);
+}
+
 struct Refused {
   std::string name;
   std::vector<std::string> more;
@@ -234,6 +265,13 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"evaluated_text",
                 {"--distill", "scales", "--text", (test::example_dir() / "heldout.txt").string(), "--ctx", "64"},
                 "would train on"},
+        Refused{"second_text_alone",
+                {"--distill", "scales", "--second-text", (test::example_dir() / "calibration.txt").string()},
+                "stands beside the text of --text"},
+        Refused{"second_text_trained_on",
+                {"--distill", "scales", "--text", (test::example_dir() / "calibration.txt").string(), "--ctx", "64",
+                 "--second-text", (test::example_dir() / "heldout.txt").string()},
+                "windows of --second-text stand in the text"},
         Refused{"other_blocks", {"--distill", "blocks", "--prune", "depth=1"}, "compares blocks with the original's"}),
     [](const auto& c) { return c.param.name; });
 

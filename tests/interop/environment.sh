@@ -2,7 +2,7 @@
 # Installs the real readers that the interop tests run, and prints the folder they are in:
 #
 #   environment.sh light     venv/ (gguf, safetensors, tokenizers, Node.js) and node_modules/ (llama.cpp)
-#   environment.sh heavy     venv/ (torch, transformers, compressed-tensors, gptqmodel)
+#   environment.sh heavy     venv/ (torch, transformers, compressed-tensors, gptqmodel, PEFT, TRL)
 #   environment.sh gguf      venv/ with packages that carry GGUF files
 #
 # The folder lies outside the checkout, in ${KERF_CACHE:-${XDG_CACHE_HOME:-~/.cache}/kerf}/interop, under a name made of the
