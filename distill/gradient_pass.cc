@@ -69,7 +69,7 @@ double through_head(TrainedModel& model, const Windows& batch, Loss& loss, const
   return sum;
 }
 
-double weight_of(const Windows& batch) { return 1 / static_cast<double>(batch.count * (batch.length - 1)); }
+double weight_of(const Windows& batch) { return 1 / static_cast<double>(std::max<int64_t>(1, batch.learned())); }
 
 }  // namespace
 

@@ -20,7 +20,7 @@ double sum_over_scored(const Windows& batch, int64_t begin, int64_t count, std::
   parallel_for(count, [&](int64_t i) {
     const size_t first = static_cast<size_t>(i) * vocab;
     const std::span<float> row = d.subspan(first, vocab);
-    if ((begin + i) % batch.length + 1 < batch.length)
+    if (batch.learns_after(begin + i))
       losses[static_cast<size_t>(i)] = of(begin + i, logits.subspan(first, vocab), row);
     else
       std::fill(row.begin(), row.end(), 0.0F);

@@ -1,5 +1,5 @@
-// Losses over logits, with their gradients. A position is scored as in model/run/evaluate.h: when its next token lies
-// in the same window.
+// Losses over logits, with their gradients. A position is scored when its next token lies in the same
+// window and is to be learned (Windows::learns_after).
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ namespace kerf {
 struct Loss {
   virtual ~Loss() = default;
   /// Of the logits [count, vocab] after tokens begin ... begin + count - 1 of the batch: `d` becomes the gradient of
-  /// `weight` x (their summed loss). Returns the sum, unweighted. Tokens that end a window count for nothing. On kerf's
-  /// threads.
+  /// `weight` x (their summed loss). Returns the sum, unweighted. Tokens that are not scored count for nothing. On
+  /// kerf's threads.
   virtual double gradient(const Windows& batch, int64_t begin, int64_t count, double weight,
                           std::span<const float> logits, std::span<float> d) = 0;
 };

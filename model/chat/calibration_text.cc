@@ -33,8 +33,12 @@ Windows documents_in_windows(const Tokenizer& tokenizer, Records& records, const
     all = enough;
   for (const size_t i : order_of(records.size(), wanted.seed)) {
     if (w.ids.size() >= all) break;
-    const std::vector<int32_t> ids = encode(tokenizer, records.document(i));
+    const Document d = records.document(i, {.find_answers = wanted.answers});
+    const std::vector<int32_t> ids = encode(tokenizer, d);
     w.ids.insert(w.ids.end(), ids.begin(), ids.end());
+    if (!wanted.answers) continue;
+    const std::vector<uint8_t> answers = answers_of(tokenizer, d, ids);
+    w.answers.insert(w.answers.end(), answers.begin(), answers.end());
   }
   const size_t there = w.ids.size();
   w.ids.erase(w.ids.begin(), w.ids.begin() + static_cast<std::ptrdiff_t>(std::min(skipped, there)));
@@ -46,6 +50,7 @@ Windows documents_in_windows(const Tokenizer& tokenizer, Records& records, const
          "context",
          records.size(), name, there, skip ? fmt::format(", of which {} are skipped", skip) : "", wanted.length);
   w.ids.resize(static_cast<size_t>(w.tokens()));
+  if (!w.answers.empty()) w.answers.resize(w.ids.size());  // nothing is skipped of what is trained on
   return w;
 }
 

@@ -19,6 +19,7 @@ struct CalibrationWindows {
   int64_t count = 128;   // at most; fewer when the text is shorter
   int64_t length = 256;  // tokens
   uint64_t seed = 0;
+  bool answers = false;  // find those of assistants in chats (Windows::answers)
 };
 
 /// Cuts a text into windows.

@@ -26,6 +26,7 @@ inline constexpr std::chrono::sys_seconds kTemplateDate =
 
 struct ChatOptions {
   bool add_generation_prompt = false;  // end with the beginning of an answer
+  bool find_answers = false;           // Document::answers
   std::chrono::sys_seconds now = kTemplateDate;
 };
 

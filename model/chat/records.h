@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/chat/chat_template.h"
@@ -26,8 +28,13 @@ bool begins_like_records(std::string_view text);
 struct Document {
   std::string text;
   bool rendered = false;
+  /// Where in a rendered chat what an assistant says stands, with what ends it, as [begin, end) in order; only where it
+  /// was asked for. Where a part of the chat cannot be rendered alone it is the whole text.
+  std::vector<std::pair<size_t, size_t>> answers = {};
 };
 std::vector<int32_t> encode(const Tokenizer&, const Document&);
+/// Of each of these ids whether it is one of an answer's: all of a document that is no chat.
+std::vector<uint8_t> answers_of(const Tokenizer&, const Document&, std::span<const int32_t> ids);
 
 /// The records of a text, each a document. The first of these keys that a record has says what it is:
 ///   "messages"       a chat: a list of {"role", "content"}, with {"tools": [...]} if it likes
@@ -63,6 +70,7 @@ class Records {
   void read_lines(std::string_view text);
   static bool is_one_chat(const Scan&);
   bool template_takes_parts(jinja::Run&, const ChatOptions&);
+  Document with_answers(jinja::Run&, const jinja::Value& messages, const jinja::Value& tools, const ChatOptions&);
   Document rendered(jinja::Run&, const jinja::Value& messages, const jinja::Value& tools, const ChatOptions&);
   void say_once(std::string_view what, const std::string& where);
   jinja::Value tools_of(const jinja::Dict&, const std::string& where);

@@ -32,15 +32,39 @@ Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, in
   return w;
 }
 
+int64_t Windows::learned() const {
+  if (answers.empty()) return count * (length - 1);
+  int64_t n = 0;
+  for (int64_t t = 0; t < tokens(); ++t) n += learns_after(t);
+  return n;
+}
+
+Windows joined_windows(Windows a, const Windows& b) {
+  if (!a.answers.empty() || !b.answers.empty()) {
+    a.answers.resize(a.ids.size(), 1);
+    a.answers.insert(a.answers.end(), b.answers.begin(), b.answers.end());
+    a.answers.resize(a.ids.size() + b.ids.size(), 1);
+  }
+  a.ids.insert(a.ids.end(), b.ids.begin(), b.ids.end());
+  a.count += b.count;
+  return a;
+}
+
 Windows first_windows(Windows w, int64_t count) {
   w.count = count;
   w.ids.resize(static_cast<size_t>(w.tokens()));
+  if (!w.answers.empty()) w.answers.resize(w.ids.size());
   return w;
 }
 
 Windows picked_windows(const Windows& all, std::span<const int64_t> which) {
   Windows some{.count = std::ssize(which), .length = all.length, .ids = {}, .bos = all.bos, .documents = all.documents};
-  for (const int64_t i : which) some.ids.insert(some.ids.end(), all.window(i).begin(), all.window(i).end());
+  for (const int64_t i : which) {
+    some.ids.insert(some.ids.end(), all.window(i).begin(), all.window(i).end());
+    if (all.answers.empty()) continue;
+    const auto from = all.answers.begin() + i * all.length;
+    some.answers.insert(some.answers.end(), from, from + all.length);
+  }
   return some;
 }
 

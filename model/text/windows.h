@@ -14,8 +14,16 @@ struct Windows {
   std::vector<int32_t> ids;  // [count, length]
   bool bos = false;          // each begins with the BOS that the model has
   bool documents = false;    // cut from documents back to back, each begun as the tokenizer or its template does
+  /// Of each id whether a student learns to predict it: 1 in what assistants say in chats, and in texts. Empty: all.
+  std::vector<uint8_t> answers = {};
 
   int64_t tokens() const { return count * length; }
+  /// Whether the token behind token t lies in the same window, and is one of the answers.
+  bool learns_after(int64_t t) const {
+    return t % length + 1 < length && (answers.empty() || answers[static_cast<size_t>(t + 1)] != 0);
+  }
+  /// How many do.
+  int64_t learned() const;
   std::span<const int32_t> window(int64_t w) const {
     return std::span(ids).subspan(static_cast<size_t>(w * length), static_cast<size_t>(length));
   }
@@ -28,6 +36,8 @@ struct Windows {
 Windows cut_windows(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t context, int64_t most,
                     int64_t skip);
 
+/// The windows of both, one behind the other. REQUIRES: of one length.
+Windows joined_windows(Windows, const Windows& behind);
 /// Those of these numbers, in their order.
 Windows picked_windows(const Windows&, std::span<const int64_t> which);
 /// The first `count` of them, and so many evenly spread. REQUIRES: 0 < count <= windows.count.

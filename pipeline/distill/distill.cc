@@ -28,15 +28,18 @@ constexpr double kRate = 5e-4, kRateOfPlain = 2e-3, kRateOfAdapters = 3e-2;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The last windows are held out, as calibration does it, but for those that are trained on too.
+// The last windows are held out, as calibration does it, but for those that are trained on too; windows without a token
+// to learn are neither.
 TrainingWindows split(const Windows& windows) {
   const int64_t training = windows.count - training_held_out(windows.count);
-  TrainingWindows w{.all = windows, .training = std::vector<int64_t>(static_cast<size_t>(training)), .held_out = {}};
-  std::iota(w.training.begin(), w.training.end(), 0);
+  TrainingWindows w{.all = windows, .training = {}, .held_out = {}};
+  const auto teaches = [&](int64_t i) { return picked_windows(windows, {&i, 1}).learned() > 0; };
+  for (int64_t i = 0; i < training; ++i)
+    if (teaches(i)) w.training.push_back(i);
   std::set<std::vector<int32_t>> seen;
   for (const int64_t i : w.training) seen.emplace(windows.window(i).begin(), windows.window(i).end());
   for (int64_t i = training; i < windows.count; ++i)
-    if (!seen.contains({windows.window(i).begin(), windows.window(i).end()})) w.held_out.push_back(i);
+    if (teaches(i) && !seen.contains({windows.window(i).begin(), windows.window(i).end()})) w.held_out.push_back(i);
   return w;
 }
 
@@ -64,9 +67,14 @@ class Run {
     result.report = {{"windows", std::ssize(windows_.training)},
                      {"held_out_windows", std::ssize(windows_.held_out)},
                      {"ctx", job_.windows.length},
+                     {"learned_tokens", picked_windows(windows_.all, windows_.training).learned()},
                      {"batch", options(0).batch},
                      {"seed", job_.options.seed}};
     result.report["phases"] = ordered_json::array();
+    if (const int64_t learned = result.report["learned_tokens"],
+        all = std::ssize(windows_.training) * (job_.windows.length - 1);
+        learned < all)
+      note(fmt::format("{} of {} tokens are learned: what assistants say (--distill-tokens)", learned, all));
     for (size_t i = 0; i < phases_.size(); ++i) {
       auto report = saved_.load_phase(i, result.weights);
       if (!report) {
@@ -335,7 +343,12 @@ TrainingOptions training_options(const DistillOptions& o, size_t phase, int64_t 
 }
 
 void check_training_windows(const Windows& windows) {
-  if (!split(windows).held_out.empty()) return;
+  const TrainingWindows w = split(windows);
+  if (w.training.empty() && windows.count > 1)
+    fail(ErrorKind::usage,
+         "--distill finds nothing that an assistant says in the windows that it trains on; give chats with answers, or "
+         "--distill-tokens all");
+  if (!w.held_out.empty()) return;
   fail(ErrorKind::usage, "--distill holds one window in eight out of its training, and {}; give a longer text",
        windows.count == 1 ? "there is one in all" : "those that it would hold out are trained on too");
 }

@@ -187,6 +187,14 @@ constexpr Option kOptions[] = {
      .field = [](S s) -> Field { return &s.run->distill.windows; },
      .same_run = SameRun::this_value,
      .least = 1},
+    {.flag = "--distill-tokens",
+     .key = "distill.tokens",
+     .help =
+         "Which tokens of chats are learned end to end: assistant, what assistants say, or all (default: assistant)",
+     .type_name = "assistant|all",
+     .field = [](S s) -> Field { return &s.run->distill.tokens; },
+     .same_run = SameRun::this_value,
+     .check = [](const std::string& text) { check_word("--distill-tokens", text, kAnswers, kAllTokens); }},
     {.flag = "--steps",
      .key = "distill.steps",
      .help = "Steps of the training, one number for all phases or one for each (default: two passes over its windows; "

@@ -32,11 +32,14 @@ struct CalibrationOptions {
   bool operator==(const CalibrationOptions&) const = default;
 };
 
+inline constexpr const char *kAnswers = "assistant", *kAllTokens = "all";
+
 /// How a packed model is trained (distill/phase.h).
 struct DistillOptions {
   std::vector<std::string> phases;  // empty: it is not
   std::filesystem::path text;       // that is trained on; empty: the calibration's; an own text comes on top of that
   int64_t windows = 0;              // of a text, at most; 0: as many as calibration has
+  std::string tokens;               // of chats that are trained on end to end: kAnswers or kAllTokens; empty: kAnswers
   std::vector<std::string> steps;   // one number for all phases, or one for each; empty: kerf chooses
   std::string time;                 // "20min": for all that follows the blocks; then kerf chooses its steps by it
   int64_t batch = 8;                // windows of a step

@@ -146,7 +146,8 @@ Windows read_training(const CompressOptions& o, const Artifact& packed, const Ar
     if (o.distill.windows == 0) c.windows = std::max<int64_t>(1, *tokens / c.ctx);
     if (!may_measure) return {.count = c.windows, .length = c.ctx, .ids = {}};
   }
-  Windows training = c == o.calib && calibration ? *calibration : read_calibration(packed, c);
+  const bool answers = o.distill.tokens != kAllTokens;
+  Windows training = c == o.calib && calibration && !answers ? *calibration : read_calibration(packed, c, answers);
   refuse_shared(evaluated.first, training, "--text", "--skip-tokens, ");
   refuse_shared(evaluated.second, training, "--second-text", "");
   check_training_windows(training);
@@ -156,9 +157,7 @@ Windows read_training(const CompressOptions& o, const Artifact& packed, const Ar
   ++of_own.seed;  // another text than one that calibration has written
   if (!may_measure) return {.count = training.count + of_own.windows, .length = c.ctx, .ids = {}};
   Windows all = own_windows(original, of_own, *own, o.distill.temperature);
-  all.ids.insert(all.ids.end(), training.ids.begin(), training.ids.end());
-  all.count += training.count;
-  return all;
+  return joined_windows(std::move(all), training);
 }
 
 // What has to be known before anything is measured or pruned.

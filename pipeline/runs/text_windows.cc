@@ -107,11 +107,11 @@ EvalOptions of_second_text(const EvalOptions& e) {
   return second;
 }
 
-Windows read_calibration(const Artifact& a, const CalibrationOptions& c) {
+Windows read_calibration(const Artifact& a, const CalibrationOptions& c, bool answers) {
   if (const auto tokens = own_text_tokens(c.text)) return own_windows(a, c, *tokens, 1);
   return windows_of(a, c.ctx, "--calib-ctx", [&](const Tokenizer& tokenizer, std::optional<int32_t> bos) {
     return cut_calibration(tokenizer, bos, read_text_file(c.text), c.text, a.path.string(),
-                           {.count = c.windows, .length = c.ctx, .seed = c.seed});
+                           {.count = c.windows, .length = c.ctx, .seed = c.seed, .answers = answers});
   });
 }
 

@@ -21,7 +21,8 @@ EvalOptions of_second_text(const EvalOptions&);
 
 /// The calibration windows, chats through the model's template. At most `windows` of them: the text may hold fewer.
 /// Errors as above, and as cut_calibration says. REQUIRES: a text was given.
-Windows read_calibration(const Artifact&, const CalibrationOptions&);
+/// With `answers` Windows::answers says where assistants speak in chats.
+Windows read_calibration(const Artifact&, const CalibrationOptions&, bool answers = false);
 /// Windows of `tokens` tokens in all that the model writes itself (distill/own_text.h), at most c.windows. Once per
 /// process: asked again for the same it gives the same.
 Windows own_windows(const Artifact&, const CalibrationOptions&, int64_t tokens, double temperature);

@@ -198,6 +198,64 @@ TEST(DistillRuns, AnAdapterIsMeasuredWithAndWithoutAndFromItsFiles) {
   }
 }
 
+TEST(DistillRuns, OfChatsOnlyAnswersAreLearned) {
+  test::TempDir dir;
+  fs::create_directories(dir / "model");
+  for (const auto& entry : fs::directory_iterator(test::example_dir()))
+    fs::copy(entry.path(), dir / "model" / entry.path().filename());
+  write_text(dir / "model/chat_template.jinja",
+             "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+             "{% if add_generation_prompt %}assistant: {% endif %}");
+  std::string chats, none;
+  const std::string tales = read_text(test::example_dir() / "heldout.txt");
+  for (size_t i = 0; i < 60; ++i) {
+    const nlohmann::json user = {{"role", "user"}, {"content", tales.substr(i * 400, 200)}},
+                         assistant = {{"role", "assistant"}, {"content", tales.substr(i * 400 + 200, 200)}};
+    chats += nlohmann::json({{"messages", {user, assistant}}}).dump() + "\n";
+    none += nlohmann::json({{"messages", {user}}}).dump() + "\n";
+  }
+  write_text(dir / "chats.jsonl", chats);
+  write_text(dir / "none.jsonl", none);
+  const auto train = [&](const fs::path& out, std::vector<std::string> more, std::string* said) {
+    std::vector<std::string> a = {KERF_BINARY,
+                                  "compress",
+                                  dir / "model",
+                                  "--target",
+                                  "llama.cpp-cpu:Q4_0",
+                                  "--method",
+                                  "gptq",
+                                  "--calib-ctx",
+                                  "64",
+                                  "--calib-windows",
+                                  "60",
+                                  "--distill",
+                                  "scales",
+                                  "--distill-batch",
+                                  "4",
+                                  "--steps",
+                                  "3",
+                                  "-o",
+                                  out,
+                                  "--calib"};
+    a.insert(a.end(), more.begin(), more.end());
+    return run(a, dir / "log", said);
+  };
+  std::string said;
+  ASSERT_EQ(train(dir / "answers", {dir / "chats.jsonl"}, &said), 0) << said;
+  ASSERT_EQ(train(dir / "all", {dir / "chats.jsonl", "--distill-tokens", "all"}, &said), 0) << said;
+  const nlohmann::json answers = trained(dir / "answers"), all = trained(dir / "all");
+  EXPECT_EQ(all["learned_tokens"], all["windows"].get<int>() * 63);
+  const double share = answers["learned_tokens"].get<double>() / all["learned_tokens"].get<double>();
+  EXPECT_GT(share, 0.35);
+  EXPECT_LT(share, 0.6);
+  EXPECT_NE(answers["phases"][0]["held_out_before"], all["phases"][0]["held_out_before"]);
+  EXPECT_EQ(train(dir / "none", {dir / "none.jsonl"}, &said), 2);
+  EXPECT_NE(said.find("nothing that an assistant says"), std::string::npos) << said;
+  EXPECT_EQ(train(dir / "none", {dir / "none.jsonl", "--distill-tokens", "all"}, &said), 0) << said;
+  EXPECT_EQ(train(dir / "what", {dir / "chats.jsonl", "--distill-tokens", "user"}, &said), 2);
+  EXPECT_NE(said.find("--distill-tokens"), std::string::npos) << said;
+}
+
 TEST(DistillRuns, ASecondTextIsMeasuredBeforeAndAfterAndInTheEnd) {
   test::TempDir dir;
   const std::string text = (test::example_dir() / "calibration.txt").string(), second = (dir / "second.txt").string();

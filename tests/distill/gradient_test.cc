@@ -79,6 +79,24 @@ TEST(Gradient, OfADivergenceIsTheSlopeOfIt) {
   EXPECT_NEAR((kl - lower) / (step * squares), 1, 0.05);
 }
 
+TEST(Gradient, IsThatOfTheTokensToBeLearned) {
+  const Architecture a = describe_architecture(goldens()["qwen3"]["config"]);
+  const test::RandomCheckpoint checkpoint(a);
+  Windows batch = test::random_windows(2, 12, a.vocab());
+  CrossEntropy loss;
+  const auto only = [&](std::vector<size_t> tokens) {
+    batch.answers.assign(batch.ids.size(), 0);
+    for (const size_t t : tokens) batch.answers[t] = 1;
+    Student model = dense_student(a, checkpoint, true);
+    return add_gradients(model, batch, loss, {});
+  };
+  const double third = only({3}), twentieth = only({20});
+  EXPECT_NE(third, twentieth);
+  EXPECT_NEAR(only({3, 20}), (third + twentieth) / 2, 1e-6);
+  EXPECT_NEAR(only({0, 3, 12, 20}), (third + twentieth) / 2, 1e-6);  // nothing predicts a window's first
+  EXPECT_EQ(only({}), 0);
+}
+
 TEST(Gradient, OfItselfIsNothing) {
   const Architecture a = describe_architecture(goldens()["mha"]["config"]);
   const test::RandomCheckpoint checkpoint(a);

@@ -63,6 +63,101 @@ TEST(CalibrationText, ASeedDrawsWindowsOfPlainTextWithoutReplacement) {
   EXPECT_TRUE(std::equal(few.ids.begin(), few.ids.end(), shuffled.ids.begin()));
 }
 
+// The texts that are answers and those between them, of what a tokenizer with this template makes of a chat.
+std::vector<std::pair<bool, std::string>> spoken(const TokenizerSpec& spec, const std::string& text) {
+  const Tokenizer t(spec);
+  const Windows w =
+      cut_calibration(t, spec.bos, text, "t.jsonl", "the model", {.count = 1000, .length = 2, .answers = true});
+  EXPECT_EQ(w.answers.size(), w.ids.size());
+  EXPECT_EQ(w.ids, cut_calibration(t, spec.bos, text, "t.jsonl", "the model", {.count = 1000, .length = 2}).ids);
+  std::vector<std::pair<bool, std::string>> parts;
+  for (size_t i = 0; i < w.ids.size();) {
+    size_t end = i;
+    while (end < w.ids.size() && w.answers[end] == w.answers[i]) ++end;
+    parts.emplace_back(w.answers[i] != 0, t.decode(std::span(w.ids).subspan(i, end - i), false));
+    i = end;
+  }
+  return parts;
+}
+
+TokenizerSpec with_template(const std::string& chat_template) {
+  TokenizerSpec spec = tokenizer().spec();
+  spec.chat_template = chat_template;
+  return spec;
+}
+
+constexpr const char* kTurns =
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}";
+constexpr const char* kTwoTurns =
+    R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."},
+       {"role": "user", "content": "More"}, {"role": "assistant", "content": "No, no."}]})";
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+TEST(CalibrationText, TellsWhatAssistantsSay) {
+  const auto parts = spoken(with_template(kTurns), one_line(kTwoTurns) + "\n{\"text\": \"A tale. \"}\n");
+  ASSERT_EQ(parts.size(), 4U);
+  EXPECT_FALSE(parts[0].first);
+  EXPECT_EQ(parts[0].second, "[user] Hi<|endoftext|>[assistant] ");
+  EXPECT_EQ(parts[1].second, "Yes.<|endoftext|>");
+  EXPECT_EQ(parts[2].second, "[user] More<|endoftext|>[assistant] ");
+  EXPECT_TRUE(
+      parts[3].second.starts_with("No, no.<|endoftext|>"));  // and the text behind it, which is all to be learned
+  EXPECT_NE(parts[3].second.find("A tale."), std::string::npos);
+  EXPECT_TRUE(cut(one_line(kTwoTurns), "t.jsonl", {.count = 4, .length = 4}).answers.empty());
+}
+
+TEST(CalibrationText, TakesAllOfAChatThatItsTemplateDoesNotRenderInParts) {
+  const std::string whole =
+      std::string("{% if messages|length < 4 %}{{ raise_exception('too short') }}{% endif %}") + kTurns;
+  const auto parts = spoken(with_template(whole), one_line(kTwoTurns));
+  ASSERT_EQ(parts.size(), 1U);
+  EXPECT_TRUE(parts[0].first);
+}
+
+// In the templates of real models: what is said and its end, without what stands in front of it.
+TEST(CalibrationText, TellsWhatAssistantsSayInRealChats) {
+  const auto data = test::data_dir();
+  if (!data) GTEST_SKIP() << "needs the tokenizers beside the source";
+  int templates = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(*data / "tokenizers")) {
+    const TokenizerSpec spec = read_tokenizer_spec(entry.path());
+    if (spec.chat_template.empty()) continue;
+    ++templates;
+    std::string learned, rest;
+    for (const auto& [answer, text] : spoken(spec, one_line(kTwoTurns))) (answer ? learned : rest) += text + "|";
+    const std::string what = entry.path().filename().string() + ": " + learned;
+    EXPECT_TRUE(learned.starts_with("Yes.") || learned.starts_with("<think>")) << what;
+    EXPECT_NE(learned.find("No, no."), std::string::npos) << what;
+    for (const char* of_user : {"Hi", "More", "user"}) EXPECT_EQ(learned.find(of_user), std::string::npos) << what;
+    EXPECT_EQ(rest.find("Yes."), std::string::npos) << what << rest;
+  }
+  EXPECT_GE(templates, 3);
+}
+
+TEST(Windows, CarryWhatIsLearned) {
+  const Windows w{.count = 2, .length = 3, .ids = {1, 2, 3, 4, 5, 6}, .answers = {1, 0, 1, 1, 0, 0}};
+  EXPECT_FALSE(w.learns_after(0));
+  EXPECT_TRUE(w.learns_after(1));
+  EXPECT_FALSE(w.learns_after(2));  // the next one lies in another window
+  EXPECT_EQ(w.learned(), 1);
+  const int64_t second = 1;
+  EXPECT_EQ(picked_windows(w, {&second, 1}).learned(), 0);
+  EXPECT_EQ(first_windows(w, 1).answers, (std::vector<uint8_t>{1, 0, 1}));
+  const Windows plain{.count = 1, .length = 3, .ids = {7, 8, 9}};
+  EXPECT_EQ(plain.learned(), 2);
+  for (const Windows& both : {joined_windows(plain, w), joined_windows(w, plain)}) {
+    EXPECT_EQ(both.count, 3);
+    EXPECT_EQ(both.answers.size(), both.ids.size());
+    EXPECT_EQ(both.learned(), 3);
+  }
+  EXPECT_TRUE(joined_windows(plain, plain).answers.empty());
+}
+
 TEST(CalibrationText, DocumentsStandBackToBack) {
   const std::string text =
       "\n{\"text\": \"Once upon a time there was a dog.\"}\n  \n"
