@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/random.h"
+#include "model/chat/answers.h"
 #include "model/text/text_file.h"
 
 namespace kerf {

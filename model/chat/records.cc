@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "model/chat/answers.h"
 #include "model/chat/jinja_json.h"
 
 namespace kerf {
@@ -319,20 +320,6 @@ std::vector<int32_t> encode(const Tokenizer& tokenizer, const Document& d) {
   return tokenizer.encode(d.text, !d.rendered);
 }
 
-std::vector<uint8_t> answers_of(const Tokenizer& tokenizer, const Document& d, std::span<const int32_t> ids) {
-  if (!d.rendered) return std::vector<uint8_t>(ids.size(), 1);
-  std::vector<uint8_t> answers(ids.size());
-  // The tokens that the text up to there and all of it have in common.
-  const auto tokens_before = [&](size_t at) {
-    if (at >= d.text.size()) return ids.size();
-    const std::vector<int32_t> part = tokenizer.encode(d.text.substr(0, at), false);
-    return static_cast<size_t>(std::mismatch(ids.begin(), ids.end(), part.begin(), part.end()).first - ids.begin());
-  };
-  for (const auto& [begin, end] : d.answers)
-    for (size_t i = tokens_before(begin), last = tokens_before(end); i < last; ++i) answers[i] = 1;
-  return answers;
-}
-
 Records::Records(std::string_view text, std::string name, const TokenizerSpec& spec, std::string model)
     : name_(std::move(name)), model_(std::move(model)), spec_(spec) {
   text = without_mark(text);
@@ -402,42 +389,18 @@ Document Records::rendered(Run& run, const Value& messages, const Value& tools, 
   return with_answers(run, jinja::make_list(run, std::move(all)), tools, options);
 }
 
-// Renders it up to each answer, with the beginning of one, and up to its end.
 Document Records::with_answers(Run& run, const Value& messages, const Value& tools, const ChatOptions& options) {
   Document d{template_->render(messages, options, tools), true};
   if (!options.find_answers || !messages.list()) return d;
   const jinja::Items& all = messages.list()->items;
-  const auto rendered_first = [&](size_t count, bool begins_answer) -> std::string {
-    if (count == 0) return "";
+  const auto first = [&](size_t count, bool begins_answer) {
     ChatOptions part = options;
     part.add_generation_prompt = begins_answer;
     const auto end = all.begin() + static_cast<std::ptrdiff_t>(count);
     return template_->render(jinja::make_list(run, jinja::Items(all.begin(), end)), part, tools);
   };
-  // How far the text goes on as `other` does.
-  const auto same = [&](size_t begin, std::string_view other) {
-    const std::string_view own = std::string_view(d.text).substr(begin);
-    return static_cast<size_t>(std::mismatch(own.begin(), own.end(), other.begin(), other.end()).first - own.begin());
-  };
-  // Some templates render the last answer in another way: then by its content and what follows that.
-  const auto end_of = [&](size_t i, size_t begin) -> size_t {
-    if (i + 1 == all.size()) return d.text.size();
-    const std::string text = rendered_first(i + 1, false);
-    if (d.text.starts_with(text)) return text.size();
-    const Value* content = find(*all[i].dict(), "content");
-    if (!content || !content->is_text() || content->text().empty()) return begin;
-    const size_t there = text.rfind(content->text()), here = d.text.find(content->text(), begin);
-    if (there == text.npos || here == d.text.npos) return begin;
-    const size_t behind = here + content->text().size();
-    return behind + same(behind, std::string_view(text).substr(there + content->text().size()));
-  };
   try {
-    for (size_t i = 0; i < all.size(); ++i) {
-      const Value* role = all[i].dict() ? find(*all[i].dict(), "role") : nullptr;
-      if (!role || !role->is_text() || (role->text() != "assistant" && role->text() != "model")) continue;
-      const size_t begin = same(0, rendered_first(i, true)), end = end_of(i, begin);
-      if (begin < end) d.answers.emplace_back(begin, end);
-    }
+    d.answers = find_answers(d.text, all, first);
   } catch (const Error&) {
     d.answers = {{0, d.text.size()}};
     say_once("the template does not render a part of this chat alone, so all of it counts as answers", name_);

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,8 +32,6 @@ struct Document {
   std::vector<std::pair<size_t, size_t>> answers = {};
 };
 std::vector<int32_t> encode(const Tokenizer&, const Document&);
-/// Of each of these ids whether it is one of an answer's: all of a document that is no chat.
-std::vector<uint8_t> answers_of(const Tokenizer&, const Document&, std::span<const int32_t> ids);
 
 /// The records of a text, each a document. The first of these keys that a record has says what it is:
 ///   "messages"       a chat: a list of {"role", "content"}, with {"tools": [...]} if it likes
