@@ -49,10 +49,14 @@ void add(CLI::App& program, int*) {
                      {"ppl", p.ppl},
                      {"ppl_stderr", p.ppl_stderr},
                      {"remarks", r.remarks}});
+      if (!r.adapter.empty()) all.back()["adapter"] = r.adapter.string();
       if (!o->json)
         print(fmt::format("{}perplexity {:.4f} ± {:.4f} over {} tokens in {} windows\n({}{})\n",
                           several ? fmt::format("{} on {}: ", r.model, text_name(r.eval.text.filename())) : "", p.ppl,
-                          p.ppl_stderr, p.tokens, p.windows, r.runtime.any() ? to_text(r.runtime) + "; " : "", rule));
+                          p.ppl_stderr, p.tokens, p.windows,
+                          (r.adapter.empty() ? "" : fmt::format("with {}; ", r.adapter.string())) +
+                              (r.runtime.any() ? to_text(r.runtime) + "; " : ""),
+                          rule));
     }
     if (o->json) print(several ? all : all[0]);
   });

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "core/dtype.h"
@@ -32,6 +33,8 @@ inline constexpr std::string_view kAdapterFolder = "adapter";
 /// unsupported for what is not plain LoRA on matrices of blocks (named), numerical for NaN and infinity.
 Adapter open_adapter(const std::filesystem::path&, const Artifact& model);
 
+/// Such a folder beside a model; nothing where there is none.
+std::optional<std::filesystem::path> adapter_beside(const Artifact&);
 /// A warning where such a folder lies beside a model that is measured without it.
 void say_left_out(const Artifact&);
 /// Error usage when an adapter is given for a folder of several models.

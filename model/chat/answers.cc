@@ -15,28 +15,42 @@ std::string_view text_at(const jinja::Value& message, const char* key) {
   return v && v->is_text() ? std::string_view(v->text()) : std::string_view();
 }
 
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kSpace);
+  return begin == text.npos ? std::string_view() : text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+}
+
 }  // namespace
 
 std::vector<std::pair<size_t, size_t>> find_answers(
     std::string_view whole, const jinja::Items& messages,
     const std::function<std::string(size_t n, bool begins_answer)>& first) {
-  // Some templates render the last answer in another way: then by its content, and what follows that.
-  const auto end_of = [&](size_t i, size_t begin) {
-    if (i + 1 == messages.size()) return whole.size();
-    const std::string text = first(i + 1, false);
-    if (whole.starts_with(text)) return text.size();
-    const std::string_view content = text_at(messages[i], "content");
-    const size_t there = content.empty() ? text.npos : text.rfind(content), here = whole.find(content, begin);
-    if (there == text.npos || here == whole.npos) return begin;
-    const size_t behind = here + content.size();
-    return behind + common(whole.substr(behind), std::string_view(text).substr(there + content.size()));
-  };
   std::vector<std::pair<size_t, size_t>> answers;
+  size_t said = 0;  // up to where the messages so far stand
   for (size_t i = 0; i < messages.size(); ++i) {
-    const std::string_view role = text_at(messages[i], "role");
+    const std::string_view role = text_at(messages[i], "role"), content = trimmed(text_at(messages[i], "content"));
+    const size_t here = content.empty() ? whole.npos : whole.find(content, said);
+    const bool found = here != whole.npos;
+    if (found && role != "system" && role != "developer")  // which templates put elsewhere
+      said = here + content.size();
     if (role != "assistant" && role != "model") continue;
-    const size_t begin = i == 0 ? 0 : common(whole, first(i, true)), end = end_of(i, begin);
-    if (begin < end) answers.emplace_back(begin, end);
+    const std::string before = i == 0 ? "" : first(i, true);
+    const bool says_where = whole.starts_with(before) && (i == 0 || before != first(i, false));
+    if (!says_where && !found) continue;
+    const size_t begin = says_where ? before.size() : here;
+    size_t end = whole.size();
+    if (i + 1 < messages.size()) {
+      const std::string text = first(i + 1, false);
+      const size_t there = found ? text.rfind(content) : text.npos;
+      if (whole.starts_with(text))
+        end = text.size();
+      else if (there != text.npos)
+        end = said + common(whole.substr(said), std::string_view(text).substr(there + content.size()));
+      else
+        end = found ? said : begin;
+    }
+    if (begin < end && !(content.empty() && !says_where)) answers.emplace_back(begin, end);
   }
   return answers;
 }

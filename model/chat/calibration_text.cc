@@ -100,7 +100,11 @@ Windows cut_evaluation(const Tokenizer& tokenizer, std::optional<int32_t> bos, s
   require_text(text, name);
   if (!holds_records(text, file)) {
     remark_on_damage(text, name);
-    return cut_windows(tokenizer.encode(text, false), bos, context, most, skip);
+    try {
+      return cut_windows(tokenizer.encode(text, false), bos, context, most, skip);
+    } catch (const Error& e) {
+      throw Error(e.kind(), name + ": " + e.what());
+    }
   }
   if (context < 2 || most < 0 || skip < 0)
     fail(ErrorKind::usage,

@@ -350,7 +350,8 @@ void check_training_windows(const Windows& windows) {
          "--distill-tokens all");
   if (!w.held_out.empty()) return;
   fail(ErrorKind::usage, "--distill holds one window in eight out of its training, and {}; give a longer text",
-       windows.count == 1 ? "there is one in all" : "those that it would hold out are trained on too");
+       windows.count == 1 ? "there is one in all"
+                          : "those that it would hold out are trained on too, or hold nothing to be learned");
 }
 
 Distilled distill(const DistillJob& job, const Artifact& packed, const TargetPlan& plan) {

@@ -270,16 +270,20 @@ std::string to_table(const Report& r) {
   }
   std::string text = aligned(rows);
   for (const TargetResult& t : r.targets) {
-    if (t.verification && t.verification->comparison.lost_mass > 0)
-      text += t.target + ":" + t.scheme +
-              filled_in(
-                  ": {lost_mass} ± {lost_mass_stderr} of the original's probability is on tokens that are gone; the "
-                  "figures are of the others\n",
-                  measurement_of(t));
+    const auto lost = [&](const Verification& v, const std::string& where) {
+      if (v.comparison.lost_mass > 0)
+        text += t.target + ":" + t.scheme + ":" + where +
+                filled_in(
+                    " {lost_mass} ± {lost_mass_stderr} of the original's probability is on tokens that are gone; the "
+                    "figures are of the others\n",
+                    {.verification = &v});
+    };
+    if (t.verification) lost(*t.verification, "");
     if (t.second)
       text += fmt::format("{}:{}: on {} ", t.target, t.scheme, text_name(r.eval.second_text.filename())) +
               filled_in("ppl {ppl_packed}, ratio {ppl_ratio}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}\n",
                         {.verification = &*t.second});
+    if (t.second) lost(*t.second, fmt::format(" on {}", text_name(r.eval.second_text.filename())));
     if (t.unadapted)
       text += fmt::format("{}:{}: ", t.target, t.scheme) +
               filled_in("without its adapter ppl {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, top-1 {top1}\n",

@@ -16,24 +16,75 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-// One half: [rows, cols] under the name that its container has for it.
-struct Half {
-  std::string name;
-  int64_t rows, cols;
-  std::vector<float> values;
-};
+constexpr const char* kPeftTensors = "adapter_model.safetensors";
 
-std::vector<fs::path> write(const char* container, const fs::path& file, const std::vector<Half>& halves,
-                            Metadata metadata) {
+constexpr std::string_view kWeight = ".weight";
+
+// Without ".weight".
+std::string module_of(const std::string& name) {
+  return name.substr(0, name.size() - (name.ends_with(kWeight) ? kWeight.size() : 0));
+}
+
+std::string stem_of(const std::string& weights) { return fs::path(weights).stem().string(); }
+
+PlannedTensor half(std::string name, int64_t rows, int64_t cols) {
+  return {std::move(name), "F16", {rows, cols}, static_cast<uint64_t>(rows * cols) * sizeof(uint16_t)};
+}
+
+// A then B of every matrix of the blocks, in the order of block_sites().
+template <class Names>
+FilePlan plan_of(const Architecture& a, int64_t rank, Metadata metadata, Names&& names) {
   FilePlan plan{.metadata = std::move(metadata)};
-  std::vector<std::vector<std::byte>> bytes;
-  for (const Half& h : halves) {
-    bytes.emplace_back(h.values.size() * sizeof(uint16_t));
-    from_f32(Dtype::f16, h.values, bytes.back());
-    plan.tensors.push_back({h.name, "F16", {h.rows, h.cols}, bytes.back().size()});
-  }
+  for (int64_t layer = 0; layer < a.layers(); ++layer)
+    for (const Site& site : a.block_sites(layer)) {
+      const auto [of_a, of_b] = names(site);
+      plan.tensors.push_back(half(of_a, rank, site.in));
+      plan.tensors.push_back(half(of_b, site.out, rank));
+    }
+  return plan;
+}
+
+FilePlan peft_plan(const Architecture& a, int64_t rank) {
+  return plan_of(a, rank, {{"format", std::string("pt")}}, [](const Site& site) {
+    const std::string module = "base_model.model." + module_of(site.name);
+    return std::pair(module + ".lora_A.weight", module + ".lora_B.weight");
+  });
+}
+
+FilePlan gguf_plan(const Architecture& a, int64_t rank, const std::string& stem) {
+  constexpr uint32_t kMostlyF16 = 1;  // of llama.h's file types
+  Metadata metadata = {{"general.architecture", a.gguf_name}, {"general.type", std::string("adapter")},
+                       {"general.name", stem + "-lora"},      {"general.file_type", kMostlyF16},
+                       {"adapter.type", std::string("lora")}, {"adapter.lora.alpha", static_cast<float>(rank)}};
+  return plan_of(a, rank, std::move(metadata),
+                 [](const Site& site) { return std::pair(site.gguf + ".lora_a", site.gguf + ".lora_b"); });
+}
+
+uint64_t bytes_of_files(const char* container, const fs::path& file, const FilePlan& plan) {
+  uint64_t bytes = 0;
+  for (const Placement::File& f : find_container(container).place(file, plan).files) bytes += f.size;
+  return bytes;
+}
+
+std::vector<fs::path> write(const char* container, const fs::path& file, const FilePlan& plan,
+                            const AdapterFactors& factors, const Artifact& packed) {
   const auto writer = find_container(container).create(file, plan);
-  for (size_t i = 0; i < bytes.size(); ++i) writer->write(i, 0, bytes[i]);
+  size_t next = 0;
+  const auto add = [&](std::span<const float> values) {
+    std::vector<std::byte> bytes(values.size() * sizeof(uint16_t));
+    from_f32(Dtype::f16, values, bytes);
+    writer->write(next++, 0, bytes);
+  };
+  for (int64_t layer = 0; layer < packed.architecture.layers(); ++layer)
+    for (const Site& site : packed.architecture.block_sites(layer)) {
+      const LowRank& f = factors.at(site.name);
+      const std::vector<int64_t>& file_row = packed.weights->weight(site.name)->file_row;
+      std::vector<float> b = f.b;
+      for (size_t r = 0; r < file_row.size(); ++r)
+        std::copy_n(f.b.begin() + static_cast<int64_t>(r) * f.rank, f.rank, b.begin() + file_row[r] * f.rank);
+      add(f.a);
+      add(b);
+    }
   return writer->commit();
 }
 
@@ -51,16 +102,9 @@ fs::path folder_beside(const Artifact& packed) {
 
 std::vector<fs::path> write_peft_adapter(const AdapterFactors& factors, const Artifact& packed) {
   const fs::path folder = folder_beside(packed);
-  constexpr std::string_view kWeight = ".weight";
-  std::set<std::string> modules;
-  std::vector<Half> halves;
-  for (const auto& [name, f] : factors) {
-    const std::string module = name.substr(0, name.size() - (name.ends_with(kWeight) ? kWeight.size() : 0));
-    modules.insert(leaf(module));
-    halves.push_back({fmt::format("base_model.model.{}.lora_A.weight", module), f.rank, f.in, f.a});
-    halves.push_back({fmt::format("base_model.model.{}.lora_B.weight", module), f.out, f.rank, f.b});
-  }
   const int64_t rank = factors.begin()->second.rank;
+  std::set<std::string> modules;
+  for (const auto& [name, f] : factors) modules.insert(leaf(module_of(name)));
   const ordered_json config = {{"peft_type", "LORA"},
                                {"task_type", "CAUSAL_LM"},
                                {"base_model_name_or_path", nullptr},
@@ -74,39 +118,25 @@ std::vector<fs::path> write_peft_adapter(const AdapterFactors& factors, const Ar
                                {"use_rslora", false},
                                {"use_dora", false}};
   std::vector<fs::path> files =
-      write("safetensors", folder / "adapter_model.safetensors", halves, {{"format", std::string("pt")}});
+      write("safetensors", folder / kPeftTensors, peft_plan(packed.architecture, rank), factors, packed);
   files.push_back(folder / "adapter_config.json");
   write_text(files.back(), json_text(config) + "\n");
   return files;
 }
 
 std::vector<fs::path> write_gguf_adapter(const AdapterFactors& factors, const Artifact& packed) {
-  const std::string stem = packed.path.stem().string();
-  std::vector<Half> halves;
-  for (const auto& [name, f] : factors) {
-    const StoredWeight* w = packed.weights->weight(name);
-    std::vector<float> b = f.b;
-    if (!w->file_row.empty())
-      for (int64_t r = 0; r < f.out; ++r)
-        std::copy_n(f.b.begin() + r * f.rank, f.rank, b.begin() + w->file_row[static_cast<size_t>(r)] * f.rank);
-    halves.push_back({w->file_name + ".lora_a", f.rank, f.in, f.a});
-    halves.push_back({w->file_name + ".lora_b", f.out, f.rank, std::move(b)});
-  }
-  constexpr uint32_t kMostlyF16 = 1;  // of llama.h's file types
-  return write("gguf", folder_beside(packed) / (stem + "-lora.gguf"), halves,
-               {{"general.architecture", packed.architecture.gguf_name},
-                {"general.type", std::string("adapter")},
-                {"general.name", stem + "-lora"},
-                {"general.file_type", kMostlyF16},
-                {"adapter.type", std::string("lora")},
-                {"adapter.lora.alpha", static_cast<float>(factors.begin()->second.rank)}});
+  const std::string stem = stem_of(packed.path.string());
+  return write("gguf", folder_beside(packed) / (stem + "-lora.gguf"),
+               gguf_plan(packed.architecture, factors.begin()->second.rank, stem), factors, packed);
 }
 
-uint64_t adapter_bytes(const Architecture& a, int64_t rank) {
-  int64_t numbers = 0;
-  for (int64_t layer = 0; layer < a.layers(); ++layer)
-    for (const Site& site : a.block_sites(layer)) numbers += rank * (site.out + site.in);
-  return static_cast<uint64_t>(numbers) * sizeof(uint16_t);
+uint64_t peft_adapter_bytes(const Architecture& a, int64_t rank, const std::string&) {
+  return bytes_of_files("safetensors", kPeftTensors, peft_plan(a, rank));
+}
+
+uint64_t gguf_adapter_bytes(const Architecture& a, int64_t rank, const std::string& weights) {
+  const std::string stem = stem_of(weights);
+  return bytes_of_files("gguf", stem + "-lora.gguf", gguf_plan(a, rank, stem));
 }
 
 }  // namespace kerf

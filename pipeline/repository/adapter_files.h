@@ -20,7 +20,8 @@ using AdapterFactors = std::map<std::string, LowRank>;
 std::vector<std::filesystem::path> write_peft_adapter(const AdapterFactors&, const Artifact& packed);
 std::vector<std::filesystem::path> write_gguf_adapter(const AdapterFactors&, const Artifact& packed);
 
-/// Exact bytes of the numbers of such files, headers left out.
-uint64_t adapter_bytes(const Architecture&, int64_t rank);
+/// Exact bytes of the files of factors that they write, for a model whose file of weights is called so.
+uint64_t peft_adapter_bytes(const Architecture&, int64_t rank, const std::string& weights);
+uint64_t gguf_adapter_bytes(const Architecture&, int64_t rank, const std::string& weights);
 
 }  // namespace kerf

@@ -172,24 +172,40 @@ std::string training_text(const TargetResult& t) {
   return text + "\n";
 }
 
-// How the adapter is loaded with the model.
+// Of a smaller vocabulary.
+std::string lost_text(const Verification& v) {
+  return v.comparison.lost_mass > 0
+             ? fmt::format(
+                   "There {:.2f} ± {:.2f} % of the source's probability is on tokens that are gone; the figures "
+                   "are of the others.\n",
+                   100 * v.comparison.lost_mass, 100 * v.comparison.lost_mass_stderr)
+             : "";
+}
+
+// How the adapter is loaded with the model. vLLM allows these ranks (vllm/config/lora.py), and no larger ones.
 std::string adapter_text(const TargetResult& t) {
-  if (!t.unadapted && (t.distilled.is_null() || !t.distilled["phases"].back().contains("rank"))) return "";
+  if (t.distilled.is_null() || !t.distilled["phases"].back().contains("rank")) return "";
   const auto file = std::find_if(t.files.begin(), t.files.end(), [](const FileEntry& f) {
     return f.name.ends_with("-lora.gguf") || f.name.ends_with("adapter_config.json");
   });
   const fs::path path = file->name, folder = path.parent_path();
   const auto rank = t.distilled["phases"].back()["rank"].get<int64_t>();
-  std::string text = "\nAn adapter (LoRA) belongs to the model, and the figures below are with it. ";
+  std::string text = fmt::format("\nAn adapter (LoRA) belongs to the model, and the {} below are with it. ",
+                                 t.verification ? "figures" : "sizes");
   if (path.extension() == ".gguf") return text + fmt::format("Give llama.cpp `--lora {}` too.\n", path.string());
-  if (t.target != "vllm")
-    return text + fmt::format("PEFT loads it: `PeftModel.from_pretrained(model, \"{}\")`.\n", folder.string());
-  return text + fmt::format(
-                    "Give vLLM `--enable-lora --max-lora-rank {0} --lora-modules NAME={1}` too. PEFT, which adapts "
-                    "no packed matrices of this format, loads it over a model that was read with "
-                    "`quantization_config=CompressedTensorsConfig(dequantize=True)`: "
-                    "`PeftModel.from_pretrained(model, \"{1}\")`.\n",
-                    rank, folder.string());
+  constexpr int64_t kRanks[] = {8, 16, 32, 64, 128, 256, 320, 512};
+  const auto* allowed = std::lower_bound(std::begin(kRanks), std::end(kRanks), rank);
+  text += allowed == std::end(kRanks)
+              ? "vLLM takes no adapter of so high a rank. "
+              : fmt::format("Give vLLM `--enable-lora --max-lora-rank {} --lora-modules NAME={}` too. ", *allowed,
+                            folder.string());
+  const std::string peft = fmt::format("`PeftModel.from_pretrained(model, \"{}\")`", folder.string());
+  if (t.target != "vllm") return text + fmt::format("In transformers PEFT loads it: {}.\n", peft);
+  return text +
+         fmt::format(
+             "In transformers PEFT, which adapts no packed matrices of this format, loads it over a model that was "
+             "read with `quantization_config=CompressedTensorsConfig(dequantize=True)`: {}.\n",
+             peft);
 }
 
 // How fast it was where it was made.
@@ -237,7 +253,8 @@ std::string model_card(const Report& report, const TargetResult& t, const Target
               filled_in(
                   "perplexity {ppl_packed}, reference {ppl_reference}, KL mean {kl_mean} ± {kl_stderr}, same token "
                   "{top1}.\n",
-                  {.verification = &*t.second});
+                  {.verification = &*t.second}) +
+              lost_text(*t.second);
     if (t.unadapted)
       card += filled_in(
           "With the adapter, that is; without it: perplexity {ppl_packed}, KL mean {kl_mean} ± {kl_stderr}, same token "

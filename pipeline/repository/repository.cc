@@ -34,6 +34,10 @@ uint64_t file_bytes(const TargetPlan& plan) {
   return bytes;
 }
 
+uint64_t adapter_bytes(const TargetPlan& plan, const Architecture& a, int64_t rank) {
+  return repository_of(*plan.choice.target).adapter_bytes(a, rank, plan.file_name);
+}
+
 std::unique_ptr<Writer> create_weights(const TargetPlan& plan, const fs::path& folder) {
   return find_container(repository_of(*plan.choice.target).container)
       .create(plan.file_name.empty() ? folder : folder / plan.file_name, plan.file);

@@ -51,6 +51,8 @@ struct Repository {
   std::vector<std::filesystem::path> (*write_companions)(const RepositoryContent&);
   /// Writes an adapter for files of weights that are there (adapter_files.h), and what names it beside them.
   std::vector<std::filesystem::path> (*write_adapter)(const AdapterFactors&, const Artifact& packed);
+  /// Exact bytes of its files of factors, beside files of weights of this name.
+  uint64_t (*adapter_bytes)(const Architecture&, int64_t rank, const std::string& weights);
   /// True when a loader of such a folder would read a file of this name, or kerf writes it there. `weights` is what
   /// weights_name() gave; files of weights under other names are not the repository's.
   bool (*owns)(std::string_view file, std::string_view weights);
@@ -74,6 +76,8 @@ void complete(TargetPlan&, const Architecture& planned, const Artifact& source, 
               uint64_t shard_bytes, const std::string& variant = "");
 /// Exact bytes of the files of weights that a complete plan will write, an index of shards not among them.
 uint64_t file_bytes(const TargetPlan&);
+/// Of an adapter of this rank beside them, where they hold a model of this shape.
+uint64_t adapter_bytes(const TargetPlan&, const Architecture&, int64_t rank);
 /// Opens the files of weights of a complete plan in a folder that exists.
 std::unique_ptr<Writer> create_weights(const TargetPlan&, const std::filesystem::path& folder);
 /// What open_artifact() takes to read a repository whose files of weights are these.

@@ -130,6 +130,7 @@ const Repository& repository_gguf() {
                                    .carry_over = carry_over,
                                    .write_companions = write_companions,
                                    .write_adapter = write_adapter,
+                                   .adapter_bytes = gguf_adapter_bytes,
                                    .owns = owns,
                                    .remarks = remarks,
                                    .scheme_said = scheme_said};

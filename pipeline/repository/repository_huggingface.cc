@@ -101,6 +101,7 @@ const Repository& repository_huggingface() {
                                    .check_source = check_hub_source,
                                    .write_companions = write_companions,
                                    .write_adapter = write_peft_adapter,
+                                   .adapter_bytes = peft_adapter_bytes,
                                    .owns = owns};
   return kind;
 }

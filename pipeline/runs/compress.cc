@@ -32,7 +32,8 @@ using nlohmann::ordered_json;
 void check_space(const CompressOptions& o, const Prepared& p) {
   uint64_t needed = 0, there = 0;
   for (const Output& out : p.outputs) {
-    needed += file_bytes(out.plan) + (adapts(o.distill) ? adapter_bytes(p.source.architecture, o.distill.rank) : 0);
+    needed +=
+        file_bytes(out.plan) + (adapts(o.distill) ? adapter_bytes(out.plan, p.source.architecture, o.distill.rank) : 0);
     if (p.calibration)
       needed += state_bytes(out.plan, p.calibration->tokens(), p.source.architecture.hidden(), p.asymmetric);
   }
@@ -70,7 +71,8 @@ void distill_output(const CompressOptions& o, Prepared& p, Output& out) {
     out.files.insert(out.files.end(), files.begin(), files.end());
     out.adapted = true;
     note(fmt::format("an adapter of rank {} lies in {}/, {} bytes beside the {} of the weights", o.distill.rank,
-                     kAdapterFolder, adapter_bytes(packed.architecture, o.distill.rank), file_bytes(out.plan)));
+                     kAdapterFolder, adapter_bytes(out.plan, packed.architecture, o.distill.rank),
+                     file_bytes(out.plan)));
   }
   out.distilled = std::move(trained.report);
   p.recipe.distill.steps.clear();  // which --time may have left open, are those of further targets too

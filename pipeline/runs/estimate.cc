@@ -322,9 +322,10 @@ void add_training(RunEstimate& e, const TrainingToMeasure& t) {
             4 * static_cast<double>(a.hidden()) *
                 (static_cast<double>(t.windows * t.length) + per_step * (static_cast<double>(a.layers()) + 40));
   if (adapts(t.options)) {
-    const uint64_t bytes = adapter_bytes(a, t.options.rank);
-    e.disk += bytes * t.plans.size();
-    for (TargetEstimate& of : e.targets) of.adapter = bytes;
+    for (size_t i = 0; i < e.targets.size(); ++i) {
+      e.targets[i].adapter = adapter_bytes(*t.plans[i], a, t.options.rank);
+      e.disk += e.targets[i].adapter;
+    }
   }
   e.training = static_cast<double>(t.plans.size()) * (products / e.rate + seconds);
   e.seconds += e.training;

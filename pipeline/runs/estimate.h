@@ -22,7 +22,7 @@ namespace kerf {
 struct TargetEstimate {
   std::string target;
   uint64_t bytes = 0;    // of the files of weights
-  uint64_t adapter = 0;  // of an adapter beside them, headers left out; 0: there is none
+  uint64_t adapter = 0;  // of an adapter beside them; 0: there is none
   BitsPerWeight bpw;
   bool open = false;  // its schemes are not chosen yet: `bytes` is the most, of bpw only `all` is known
 };

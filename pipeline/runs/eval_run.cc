@@ -39,6 +39,7 @@ EvalResult eval_run(const EvalRunOptions& o) {
   };
   EvalResult result{.model = o.model,
                     .eval = o.eval,
+                    .adapter = o.adapter,
                     .format = a.format,
                     .perplexity = evaluate(logits, *windows, advance),
                     .windows_have_bos = windows->bos,

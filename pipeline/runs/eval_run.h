@@ -21,7 +21,8 @@ struct EvalRunOptions {
 
 struct EvalResult {
   std::string model;
-  EvalOptions eval;  // on which text, and how
+  EvalOptions eval;               // on which text, and how
+  std::filesystem::path adapter;  // with which it was computed; empty: none
   std::string format;
   Perplexity perplexity;
   bool windows_have_bos = true;  // for window_rule()

@@ -21,6 +21,7 @@
 #include "pipeline/repository/repository.h"
 #include "pipeline/runs/measure.h"
 #include "pipeline/runs/model_path.h"
+#include "verify/adapter.h"
 
 namespace kerf {
 namespace {
@@ -32,6 +33,11 @@ namespace fs = std::filesystem;
 
 Artifact open_packed(const std::string& path) {
   Artifact a = open_artifact(resolve_model(path));
+  if (const auto beside = adapter_beside(a))
+    warn(
+        fmt::format("{} lies beside the model and is not taken along; it fits the new files too, which hold the same "
+                    "numbers: copy it there",
+                    beside->string()));
   if (a.target.empty())
     fail(ErrorKind::unsupported,
          "{} is a full-precision checkpoint, and repack moves quantized numbers; use `kerf compress`", path);

@@ -101,6 +101,9 @@ EvalOptions of_second_text(const EvalOptions& e) {
   if (e.text.empty() && !e.second_text.empty())
     fail(ErrorKind::usage, "--second-text {} stands beside the text of --text, which is missing",
          e.second_text.string());
+  if (!e.second_text.empty() && e.second_text == e.text)
+    fail(ErrorKind::usage, "--second-text and --text are both {}; give a text of another kind, or leave it out",
+         e.text.string());
   EvalOptions second = e;
   second.text = std::exchange(second.second_text, {});
   second.skip_tokens = 0;

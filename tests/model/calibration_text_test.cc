@@ -119,6 +119,37 @@ TEST(CalibrationText, TakesAllOfAChatThatItsTemplateDoesNotRenderInParts) {
   EXPECT_TRUE(parts[0].first);
 }
 
+// Where earlier messages change with what follows, or nothing tells where an answer begins: by the contents.
+TEST(CalibrationText, FindsAnswersByTheirContentsWhereATemplateDoesNotSay) {
+  const std::string system_last =
+      "{% for m in messages %}{% if m.role == 'user' %}{{ loop.index0 >= messages|length - 2 and 'SYSTEM ' or '' }}"
+      "[user] {{ m.content }}\n{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}";
+  const std::string counted = std::string("{{ messages|length }} ") + kTurns;
+  const std::string no_beginning = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}";
+  for (const std::string& source : {system_last, counted, no_beginning}) {
+    std::string learned;
+    for (const auto& [answer, text] : spoken(with_template(source), one_line(kTwoTurns)))
+      if (answer) learned += text;
+    EXPECT_EQ(learned.substr(0, 24), "Yes.<|endoftext|>No, no.") << source;  // the last token may fill no window
+    EXPECT_TRUE(learned.size() == 24 || learned.ends_with("no.<|endoftext|>")) << learned;
+  }
+  const std::string with_system =
+      R"({"messages": [{"role": "system", "content": "Be kind"},)" + one_line(kTwoTurns).substr(14);
+  const std::string system_behind =
+      "{% for m in messages %}{% if m.role == 'user' %}[user] {{ m.content }}"
+      "{{ loop.index0 >= messages|length - 2 and messages[0].content or '' }}\n"
+      "{% elif m.role == 'assistant' %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}";
+  std::string learned;
+  for (const auto& [answer, text] : spoken(with_template(system_behind), with_system))
+    if (answer) learned += text;
+  EXPECT_EQ(learned.substr(0, 24), "Yes.<|endoftext|>No, no.");
+  const auto nothing =
+      spoken(with_template(no_beginning),
+             R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}]})");
+  ASSERT_EQ(nothing.size(), 1U);
+  EXPECT_FALSE(nothing[0].first);
+}
+
 // In the templates of real models: what is said and its end, without what stands in front of it.
 TEST(CalibrationText, TellsWhatAssistantsSayInRealChats) {
   const auto data = test::data_dir();

@@ -70,8 +70,9 @@ TEST_P(AdapterFiles, HoldWhatWasWritten) {
     EXPECT_EQ(m.factors.a, factors_.at(name).a) << name;
     EXPECT_EQ(m.factors.b, factors_.at(name).b) << name;
   }
-  EXPECT_GE(adapter.bytes, adapter_bytes(model_.architecture, kRank));
-  EXPECT_LE(adapter.bytes, adapter_bytes(model_.architecture, kRank) + 8192);
+  const std::string weights = model_.path.filename();
+  EXPECT_EQ(adapter.bytes, gguf_ ? gguf_adapter_bytes(model_.architecture, kRank, weights)
+                                 : peft_adapter_bytes(model_.architecture, kRank, weights));
   if (gguf_) {
     EXPECT_EQ(open_adapter(files_[0], model_).matrices.size(), factors_.size());
   }
@@ -175,6 +176,28 @@ INSTANTIATE_TEST_SUITE_P(
         Foreign{"other_type", "IA3", ErrorKind::unsupported, [](auto& c) { c["peft_type"] = "IA3"; }},
         Foreign{"no_type", "peft_type", ErrorKind::unsupported, [](auto& c) { c.erase("peft_type"); }},
         Foreign{"biases", "without biases", ErrorKind::unsupported, [](auto& c) { c["bias"] = "all"; }},
+        Foreign{"other_rank", "r is 3", ErrorKind::bad_input, [](auto& c) { c["r"] = 3; }},
+        Foreign{"no_rank", "not a rank", ErrorKind::bad_input, [](auto& c) { c["r"] = nlohmann::json::array(); }},
+        Foreign{"several_ranks", "rank_pattern", ErrorKind::unsupported,
+                [](auto& c) {
+                  c["rank_pattern"] = {{"q_proj", 2}};
+                }},
+        Foreign{"flag_of_text", "not true or false", ErrorKind::bad_input, [](auto& c) { c["use_rslora"] = "true"; }},
+        Foreign{"after_tokens", "alora_invocation_tokens", ErrorKind::unsupported,
+                [](auto& c) { c["alora_invocation_tokens"] = {1}; }},
+        Foreign{"some_layers", "layers_to_transform", ErrorKind::unsupported,
+                [](auto& c) { c["layers_to_transform"] = {0}; }},
+        Foreign{"whole_modules", "modules_to_save", ErrorKind::unsupported,
+                [](auto& c) { c["modules_to_save"] = {"lm_head"}; }},
+        Foreign{"named_modules", "", ErrorKind::internal,
+                [](auto& c) {
+                  c["target_modules"] = {"k_proj", "q_proj"};
+                }},
+        Foreign{"all_modules", "", ErrorKind::internal, [](auto& c) { c["target_modules"] = "all-linear"; }},
+        Foreign{"other_modules", "does not name", ErrorKind::bad_input,
+                [](auto& c) { c["target_modules"] = {"k_proj"}; }},
+        Foreign{"alpha_of_nothing", "no number to multiply", ErrorKind::bad_input,
+                [](auto& c) { c["lora_alpha"] = 1e300; }},
         Foreign{"several_alphas", "alpha_pattern", ErrorKind::unsupported,
                 [](auto& c) {
                   c["alpha_pattern"] = {{"q_proj", 3}};
@@ -210,7 +233,7 @@ INSTANTIATE_TEST_SUITE_P(
                   p.tensors[0].shape = {4, p.tensors[0].shape[1] / 2};
                 }},
         Foreign{"no_number",
-                "nan",
+                "the adapter is damaged",
                 ErrorKind::numerical,
                 {},
                 [](FilePlan&, auto& b) { std::fill_n(b[1].begin(), 4, std::byte{0xff}); }},
@@ -244,7 +267,7 @@ TEST(ForeignAdapter, OfADamagedGgufIsRefused) {
     const std::string said = test::refusal([&] { open_adapter(file, model); }, kind);
     EXPECT_TRUE(test::mentions(said, what)) << said;
   };
-  says(written("gemma3", "lora", "blk.0.attn_q.weight.lora_a"), ErrorKind::bad_input, "of the architecture gemma3");
+  says(written("gemma3", "lora", "blk.0.attn_q.weight.lora_a"), ErrorKind::bad_input, "of the architecture 'gemma3'");
   says(written("llama", "control", "blk.0.attn_q.weight.lora_a"), ErrorKind::unsupported, "adapter.type 'control'");
   says(written("llama", "lora", "token_embd.weight.lora_a"), ErrorKind::unsupported, "token_embd.weight.lora_a");
   says(dir / "out/tinytales-Q4_0.gguf", ErrorKind::unsupported, "no LoRA adapter");
