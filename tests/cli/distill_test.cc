@@ -72,7 +72,13 @@ TEST_P(Distill, LowersTheHeldOutKlInFilesThatAreReadAgain) {
       EXPECT_EQ(phase["blocks"].size(), 4U);
       continue;
     }
-    EXPECT_LT(phase["held_out_after"]["kl"].get<double>(), phase["held_out_before"]["kl"].get<double>()) << phase;
+    const auto kl = [&](const char* when) { return phase[when]["kl"].get<double>(); };
+    if (phase["phase"] == "lora") {  // begins at what it gains most by, and a few short windows may add nothing
+      EXPECT_LT(kl("held_out_after"), 0.99 * kl("held_out_without")) << phase;
+      EXPECT_LE(kl("held_out_after"), kl("held_out_before")) << phase;
+    } else {
+      EXPECT_LT(kl("held_out_after"), kl("held_out_before")) << phase;
+    }
     EXPECT_FALSE(phase["curve"].empty());
   }
   EXPECT_FALSE(fs::exists(dir / "out/.kerf-resume"));

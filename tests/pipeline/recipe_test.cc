@@ -121,6 +121,7 @@ TEST(Options, EachIsThereOnceAndComesBackFromARecipe) {
     if (o.key == "distill.steps") changed.distill.steps = {"100", "40"};
     if (o.key == "distill.time") changed.distill.time = "20min";
     if (o.key == "distill.rate") changed.distill.rate = 0.25;
+    if (o.key == "distill.tokens") changed.distill.tokens = kAllTokens;
     if (o.key == "dtype") changed.dtype = "float16";
     const Recipe& recipe = changed;
     EXPECT_FALSE(recipe == Recipe{}) << "the test has no other value for it";
