@@ -7,16 +7,6 @@
 #include "kernels/dense/dense.h"
 
 namespace kerf {
-namespace {
-
-float root_mean_square(const std::vector<float>& x) {
-  double squares = 0;
-  for (const float v : x) squares += static_cast<double>(v) * static_cast<double>(v);
-  return static_cast<float>(std::sqrt(squares / static_cast<double>(std::max<size_t>(1, x.size()))));
-}
-
-}  // namespace
-
 AdaptedMatrix::AdaptedMatrix(std::vector<float> base, int64_t out, int64_t in, int64_t rank)
     : base_(std::move(base)),
       factors_{.out = out,

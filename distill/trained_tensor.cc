@@ -5,6 +5,12 @@
 
 namespace kerf {
 
+float root_mean_square(std::span<const float> values) {
+  double squares = 0;
+  for (const float x : values) squares += static_cast<double>(x) * static_cast<double>(x);
+  return static_cast<float>(std::sqrt(squares / static_cast<double>(std::max<size_t>(1, values.size()))));
+}
+
 PlainTensor::PlainTensor(std::vector<float> values, int64_t cols, bool trained, bool keep_zeros)
     : values_(std::move(values)), cols_(cols), trained_(trained) {
   if (!trained) return;
@@ -28,10 +34,8 @@ void PlainTensor::add_row_gradient(int64_t r, std::span<const float> d) {
 
 std::vector<Parameter> PlainTensor::parameters() {
   if (!trained_) return {};
-  double squares = 0;
-  for (const float x : values_) squares += static_cast<double>(x) * static_cast<double>(x);
-  const double rms = std::sqrt(squares / static_cast<double>(std::max<size_t>(1, values_.size())));
-  return {{.values = values_, .gradient = gradient_, .unit = rms > 0 ? static_cast<float>(rms) : 0.01F}};
+  const float rms = root_mean_square(values_);
+  return {{.values = values_, .gradient = gradient_, .unit = rms > 0 ? rms : 0.01F}};
 }
 
 void PlainTensor::settle() {

@@ -16,6 +16,9 @@ struct Parameter {
   bool code = false;
 };
 
+/// Of numbers without any: 0.
+float root_mean_square(std::span<const float>);
+
 class TrainedTensor {
  public:
   virtual ~TrainedTensor() = default;

@@ -50,7 +50,7 @@ std::vector<std::pair<size_t, size_t>> find_answers(
       else
         end = found ? said : begin;
     }
-    if (begin < end && !(content.empty() && !says_where)) answers.emplace_back(begin, end);
+    if (begin < end) answers.emplace_back(begin, end);
   }
   return answers;
 }

@@ -33,7 +33,11 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 TrainingWindows split(const Windows& windows) {
   const int64_t training = windows.count - training_held_out(windows.count);
   TrainingWindows w{.all = windows, .training = {}, .held_out = {}};
-  const auto teaches = [&](int64_t i) { return picked_windows(windows, {&i, 1}).learned() > 0; };
+  const auto teaches = [&](int64_t i) {
+    int64_t t = i * windows.length;
+    while (t < (i + 1) * windows.length && !windows.learns_after(t)) ++t;
+    return t < (i + 1) * windows.length;
+  };
   for (int64_t i = 0; i < training; ++i)
     if (teaches(i)) w.training.push_back(i);
   std::set<std::vector<int32_t>> seen;

@@ -494,7 +494,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
   if (o.hessian == kKlHessian && !p.kl_hessian)
     warn(fmt::format("--hessian {} counts errors of codes and zeros, and there are none: it changes nothing",
                      kKlHessian));
+  std::set<std::string> said;
   const auto remark = [&](const std::string& text) {
+    if (!said.insert(text).second) return;
     warn(text);
     for (Output& out : p.outputs) out.plan.remarks.push_back(text);
   };
@@ -503,6 +505,9 @@ Prepared prepare(const CompressOptions& o, bool may_measure) {
     if (const auto text = remark_on_judging(o, p.method, p.calibration->count)) remark(*text);
   for (const std::string& text : remarks_on_windows(o.eval, p.windows ? &*p.windows : nullptr, o.calib,
                                                     p.calibration ? &*p.calibration : nullptr))
+    remark(text);
+  for (const std::string& text : remarks_on_windows(of_second_text(o.eval), p.second ? &*p.second : nullptr, o.calib,
+                                                    p.second && p.calibration ? &*p.calibration : nullptr))
     remark(text);
   p.recipe = decided(o, p);
   p.identity = identify(p.reference(), p.location.name, p.location.repository, p.location.revision);

@@ -55,9 +55,12 @@ Report verify_run(const VerifyOptions& o) {
   const std::optional<Windows> windows = windows_for(reference, measured, o.eval);
   report.windows_have_bos = !windows || windows->bos;
   report.windows_of_documents = windows && windows->documents;
-  const auto remarks = remarks_on_windows(o.eval, windows ? &*windows : nullptr, {}, nullptr);
+  const EvalOptions of_second = of_second_text(o.eval);
+  const std::optional<Windows> second = windows_for(reference, measured, of_second);
+  auto remarks = remarks_on_windows(o.eval, windows ? &*windows : nullptr, {}, nullptr);
+  for (std::string& remark : remarks_on_windows(of_second, second ? &*second : nullptr, {}, nullptr))
+    remarks.push_back(std::move(remark));
   for (const std::string& remark : remarks) warn(remark);
-  const std::optional<Windows> second = windows_for(reference, measured, of_second_text(o.eval));
   report.targets = measure(reference, measured, windows, o.numerics, o.gate, root, std::nullopt, second);
   for (TargetResult& target : report.targets)
     target.remarks.insert(target.remarks.end(), remarks.begin(), remarks.end());

@@ -265,11 +265,13 @@ TEST(DistillRuns, OfChatsOnlyAnswersAreLearned) {
 TEST(DistillRuns, ASecondTextIsMeasuredBeforeAndAfterAndInTheEnd) {
   test::TempDir dir;
   const std::string text = (test::example_dir() / "calibration.txt").string(), second = (dir / "second.txt").string();
-  write_text(second, read_text(test::source_dir() / "README.md"));
+  write_text(second, read_text(test::source_dir() / "README.md").substr(0, 4000));
   const std::vector<std::string> eval = {"--text", text, "--second-text", second, "--windows", "3"};
   std::vector<std::string> more = {"--distill", "scales", "--steps", "4", "--prune", "depth=1"};
   more.insert(more.end(), eval.begin(), eval.end());
-  ASSERT_EQ(run(job(dir / "out", "llama.cpp-cpu:Q3_K_M", more), dir / "log"), 0) << read_text(dir / "log");
+  std::string said;
+  ASSERT_EQ(run(job(dir / "out", "llama.cpp-cpu:Q3_K_M", more), dir / "log", &said), 0) << said;
+  EXPECT_EQ(said.find("second.txt holds"), std::string::npos) << said;
   const auto report = nlohmann::json::parse(read_text(dir / "out/kerf-report.json"));
   EXPECT_EQ(report["eval"]["second_text"], "second.txt");
   EXPECT_NE(read_text(dir / "out/README.md").find("On a second text, second.txt"), std::string::npos);
@@ -286,6 +288,13 @@ TEST(DistillRuns, ASecondTextIsMeasuredBeforeAndAfterAndInTheEnd) {
   };
   const auto verified = output_of({KERF_BINARY, "verify", dir / "out", "--against", test::example_dir()});
   EXPECT_EQ(verified["targets"][0]["second_text"]["metrics"]["kl_mean"], kl);
+  // Fewer windows than were asked for are told of.
+  ASSERT_EQ(run({KERF_BINARY, "verify", dir / "out", "--against", test::example_dir(), "--text", text, "--second-text",
+                 second, "--windows", "12"},
+                dir / "log", &said),
+            0)
+      << said;
+  EXPECT_NE(said.find("second.txt holds"), std::string::npos) << said;
   const auto both = output_of({KERF_BINARY, "eval", dir / "out"});
   ASSERT_EQ(both.size(), 2U);
   EXPECT_EQ(both[0]["text"], "calibration.txt");
